@@ -1,0 +1,1 @@
+"""Window events in, action rows out. No torch, no pygame."""

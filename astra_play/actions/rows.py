@@ -1,0 +1,41 @@
+"""ActionSample -> action row: the last torch-free step between the player's hands and the network.
+
+A camera row is the flattened 3x4 matrix [R | t] of the relative world-to-camera motion with OpenCV axes (x right,
+y down, z forward): p_next = R p_now + t. Walking forward is a negative t_z, turning left a positive r_02, looking up a
+positive r_12. In worlds trained here the row of a latent frame is the motion that leads INTO it. The
+mask column (1 = history, 0 = to predict) is added by the network's input stage, which alone knows which is which.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+ROW_WIDTH = {"camera": 12, "vehicle": 7, "arm": 12}
+
+
+def camera_row(forward_m: float = 0.0, right_m: float = 0.0, yaw_left_rad: float = 0.0,
+               pitch_up_rad: float = 0.0) -> np.ndarray:
+    """Return the (12,) float32 camera row of a commanded motion.
+
+    The displacement is given in level axes (a walker's feet do not leave the ground when the head tilts), and the
+    turn is yaw first, then pitch: R = R_pitch R_yaw, t = -R d with d = (right, 0, forward).
+    """
+    cy, sy = math.cos(yaw_left_rad), math.sin(yaw_left_rad)
+    cp, sp = math.cos(pitch_up_rad), math.sin(pitch_up_rad)
+    yaw = np.array([[cy, 0.0, sy], [0.0, 1.0, 0.0], [-sy, 0.0, cy]])
+    pitch = np.array([[1.0, 0.0, 0.0], [0.0, cp, sp], [0.0, -sp, cp]])
+    rotation = pitch @ yaw
+    translation = -rotation @ np.array([right_m, 0.0, forward_m])
+    return np.concatenate([rotation, translation[:, None]], axis=1).astype(np.float32).reshape(12)
+
+
+def camera_motion(row: np.ndarray) -> tuple[float, float, float, float]:
+    """Undo `camera_row`: return (forward_m, right_m, yaw_left_rad, pitch_up_rad) of a (12,) row."""
+    matrix = np.asarray(row, dtype=np.float64).reshape(3, 4)
+    rotation, translation = matrix[:, :3], matrix[:, 3]
+    pitch = math.atan2(-rotation[2, 1], rotation[1, 1])
+    yaw = math.atan2(rotation[0, 2], rotation[0, 0])
+    right, _, forward = -rotation.T @ translation
+    return forward, right, yaw, pitch

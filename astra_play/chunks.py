@@ -1,0 +1,70 @@
+"""The values that cross seams between stages; every one is frozen, none holds behaviour.
+
+Tensor letters used everywhere: `B` batch, `T` latent frames, `C` channels, `H W` grid, `N` tokens, `A` action
+tokens, `D` width, `F` frames. Counts are `num_`, positions `_index`, and units ride in names (`_s`, `_ms`, `_px`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class ActionSample:
+    """One reading of the controls: what the player asked for since the reading before.
+
+    `buttons` are the names held or tapped (see `actions.buttons`), opposite pairs already settled.
+    `mouse_px` is the summed relative motion (right, down) in pixels, `axes` holds pad axes in [-1, 1].
+    `input_ids` names the input events this sample is the first to carry, for latency accounting.
+    """
+
+    buttons: frozenset[str] = frozenset()
+    mouse_px: tuple[float, float] = (0.0, 0.0)
+    axes: tuple[tuple[str, float], ...] = ()
+    taken_at_s: float = 0.0
+    input_ids: tuple[int, ...] = ()
+
+
+IDLE = ActionSample()
+
+
+@dataclass(frozen=True)
+class ActionChunk:
+    """The controls of one chunk: the sample they came from and the action rows the network eats.
+
+    `rows`: (T, A) float32 without the mask column, row t being the motion that leads into latent frame t.
+    `modality` names the projector and the row layout ("camera", "vehicle" or "arm").
+    """
+
+    sample: ActionSample
+    rows: np.ndarray
+    modality: str
+    chunk_index: int = 0
+    reset_count: int = 0
+
+
+@dataclass(frozen=True)
+class LatentChunk:
+    """The clean latents of one chunk, (T, C, H, W)."""
+
+    latents: torch.Tensor
+    chunk_index: int
+    reset_count: int
+
+
+@dataclass(frozen=True)
+class FrameChunk:
+    """The pictures of one chunk: (F, H, W, 3) uint8 RGB, with what it took to make them."""
+
+    frames: np.ndarray
+    chunk_index: int
+    reset_count: int
+    action: ActionChunk
+    generate_ms: float = 0.0
+    counters: dict[str, float] = field(default_factory=dict)

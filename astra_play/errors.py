@@ -1,0 +1,49 @@
+"""The errors a person can meet: each one writes its own sentence (what, how much, what to do next)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AstraPlayError(Exception):
+    """Base of every error that the command line prints as one sentence, with a non-zero exit."""
+
+
+class ConfigError(AstraPlayError):
+    """A configuration file or option holds a name or value that means nothing here."""
+
+
+class WeightsError(AstraPlayError):
+    """Weights are missing, damaged, or belong to another network."""
+
+
+class ImageError(AstraPlayError):
+    """A start picture cannot be used."""
+
+
+class ScriptError(AstraPlayError):
+    """An input script holds a line that is not an input event."""
+
+
+class DisplayError(AstraPlayError):
+    """No window can be opened here."""
+
+
+class DataError(AstraPlayError):
+    """Training data is missing, damaged, or was made with other settings."""
+
+
+class DependencyError(AstraPlayError):
+    """An optional package that this command needs is not installed."""
+
+    def __init__(self, package: str, needed_for: str, extra: str) -> None:
+        super().__init__(f"{needed_for} needs the package {package}, which is not installed; "
+                         f"run: pip install 'astra-play[{extra}]'")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return '; did you mean X?' for the known name nearest to `name`, or the list of known names."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
