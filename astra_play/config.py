@@ -1,0 +1,189 @@
+"""Frozen dataclasses <-> JSON: every fact of a world (network, codec, stream, controls) travels in its config.json.
+
+A config is complete and typed: each field is written out, an unknown or misspelt name is an error that names the
+nearest known one, and a value of the wrong type is an error that shows it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from .errors import ConfigError, did_you_mean
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of the denoising transformer. The mini world and the 1.3B Astra are two values of this class."""
+
+    dim: int
+    ffn_dim: int
+    num_heads: int
+    num_layers: int
+    latent_channels: int
+    grid_height: int  # of the latent grid the world was trained at, before patches
+    grid_width: int
+    patch_size: tuple[int, int, int] = (1, 2, 2)
+    freq_dim: int = 256  # width of the sinusoid that encodes sigma
+    text_dim: int = 0  # 0: no text cross-attention
+    eps: float = 1e-6
+    history: Literal["kv_cache", "framepack"] = "kv_cache"
+    prediction: Literal["velocity", "clean"] = "velocity"  # what the head's numbers mean; forward() returns velocity
+    anchor: bool = False  # the last clean latent frame is given beside the noisy one, and is added to the prediction
+    modalities: dict[str, int] = field(default_factory=lambda: {"camera": 13})  # row width, mask column included
+    action_mean: dict[str, list[float]] = field(default_factory=dict)  # subtracted from rows, per modality
+    action_std: dict[str, list[float]] = field(default_factory=dict)  # divides rows, per modality
+    action_dim: int = 25  # width that every modality is projected to
+    num_experts: int = 3
+    router: Literal["fixed", "learned"] = "fixed"
+    router_top_k: int = 1
+    fixed_experts: dict[str, int] = field(default_factory=lambda: {"camera": 0, "vehicle": 1, "arm": 2})
+    expert_hidden: int = 0  # 0: an expert is one linear layer, else an MLP with this hidden width
+
+    @property
+    def head_dim(self) -> int:
+        return self.dim // self.num_heads
+
+    @property
+    def tokens_per_latent_frame(self) -> int:
+        return (self.grid_height // self.patch_size[1]) * (self.grid_width // self.patch_size[2])
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """How a world is generated chunk by chunk: the context window, the noise levels, the guidance."""
+
+    latent_frames_per_chunk: int = 1
+    sink_chunks: int = 0  # first chunks of the session, never evicted
+    ring_chunks: int = 12  # most recent chunks
+    context_sigma: float = 0.0  # noise given to committed context
+    sigmas: tuple[float, ...] = (1.0, 0.0)  # descending, ends in 0; one denoise step per interval
+    step_sigmas: dict[str, list[float]] = field(default_factory=dict)  # other step counts -> their schedules
+    shift: float = 1.0  # bend of a schedule computed for a step count that is not listed
+    guidance_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """Compression factors and widths of the autoencoder."""
+
+    kind: Literal["mini", "wan_vae", "taehv"] = "mini"
+    latent_channels: int = 32
+    spatial_compression: int = 16
+    frames_per_latent: int = 1
+    decoder_width: int = 96
+    decoder_blocks: int = 2
+
+
+@dataclass(frozen=True)
+class ControlsConfig:
+    """What the buttons and the mouse of a world mean, in units."""
+
+    modality: Literal["camera", "vehicle", "arm"] = "camera"
+    buttons: tuple[str, ...] = ("forward", "back", "left", "right", "turn_left", "turn_right", "look_up", "look_down")
+    move_m_s: float = 3.0
+    turn_deg_s: float = 75.0
+    mouse_deg_per_px: float = 0.12
+    max_turn_deg_per_frame: float = 12.0  # the fastest turn seen in training
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """Everything a folder of weights says about itself."""
+
+    name: str
+    title: str
+    description: str
+    width: int
+    height: int
+    fps: int
+    model: ModelConfig
+    codec: CodecConfig = field(default_factory=CodecConfig)
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    controls: ControlsConfig = field(default_factory=ControlsConfig)
+    latent_scale: tuple[float, ...] = ()  # per channel: network latents = codec latents / scale; () means 1
+    provenance: dict[str, Any] = field(default_factory=dict)  # command, data hash, minutes, machine, scores
+    format_version: int = 1
+
+    @property
+    def frames_per_chunk(self) -> int:
+        return self.stream.latent_frames_per_chunk * self.codec.frames_per_latent
+
+    @property
+    def chunk_s(self) -> float:
+        return self.frames_per_chunk / self.fps
+
+
+def from_dict(cls: type[T], data: Any, where: str = "config") -> T:
+    """Build the dataclass `cls` from plain JSON/TOML values; ConfigError names the field and the value at fault."""
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where} must be a table of names and values, but is {data!r}")
+    hints = typing.get_type_hints(cls)
+    known = {f.name: f for f in dataclasses.fields(cls)}
+    for name in data:
+        if name not in known:
+            raise ConfigError(f"{where} has no setting {name!r}{did_you_mean(str(name), known)}")
+    missing = [n for n, f in known.items() if n not in data and f.default is dataclasses.MISSING
+               and f.default_factory is dataclasses.MISSING]
+    if missing:
+        raise ConfigError(f"{where} lacks {', '.join(missing)}; add them or take the file from the weights again")
+    return cls(**{name: _convert(hints[name], value, f"{where}.{name}") for name, value in data.items()})
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return from_dict(hint, value, where)
+    if hint is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        return _convert(next(a for a in args if a is not type(None)), value, where)
+    if origin is Literal:
+        if value not in args:
+            raise ConfigError(f"{where} is {value!r}{did_you_mean(str(value), map(str, args))}")
+        return value
+    if origin is tuple or origin is list:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{where} must be a list, but is {value!r}")
+        if origin is tuple and Ellipsis not in args and len(args) != len(value):
+            raise ConfigError(f"{where} must hold {len(args)} values, but holds {len(value)}")
+        items = args if origin is tuple and Ellipsis not in args else [args[0]] * len(value)
+        return origin(_convert(h, v, f"{where}[{i}]") for i, (h, v) in enumerate(zip(items, value)))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where} must be a table, but is {value!r}")
+        return {k: _convert(args[1], v, f"{where}.{k}") for k, v in value.items()}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ConfigError(f"{where} must be of type {hint.__name__}, but is {value!r}")
+    return value
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return plain values that `from_dict` reads back to an equal dataclass."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def load_json(path: Path) -> Any:
+    """Read a JSON file; ConfigError says which file and line is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid JSON ({error}); take the file from the weights again") from None
+
+
+def load_world_config(folder: Path) -> WorldConfig:
+    """Read `folder/config.json`."""
+    return from_dict(WorldConfig, load_json(folder / "config.json"), where=str(folder / "config.json"))

@@ -1,0 +1,65 @@
+"""What the runtime asks of its neighbours: a world to run, a source of actions, outputs for frames, a clock."""
+
+from __future__ import annotations
+
+import threading
+from typing import Protocol
+
+import numpy as np
+
+from ..chunks import ActionChunk, ActionSample, FrameChunk
+from ..config import WorldConfig
+
+
+class Clock(Protocol):
+    """Monotonic seconds, and a wait that a stop event can cut short."""
+
+    def now(self) -> float: ...
+
+    def wait(self, seconds: float, stop: threading.Event) -> bool:
+        """Wait at most `seconds`; return True if `stop` was set meanwhile."""
+        ...
+
+
+class PlayableWorld(Protocol):
+    """The only face of `model.world.World` that a session sees. One thread owns it: the generator."""
+
+    config: WorldConfig
+    guidance_scale: float
+    num_denoise_steps: int
+
+    def warm_up(self) -> None: ...
+
+    def reset(self, seed: int) -> None: ...
+
+    def prefill(self, frames: np.ndarray, rows: np.ndarray | None = None) -> None:
+        """Show the world prompt frames (F, H, W, 3) uint8 and the rows that led into them; None means idle."""
+        ...
+
+    def step(self, action: ActionChunk) -> np.ndarray:
+        """Generate and decode one chunk: return its frames (F, H, W, 3) uint8. The commit is left for `commit`."""
+        ...
+
+    def commit(self) -> None:
+        """Write the finished chunk to the history (free when it is folded into the next chunk's first pass)."""
+        ...
+
+    def passes_per_chunk(self) -> float:
+        """Network passes that one chunk costs at the current guidance and steps, commit included."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class ActionSource(Protocol):
+    """Where action samples come from: live controls, a script, a recording."""
+
+    def take(self, now_s: float) -> ActionSample: ...
+
+
+class FrameOutput(Protocol):
+    """Whoever wants finished frames: the playout queue of a window, a recorder, a remote player."""
+
+    def publish(self, chunk: FrameChunk) -> None: ...
+
+    def close(self) -> None: ...
