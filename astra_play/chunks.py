@@ -7,7 +7,7 @@ tokens, `D` width, `F` frames. Counts are `num_`, positions `_index`, and units 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -16,19 +16,36 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class InputEvent:
+    """One thing that happened to a physical control, in the words of the keymap.
+
+    `kind`: "button" (`control` such as "w", "left shift", "mouse left", "pad a", and `down`), "motion" (`motion_px`:
+    relative mouse motion, right and down positive), "axis" (`control` such as "pad left x", `value` in [-1, 1]) or
+    "focus_lost" (every control is released). `time_s` is the event's own time on the session clock.
+    """
+
+    kind: Literal["button", "motion", "axis", "focus_lost"]
+    control: str = ""
+    down: bool = False
+    motion_px: tuple[float, float] = (0.0, 0.0)
+    value: float = 0.0
+    time_s: float = 0.0
+
+
+@dataclass(frozen=True)
 class ActionSample:
     """One reading of the controls: what the player asked for since the reading before.
 
     `buttons` are the names held or tapped (see `actions.buttons`), opposite pairs already settled.
     `mouse_px` is the summed relative motion (right, down) in pixels, `axes` holds pad axes in [-1, 1].
-    `input_ids` names the input events this sample is the first to carry, for latency accounting.
+    `event_times_s` are the times of the input events this sample is the first to carry, for latency accounting.
     """
 
     buttons: frozenset[str] = frozenset()
     mouse_px: tuple[float, float] = (0.0, 0.0)
     axes: tuple[tuple[str, float], ...] = ()
     taken_at_s: float = 0.0
-    input_ids: tuple[int, ...] = ()
+    event_times_s: tuple[float, ...] = ()
 
 
 IDLE = ActionSample()
