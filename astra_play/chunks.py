@@ -37,7 +37,8 @@ class ActionSample:
     """One reading of the controls: what the player asked for since the reading before.
 
     `buttons` are the names held or tapped (see `actions.buttons`), opposite pairs already settled.
-    `mouse_px` is the summed relative motion (right, down) in pixels, `axes` holds pad axes in [-1, 1].
+    `mouse_px` is the summed relative motion (right, down) in pixels; `axes` holds (button, strength in (0, 1]) for
+    every button that a pad stick pushes.
     `event_times_s` are the times of the input events this sample is the first to carry, for latency accounting.
     """
 

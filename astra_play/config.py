@@ -78,7 +78,7 @@ class CodecConfig:
     latent_channels: int = 32
     spatial_compression: int = 16
     frames_per_latent: int = 1
-    decoder_width: int = 96
+    decoder_width: int = 128
     decoder_blocks: int = 2
 
 

@@ -1,0 +1,53 @@
+"""What a control can mean to a world: the names of all buttons, and the one rule for opposite pairs.
+
+A world's config lists which of these it listens to; the keymap says which keys press them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+MEANINGS: dict[str, str] = {
+    "forward": "walk forward",
+    "back": "walk back",
+    "left": "step left",
+    "right": "step right",
+    "turn_left": "turn left",
+    "turn_right": "turn right",
+    "look_up": "look up",
+    "look_down": "look down",
+    "accelerate": "accelerate",
+    "brake": "brake, then reverse",
+    "steer_left": "steer left",
+    "steer_right": "steer right",
+    "up": "move up",
+    "down": "move down",
+    "grip": "close the gripper",
+    "release": "open the gripper",
+}
+
+OPPOSITE_PAIRS: tuple[tuple[str, str], ...] = (
+    ("forward", "back"),
+    ("left", "right"),
+    ("turn_left", "turn_right"),
+    ("look_up", "look_down"),
+    ("accelerate", "brake"),
+    ("steer_left", "steer_right"),
+    ("up", "down"),
+    ("grip", "release"),
+)
+
+OPPOSITE: dict[str, str] = {a: b for pair in OPPOSITE_PAIRS for a, b in (pair, pair[::-1])}
+
+
+def settle(buttons_in_press_order: Iterable[str]) -> frozenset[str]:
+    """Return the buttons that count: of an opposite pair the one pressed last, everything else as it is.
+
+    Last wins, rather than both cancelling, because fingers overlap when a player swaps direction: cancelling would
+    stop the walker for a chunk at every swap. Letting go of the later key brings the earlier one back.
+    """
+    settled: set[str] = set()
+    for button in buttons_in_press_order:
+        settled.discard(OPPOSITE.get(button, ""))
+        settled.add(button)
+    return frozenset(settled)

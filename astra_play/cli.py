@@ -1,0 +1,258 @@
+"""The command line: parse, call one handler, and turn an AstraPlayError into one sentence.
+
+Nothing heavy is imported before a command is chosen. Commands whose options live with their module (bench, evaluate,
+train) are given them only when they are the command at hand, so that `--help` stays instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import __version__
+from .errors import AstraPlayError, did_you_mean
+from .paths import DEFAULT_WORLD
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
+
+Handler = Callable[[argparse.Namespace], int]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command or group of commands; `module` offers add_arguments(parser) and main(args) when it has its own."""
+
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
+    run: Handler | None = None
+    module: str = ""
+    commands: dict[str, Command] | None = None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in argv
+    try:
+        args = parse(argv)
+        return args.run(args)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except AstraPlayError as error:
+        if debug:
+            raise
+        return fail(str(error))
+    except ModuleNotFoundError as error:
+        if debug or (error.name or "").startswith("astra_play"):
+            raise
+        return fail(f"the package {error.name} is not installed; run: python3 launch.py doctor")
+    except OSError as error:  # a full disk, a folder without permission: the system's own words are clear enough
+        if debug or error.filename is None:
+            raise
+        return fail(f"{error.filename}: {error.strerror}; give another place, or make room and permission there")
+
+
+def fail(sentence: str) -> int:
+    print(f"astra-play: {sentence}", file=sys.stderr)
+    return EXIT_ERROR
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Return the parsed options with `run`, the handler of the chosen command."""
+    words = [word for word in argv if not word.startswith("-")]
+    parser = argparse.ArgumentParser(prog="astra-play",
+                                     description="A generated world that answers keyboard and mouse.")
+    parser.add_argument("--version", action="version", version=f"astra-play {__version__}")
+    add_debug(parser, default=False)
+    add_commands(parser, COMMANDS, words)
+    return parser.parse_args(argv)
+
+
+def add_debug(parser: argparse.ArgumentParser, default: object) -> None:
+    parser.add_argument("--debug", action="store_true", default=default, help="show the traceback of an error")
+
+
+def add_commands(parser: argparse.ArgumentParser, commands: dict[str, Command], words: Sequence[str]) -> None:
+    """Add the commands to the parser; `words` are the command line's words from this level on."""
+    if words and words[0] not in commands:
+        parser.error(f"there is no command {words[0]!r}{did_you_mean(words[0], commands)}")
+    group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, command in commands.items():
+        chosen = words[:1] == [name]
+        child = group.add_parser(name, help=command.help, description=command.help)
+        # suppressed, so that the default here does not undo a --debug given before the command
+        add_debug(child, default=argparse.SUPPRESS)
+        if command.commands is not None:
+            add_commands(child, command.commands, words[1:] if chosen else ())
+        elif command.module:
+            if chosen:
+                module = importlib.import_module(command.module)
+                module.add_arguments(child)
+                child.set_defaults(run=module.main)
+        else:
+            if command.add_arguments is not None:
+                command.add_arguments(child)
+            child.set_defaults(run=command.run)
+
+
+# --- options --------------------------------------------------------------------------------------------------------
+
+def positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def positive_seconds(text: str) -> float:
+    value = float(text)
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
+    return value
+
+
+def guidance_scale(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value <= 20.0:
+        raise argparse.ArgumentTypeError(f"{text} is not within 0 and 20")
+    return value
+
+
+# argparse names the type in its sentence about a value that does not parse
+positive_int.__name__ = "whole number"
+positive_seconds.__name__ = "number of seconds"
+guidance_scale.__name__ = "guidance scale"
+
+
+def add_world_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--world", metavar="NAME", help=f"a name in weights/ or a folder ({DEFAULT_WORLD})")
+    parser.add_argument("--image", type=Path, metavar="FILE", help="start from this picture")
+    parser.add_argument("--seed", type=int, help="seed of the world's noise")
+    parser.add_argument("--guidance", type=guidance_scale, metavar="SCALE", help="guidance scale; 1, off, is cheapest")
+    parser.add_argument("--steps", type=positive_int, metavar="N", help="denoise steps per chunk")
+
+
+def add_play_options(parser: argparse.ArgumentParser) -> None:
+    add_world_options(parser)
+    parser.add_argument("--fullscreen", action="store_true", help="open full screen")
+    parser.add_argument("--threads", type=positive_int, metavar="N", help="compute threads (a short probe chooses)")
+    parser.add_argument("--headless", action="store_true", help="no window: the same session on a dummy display")
+    parser.add_argument("--script", type=Path, metavar="FILE", help="input events, one JSON object a line")
+    parser.add_argument("--seconds", type=positive_seconds, metavar="S", help="stop after this time")
+    parser.add_argument("--stats-json", type=Path, metavar="OUT", help="write the session's figures")
+    parser.add_argument("--frames-dir", type=Path, metavar="DIR", help="write every shown frame as a PNG")
+
+
+def add_render_options(parser: argparse.ArgumentParser) -> None:
+    add_world_options(parser)
+    parser.add_argument("--script", type=Path, metavar="FILE", help="input events, one JSON object a line; none: idle")
+    parser.add_argument("--frames", type=positive_int, required=True, metavar="N", help="number of frames")
+    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="a file X.mp4, or a folder for PNGs")
+
+
+def add_doctor_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+
+
+def add_verify_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("world", nargs="?", metavar="NAME", help="a name in weights/ or a folder; none means all")
+
+
+def add_data_make_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="where the episodes go")
+    parser.add_argument("--scenario", default="explore", metavar="NAME", help="what is played (explore)")
+    parser.add_argument("--episodes", type=positive_int, default=200, metavar="N", help="number of episodes (200)")
+    parser.add_argument("--frames", type=positive_int, default=240, metavar="N", help="frames per episode (240)")
+    parser.add_argument("--first-seed", type=int, default=0, metavar="SEED", help="seed of the first episode (0)")
+    parser.add_argument("--workers", type=positive_int, default=1, metavar="N", help="processes (1)")
+    parser.add_argument("--width", type=positive_int, default=128, metavar="PX", help="width of a frame (128)")
+    parser.add_argument("--height", type=positive_int, default=96, metavar="PX", help="height of a frame (96)")
+
+
+def add_data_show_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a folder that data make wrote")
+    parser.add_argument("--out", type=Path, required=True, metavar="PNG", help="where the contact sheet goes")
+    parser.add_argument("--episodes", type=positive_int, default=8, metavar="N", help="lines of the sheet (8)")
+    parser.add_argument("--frames", type=positive_int, default=6, metavar="N", help="frames per line (6)")
+
+
+# --- handlers -------------------------------------------------------------------------------------------------------
+
+def run_play(args: argparse.Namespace) -> int:
+    from .display.app import PlayOptions, run_play
+
+    return run_play(PlayOptions(
+        world=args.world, image=args.image, seed=args.seed, guidance=args.guidance, steps=args.steps,
+        headless=args.headless, script=args.script, seconds=args.seconds, stats_json=args.stats_json,
+        frames_dir=args.frames_dir, fullscreen=args.fullscreen, threads=args.threads))
+
+
+def run_render(args: argparse.Namespace) -> int:
+    from .render import RenderOptions, run_render
+
+    return run_render(RenderOptions(
+        world=args.world or DEFAULT_WORLD, image=args.image, seed=args.seed or 0, guidance_scale=args.guidance,
+        num_denoise_steps=args.steps, script=args.script, num_frames=args.frames, out=args.out))
+
+
+def run_doctor(args: argparse.Namespace) -> int:
+    from .doctor import run_doctor
+
+    return run_doctor(as_json=args.json)
+
+
+def run_weights_list(args: argparse.Namespace) -> int:
+    from .weights_cli import list_worlds
+
+    return list_worlds()
+
+
+def run_weights_verify(args: argparse.Namespace) -> int:
+    from .weights_cli import verify_worlds
+
+    return verify_worlds(args.world)
+
+
+def run_data_make(args: argparse.Namespace) -> int:
+    from .train.dataset import make_dataset
+
+    dataset = make_dataset(args.folder, args.scenario, args.episodes, args.frames, args.first_seed, args.workers,
+                           args.width, args.height)
+    print(f"{len(dataset.episodes)} episodes in {args.folder}")
+    return 0
+
+
+def run_data_show(args: argparse.Namespace) -> int:
+    from .train.dataset import Dataset, contact_sheet
+
+    contact_sheet(Dataset(args.folder), args.out, args.episodes, args.frames)
+    print(f"contact sheet -> {args.out}")
+    return 0
+
+
+COMMANDS: dict[str, Command] = {
+    "play": Command("open the player", add_play_options, run_play),
+    "render": Command("generate frames to a video or pictures, without pacing", add_render_options, run_render),
+    "doctor": Command("report what works here, and what to do about what does not", add_doctor_options, run_doctor),
+    "bench": Command("measure the speed of a world on this machine", module="astra_play.bench"),
+    "evaluate": Command("compare rollouts with the simulator's truth", module="astra_play.evaluate.report"),
+    "weights": Command("look at the worlds in weights/", commands={
+        "list": Command("list the worlds", run=run_weights_list),
+        "verify": Command("read the weights in full and compare them with their config", add_verify_options,
+                          run_weights_verify),
+    }),
+    "train": Command("train weights", commands={
+        "codec": Command("train the autoencoder", module="astra_play.train.codec_loop"),
+        "world": Command("train the transformer", module="astra_play.train.world_loop"),
+    }),
+    "data": Command("make and look at training data", commands={
+        "make": Command("play episodes in the simulator; goes on where an earlier run stopped", add_data_make_options,
+                        run_data_make),
+        "show": Command("write a contact sheet of episodes", add_data_show_options, run_data_show),
+    }),
+}

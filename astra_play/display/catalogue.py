@@ -1,0 +1,71 @@
+"""Folders -> what can be played: the worlds and start points of the menu, and how one of them is loaded.
+
+A world is a folder of weights with a config, a start point is a picture of it in assets/starts/<world>/. A world whose
+config is broken stays in the list, with the sentence that says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import paths
+from ..config import WorldConfig, load_world_config
+from ..errors import AstraPlayError
+from ..runtime.interfaces import PlayableWorld
+
+
+@dataclass(frozen=True)
+class StartPoint:
+    """One way to begin: a picture and its name, or no picture (None) when a world has none."""
+
+    title: str
+    picture: Path | None = None
+
+
+@dataclass(frozen=True)
+class WorldEntry:
+    """One world of the menu; with an `error` it can be seen and not played."""
+
+    name: str
+    title: str
+    description: str
+    starts: tuple[StartPoint, ...]
+    error: str = ""
+
+
+class Catalogue:
+    """The worlds on disk. Nothing is kept, so a world that was just copied in is there the next time one asks."""
+
+    def entries(self) -> list[WorldEntry]:
+        """Return the worlds of weights/, the default first."""
+        names = sorted(paths.world_names(), key=lambda name: (name != paths.DEFAULT_WORLD, name))
+        return [self._entry(name) for name in names]
+
+    def config(self, name: str) -> WorldConfig:
+        """Read the config of a world given by name or path."""
+        return load_world_config(paths.world_folder(name))
+
+    def start_pictures(self, name: str) -> list[Path]:
+        return paths.start_pictures(name)
+
+    def load(self, name: str, num_threads: int | None) -> PlayableWorld:
+        """Load a world (generator thread: this is where torch comes in)."""
+        from ..model.world import load_world
+
+        return load_world(name, num_threads=num_threads)
+
+    def _entry(self, name: str) -> WorldEntry:
+        try:
+            config = self.config(name)
+        except (AstraPlayError, OSError) as error:
+            return WorldEntry(name, name, "", (StartPoint("Not playable"),), error=str(error))
+        starts = tuple(StartPoint(start_title(picture), picture) for picture in self.start_pictures(name))
+        return WorldEntry(name, config.title, config.description, starts or (StartPoint(config.title),))
+
+
+def start_title(picture: Path) -> str:
+    """Turn a file name into words: 03_pond-at-dusk.png -> Pond at dusk."""
+    words = picture.stem.replace("_", " ").replace("-", " ").strip()
+    words = words.lstrip("0123456789 ") or words
+    return words[:1].upper() + words[1:]

@@ -1,0 +1,85 @@
+"""Strings -> surfaces: fonts by pixel size, and a small cache, since most text stays the same from frame to frame."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import pygame
+
+from .theme import Colour
+
+MAX_CACHED_STRINGS = 400  # a menu shows about 60; figures of the HUD come and go
+ELLIPSIS = "..."
+
+
+class Text:
+    """Renders, measures and wraps text in pygame's bundled font at any pixel size."""
+
+    def __init__(self) -> None:
+        if not pygame.font.get_init():
+            pygame.font.init()
+        self._path = pygame.font.get_default_font()
+        self._fonts: dict[int, pygame.Font] = {}
+        self._rendered: OrderedDict[tuple[str, int, Colour], pygame.Surface] = OrderedDict()
+
+    def font(self, size_px: int) -> pygame.Font:
+        size_px = max(6, size_px)
+        if size_px not in self._fonts:
+            self._fonts[size_px] = pygame.Font(self._path, size_px)
+        return self._fonts[size_px]
+
+    def render(self, string: str, size_px: int, colour: Colour) -> pygame.Surface:
+        """Return the surface of one line; do not draw on it, it is shared."""
+        key = (string, size_px, colour)
+        if key in self._rendered:
+            self._rendered.move_to_end(key)
+            return self._rendered[key]
+        surface = self.font(size_px).render(string, True, colour)
+        self._rendered[key] = surface
+        if len(self._rendered) > MAX_CACHED_STRINGS:
+            self._rendered.popitem(last=False)
+        return surface
+
+    def width_px(self, string: str, size_px: int) -> int:
+        return self.font(size_px).size(string)[0]
+
+    def line_height_px(self, size_px: int) -> int:
+        return round(self.font(size_px).get_height() * 1.28)
+
+    def wrap(self, string: str, size_px: int, width_px: int, max_lines: int = 99) -> list[str]:
+        """Split at spaces so that each line fits; a word longer than a line (a path) is cut where the line ends."""
+        lines: list[str] = []
+        line = ""
+        for word in string.split():
+            longer = f"{line} {word}" if line else word
+            if self.width_px(longer, size_px) <= width_px:
+                line = longer
+                continue
+            if line:
+                lines.append(line)
+            while self.width_px(word, size_px) > width_px and len(word) > 1:
+                head = self._longest_head(word, size_px, width_px)
+                lines.append(head)
+                word = word[len(head):]
+            line = word
+        if line:
+            lines.append(line)
+        if len(lines) > max_lines:
+            lines = lines[:max_lines]
+            lines[-1] = self.shorten(lines[-1] + ELLIPSIS, size_px, width_px)
+        return lines
+
+    def shorten(self, string: str, size_px: int, width_px: int) -> str:
+        """Return the string, or its head with an ellipsis, so that it fits the width."""
+        if self.width_px(string, size_px) <= width_px:
+            return string
+        head = string.removesuffix(ELLIPSIS)
+        while head and self.width_px(head + ELLIPSIS, size_px) > width_px:
+            head = head[:-1]
+        return head.rstrip() + ELLIPSIS
+
+    def _longest_head(self, word: str, size_px: int, width_px: int) -> str:
+        num_letters = len(word)
+        while num_letters > 1 and self.width_px(word[:num_letters], size_px) > width_px:
+            num_letters -= 1
+        return word[:num_letters]

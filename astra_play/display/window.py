@@ -1,0 +1,135 @@
+"""The SDL window: opened, resized, made full screen, minimised, and the mouse it holds on to while playing.
+
+Nothing here knows what is drawn. `pygame.Window` rather than the display module, because only it draws with every
+pixel of a hi-dpi screen; mouse positions are scaled from its points to the surface's pixels.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+import pygame
+
+from ..errors import DisplayError
+from .settings import MIN_WINDOW_PX
+
+TITLE = "Astra Play"
+
+
+class Window:
+    """The one window of the player; all methods belong to the main thread."""
+
+    def __init__(self, size: tuple[int, int], fullscreen: bool = False, headless: bool = False) -> None:
+        """Open the window; DisplayError if there is no display to open it on."""
+        if headless:
+            os.environ["SDL_VIDEODRIVER"] = "dummy"
+        # without it Windows scales the finished window up, and text is blurred
+        os.environ.setdefault("SDL_WINDOWS_DPI_AWARENESS", "permonitorv2")
+        self._window = _open(size)
+        self._window.minimum_size = MIN_WINDOW_PX
+        self.fullscreen = False
+        self.minimised = False
+        self.grabbed = False
+        if fullscreen:
+            self.toggle_fullscreen()
+
+    @property
+    def surface(self) -> pygame.Surface:
+        """The pixels of the window; ask again after a resize."""
+        return self._window.get_surface()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in the points that the desktop counts in."""
+        return self._window.size
+
+    @property
+    def focused(self) -> bool:
+        return self._window.focused
+
+    def resize(self, size: tuple[int, int]) -> None:
+        self._window.size = size
+
+    def flip(self) -> None:
+        self._window.flip()
+
+    def toggle_fullscreen(self) -> None:
+        if self.fullscreen:
+            self._window.set_windowed()
+        else:
+            self._window.set_fullscreen(desktop=True)  # desktop: the screen keeps its resolution, other windows theirs
+        self.fullscreen = not self.fullscreen
+
+    def to_pixels(self, point: tuple[float, float]) -> tuple[int, int]:
+        """Turn a mouse position in points into pixels of the surface."""
+        width, height = self.size
+        width_px, height_px = self.surface.get_size()
+        return round(point[0] * width_px / max(1, width)), round(point[1] * height_px / max(1, height))
+
+    def grab_mouse(self) -> None:
+        """Hide the pointer and take relative motion, so that a turn never ends at the edge of the screen."""
+        self._set_grab(True)
+
+    def release_mouse(self) -> None:
+        self._set_grab(False)
+
+    def _set_grab(self, grabbed: bool) -> None:
+        if grabbed == self.grabbed:
+            return
+        with warnings.catch_warnings():  # pygame asks for a display-module window, yet the mode belongs to the mouse
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pygame.mouse.set_relative_mode(grabbed)
+        pygame.mouse.get_rel()  # the jump from the pointer's old place is nobody's turn
+        self._window.grab_mouse = grabbed
+        self.grabbed = grabbed
+
+    def note(self, event: pygame.Event) -> None:
+        """Keep track of what the desktop did to the window."""
+        if event.type in (pygame.WINDOWMINIMIZED, pygame.WINDOWHIDDEN):
+            self.minimised = True
+        elif event.type in (pygame.WINDOWRESTORED, pygame.WINDOWSHOWN, pygame.WINDOWMAXIMIZED):
+            self.minimised = False
+
+    def close(self) -> None:
+        self.release_mouse()
+        self._window.destroy()
+        pygame.display.quit()
+
+
+def _open(size: tuple[int, int]) -> pygame.Window:
+    try:
+        pygame.display.init()
+        return pygame.Window(TITLE, size, resizable=True, allow_high_dpi=True)
+    except pygame.error as error:
+        pygame.display.quit()
+        raise DisplayError(f"no window can be opened here ({error}); run it on a machine with a screen, over ssh with "
+                           "ssh -X, or without a window: astra-play play --headless --seconds 10") from None
+
+
+class Pads:
+    """The game controllers that are plugged in; opening one is what makes its events arrive."""
+
+    def __init__(self) -> None:
+        from pygame._sdl2 import controller  # the only face of SDL's pad names in pygame, private by its path alone
+
+        self._module = controller
+        self._open: dict[int, object] = {}
+        controller.init()
+        for index in range(controller.get_count()):
+            self.open(index)
+
+    def open(self, index: int) -> None:
+        if self._module.is_controller(index):
+            pad = self._module.Controller(index)
+            self._open[pad.id] = pad
+
+    def note(self, event: pygame.Event) -> None:
+        if event.type == pygame.CONTROLLERDEVICEADDED:
+            self.open(event.device_index)
+        elif event.type == pygame.CONTROLLERDEVICEREMOVED:
+            self._open.pop(event.instance_id, None)
+
+    def close(self) -> None:
+        self._open.clear()
+        self._module.quit()

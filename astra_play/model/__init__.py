@@ -1,0 +1,1 @@
+"""Actions and past in, next latent chunk out. Torch only."""

@@ -1,0 +1,114 @@
+"""How the past is shown to the network while a world streams: a KV cache, fed one clean chunk at a time.
+
+`CausalHistory` owns the cache and knows the three kinds of tokens of a pass: the finished chunk that is being committed, the
+noisy chunk, and the noisy chunk once more without its action (guidance). The commit of chunk k rides in the first
+pass of chunk k+1: its tokens look only at the past, so the result is the same as that of a pass of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..config import StreamConfig
+from .kv_cache import KVCache
+from .sampler import guide
+from .transformer import Transformer
+
+
+@dataclass(frozen=True)
+class CommittedChunk:
+    """A finished chunk on its way into the cache: latents (B, c, C, H, W), rows (B, c, width - 1), its anchor."""
+
+    latents: Tensor
+    rows: Tensor
+    anchor: Tensor
+
+
+class CausalHistory:
+    """The streaming twin of `TwoStream`: same keys for every token, one chunk at a time."""
+
+    def __init__(self, model: Transformer, stream: StreamConfig, modality: str, batch: int = 1) -> None:
+        weight = model.patch_embedding.weight
+        self.model, self.stream, self.modality = model, stream, modality
+        self.cache = KVCache(model.config, stream, batch, weight.device, weight.dtype)
+        self.routing: Tensor | None = None  # expert weights of the newest target rows, (B, c, num_experts)
+        self.num_passes = 0
+        self._pending: CommittedChunk | None = None
+        self._last: Tensor | None = None  # newest clean latent frame, (B, 1, C, H, W)
+
+    def reset(self) -> None:
+        """Forget the past."""
+        self.cache.reset()
+        self._pending = self._last = self.routing = None
+
+    @property
+    def has_past(self) -> bool:
+        return self._last is not None
+
+    def push(self, latents: Tensor, rows: Tensor) -> None:
+        """Take a finished chunk; it enters the cache with the next pass, or at once with `flush`."""
+        self.flush()
+        anchor = latents[:, :1] if self._last is None else self._last
+        self._pending = CommittedChunk(latents, rows, anchor.expand(-1, latents.shape[1], -1, -1, -1))
+        self._last = latents[:, -1:]
+
+    def flush(self) -> None:
+        """Commit a pending chunk in a pass of its own."""
+        if self._pending is not None:
+            self._run(None, 0.0, None, guidance=False)
+
+    def velocity(self, noisy: Tensor, sigma: float, rows: Tensor, guidance_scale: float = 1.0) -> Tensor:
+        """Return the (guided) velocity of a noisy chunk (B, c, C, H, W); the first call also commits what is pending."""
+        velocities = self._run(noisy, sigma, rows, guidance=guidance_scale != 1.0)
+        return velocities[0] if len(velocities) == 1 else guide(velocities[1], velocities[0], guidance_scale)
+
+    def _run(self, noisy: Tensor | None, sigma: float, rows: Tensor | None, guidance: bool) -> list[Tensor]:
+        model, pending = self.model, self._pending
+        parts, part_rows, sigmas, nulls = [], [], [], []
+        anchor = None
+        if pending is not None:
+            parts.append(model.embed(pending.latents, pending.anchor))
+            part_rows.append(with_mask(pending.rows, 1.0))
+            sigmas += [self.stream.context_sigma] * pending.rows.shape[1]
+            nulls += [False] * pending.rows.shape[1]
+        num_targets = 0 if noisy is None else 1 + guidance
+        if num_targets:
+            anchor = self._last.expand(-1, noisy.shape[1], -1, -1, -1)
+            tokens = model.embed(noisy, anchor)
+            for target in range(num_targets):
+                parts.append(tokens)
+                part_rows.append(with_mask(rows, 0.0))
+                sigmas += [sigma] * rows.shape[1]
+                nulls += [target == 1] * rows.shape[1]
+        velocities = self._pass(torch.cat(parts, 1), torch.cat(part_rows, 1), sigmas, nulls, num_targets, noisy, anchor)
+        self._pending = None
+        return velocities
+
+    def _pass(self, x: Tensor, rows: Tensor, sigmas: list[float], nulls: list[bool], num_targets: int,
+              noisy: Tensor | None, anchor: Tensor | None) -> list[Tensor]:
+        model, batch = self.model, x.shape[0]
+        self.cache.begin_pass(commit=self._pending is not None, num_targets=num_targets)
+        self.num_passes += 1
+        null = torch.tensor([nulls], device=x.device).expand(batch, -1) if any(nulls) else None
+        actions = model.actions(rows, self.modality, null)
+        sigma = torch.tensor([sigmas], device=x.device)
+        embedding, noise_level = model.embed_sigma(sigma)
+        x = model.trunk(x, noise_level, actions, None, self.cache)
+        velocities = []
+        frames = noisy.shape[1] if noisy is not None else 0
+        for target in range(num_targets):
+            end = x.shape[1] - (num_targets - 1 - target) * frames
+            own = slice(end - frames, end)
+            velocities.append(model.velocity(x[:, own], embedding[:, own], noisy, sigma[:, own], anchor))
+        if num_targets:
+            first = x.shape[1] - num_targets * frames
+            self.routing = actions.routing[:, first:first + frames, 0]
+        return velocities
+
+
+def with_mask(rows: Tensor, value: float) -> Tensor:
+    """Append the mask column (1 = history, 0 = to predict) to rows (B, T, width - 1)."""
+    return torch.cat([rows, torch.full_like(rows[..., :1], value)], dim=-1)

@@ -1,0 +1,55 @@
+"""Where things lie in the checkout: weights, pictures and assets, found from the package and never from the cwd.
+
+The project is installed in editable mode by `launch.py`, so the folder above the package is the checkout.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .errors import WeightsError, did_you_mean
+
+DEFAULT_WORLD = "mini"
+
+
+def checkout_folder() -> Path:
+    """Return the folder that holds astra_play/, weights/ and assets/."""
+    return Path(__file__).resolve().parents[1]
+
+
+def weights_folder() -> Path:
+    """Return the folder with one sub-folder per world."""
+    return checkout_folder() / "weights"
+
+
+def assets_folder() -> Path:
+    """Return the folder of icons, start pictures and other files that are neither code nor weights."""
+    return checkout_folder() / "assets"
+
+
+def world_names() -> list[str]:
+    """Return the names of the worlds in weights/: each sub-folder with a config.json."""
+    return sorted(path.parent.name for path in weights_folder().glob("*/config.json"))
+
+
+def world_folder(name_or_path: str | Path) -> Path:
+    """Return the folder of a world given by its name in weights/ or by a path; WeightsError if there is none."""
+    named = weights_folder() / name_or_path
+    if (named / "config.json").is_file():
+        return named
+    path = Path(name_or_path).expanduser()
+    if (path / "config.json").is_file():
+        return path
+    if path.is_dir() or named.is_dir():
+        raise WeightsError(f"the folder {path if path.is_dir() else named} holds no config.json, so it is not a world; "
+                           "give the folder that holds config.json and model.safetensors")
+    known = world_names()
+    if not known:
+        raise WeightsError(f"there is no world {str(name_or_path)!r}: no world lies in {weights_folder()}; "
+                           "take the folder weights/mini from the project again")
+    raise WeightsError(f"there is no world {str(name_or_path)!r}{did_you_mean(str(name_or_path), known)}")
+
+
+def start_pictures(world_name: str) -> list[Path]:
+    """Return the start pictures of a world in the order of their names; an empty list if it has none."""
+    return sorted((assets_folder() / "starts" / world_name).glob("*.png"))

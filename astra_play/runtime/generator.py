@@ -1,0 +1,238 @@
+"""The generator thread: sample the controls at the last moment, make a chunk, publish it, then commit it.
+
+The only thread that touches the world, which is built here too, so that torch never meets the main thread. Between
+chunks it reads a mailbox of commands; everything it waits for can be cut short through `wake`.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..actions.rows import RowMaker
+from ..chunks import ActionChunk, ActionSample, FrameChunk
+from ..config import WorldConfig
+from .interfaces import ActionSource, Clock, FrameOutput, PlayableWorld
+from .playout import PlayoutQueue
+from .stats import Distribution, Stats
+
+log = logging.getLogger(__name__)
+
+WorldFactory = Callable[[], PlayableWorld]
+
+LEAD_QUANTILE = 0.95  # of recent chunk times: one chunk in twenty may come late before the lead grows
+LEAD_WINDOW = 64  # chunks, 4 s of play: long enough for a quantile, short enough to follow a busy neighbour
+LEAD_MARGIN_S = 0.004  # for the thread switch to the window, and its poll
+MAX_LEAD_CHUNKS = 1.0  # a longer lead would show old intentions for a whole chunk more; an underrun is the lesser evil
+PAUSED_WAIT_S = 0.5  # a pause ends through `wake`; this only bounds the wait
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a session starts. None means the world's own value."""
+
+    seed: int = 0
+    prompt_frames: np.ndarray | None = None  # (F, H, W, 3) uint8; None: the world starts from nothing
+    guidance_scale: float | None = None
+    num_denoise_steps: int | None = None
+    paced: bool = True  # False: chunks are made back to back in virtual time, and the playout queue is left out
+
+
+@dataclass(frozen=True)
+class Reset:
+    """Start again as number `reset_count`."""
+
+    reset_count: int
+    seed: int
+    prompt_frames: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Guidance:
+    scale: float
+
+
+@dataclass(frozen=True)
+class Steps:
+    num_denoise_steps: int
+
+
+class LeadEstimate:
+    """How long before its due time a chunk must be begun: late sampling feels quick, later still is an underrun."""
+
+    def __init__(self) -> None:
+        self._times_ms = Distribution(window=LEAD_WINDOW)
+
+    def add(self, seconds: float) -> None:
+        self._times_ms.add(1000.0 * seconds)
+
+    def lead_s(self) -> float:
+        quantile_ms = self._times_ms.recent(LEAD_QUANTILE)
+        return LEAD_MARGIN_S + (quantile_ms or 0.0) / 1000.0
+
+
+class Generator:
+    """The loop of one session. `run` is the thread; `stop`, `wake`, `paused`, `commands` are its main-thread face."""
+
+    def __init__(self, world_factory: WorldFactory, source: ActionSource, clock: Clock, playout: PlayoutQueue,
+                 stats: Stats, settings: Settings) -> None:
+        self._world_factory = world_factory
+        self._source = source
+        self._clock = clock
+        self._playout = playout
+        self._stats = stats
+        self._settings = settings
+        self.outputs: tuple[FrameOutput, ...] = (playout,) if settings.paced else ()
+        self.commands: queue.SimpleQueue[Reset | Guidance | Steps] = queue.SimpleQueue()
+        self.stop = threading.Event()
+        self.wake = threading.Event()  # set together with any change that the loop should notice at once
+        self.paused = threading.Event()
+        self.phase = "loading"
+        self.error: BaseException | None = None
+        self.config: WorldConfig | None = None
+        self.guidance_scale: float | None = None
+        self.num_denoise_steps: int | None = None
+        self._lead = LeadEstimate()
+        self._reset_count = 0
+        self._chunk_index = 0
+        self._num_chunks = 0  # over all resets
+
+    def run(self) -> None:
+        """Build the world and play until stopped; the first failure is kept in `error`."""
+        world: PlayableWorld | None = None
+        try:
+            world = self._world_factory()
+            self._play(world)
+        except BaseException as error:  # a thread that ended silently would look like a frozen world
+            self.error = error
+            log.debug("The generator failed.", exc_info=True)
+        finally:
+            self._playout.close()
+            self._close(world)
+            self.stop.set()
+
+    def _close(self, world: PlayableWorld | None) -> None:
+        try:
+            if world is not None:
+                world.close()
+        except Exception as error:  # never over the first failure
+            if self.error is None:
+                self.error = error
+            log.warning("Closing the world failed: %s", error)
+
+    def _play(self, world: PlayableWorld) -> None:
+        self._begin(world)
+        row_maker = RowMaker(world.config)
+        start_fresh = True
+        while True:
+            self.wake.clear()  # before looking at anything: what is set after this line cuts the next wait short
+            if self.stop.is_set():
+                return
+            start_fresh |= self._obey(world, row_maker)
+            if self.paused.is_set():
+                self._clock.wait(PAUSED_WAIT_S, self.wake)
+                start_fresh = True
+                continue
+            begin_s = self._wait_until_last_moment()
+            if begin_s is None:
+                continue  # something changed during the wait: look again before sampling
+            if start_fresh and self._settings.paced:
+                self._source.take(begin_s)  # motion and taps from before were meant for another picture
+            start_fresh = False
+            self._make_chunk(world, row_maker, begin_s)
+
+    def _begin(self, world: PlayableWorld) -> None:
+        """Everything between a built world and its first chunk. A stop is noticed between the slow calls."""
+        settings = self._settings
+        self.config = world.config
+        self._playout.set_rate(world.config.fps)
+        self._stats.frames_per_chunk = world.config.frames_per_chunk
+        if settings.guidance_scale is not None:
+            world.guidance_scale = settings.guidance_scale
+        if settings.num_denoise_steps is not None:
+            world.num_denoise_steps = settings.num_denoise_steps
+        self._note_settings(world)
+        self.phase = "warming up"
+        if not self.stop.is_set():
+            world.warm_up()
+        if not self.stop.is_set():
+            self._start_world(world, settings.seed, settings.prompt_frames)
+        self.phase = "playing"
+
+    def _start_world(self, world: PlayableWorld, seed: int, prompt_frames: np.ndarray | None) -> None:
+        world.reset(seed)
+        if prompt_frames is not None:
+            world.prefill(prompt_frames)
+        self._stats.seed = seed
+        self._chunk_index = 0
+
+    def _obey(self, world: PlayableWorld, row_maker: RowMaker) -> bool:
+        """Carry out every command in the mailbox, of several resets only the last; return whether there was one."""
+        reset: Reset | None = None
+        while True:
+            try:
+                command = self.commands.get_nowait()
+            except queue.Empty:
+                break
+            if isinstance(command, Reset):
+                reset = command
+            elif isinstance(command, Guidance):
+                world.guidance_scale = command.scale
+            else:
+                world.num_denoise_steps = command.num_denoise_steps
+            self._note_settings(world)
+        if reset is None:
+            return False
+        self._start_world(world, reset.seed, reset.prompt_frames)
+        self._reset_count = reset.reset_count
+        row_maker.reset()
+        return True
+
+    def _note_settings(self, world: PlayableWorld) -> None:
+        self.guidance_scale = world.guidance_scale
+        self.num_denoise_steps = world.num_denoise_steps
+        self._stats.passes_per_chunk = world.passes_per_chunk()
+
+    def _wait_until_last_moment(self) -> float | None:
+        """Wait until the next chunk must be begun; return that time, or None if something else wants attention."""
+        if not self._settings.paced:
+            return None if self.stop.is_set() else self._num_chunks * self.config.chunk_s
+        now_s = self._clock.now()
+        next_due_s = self._playout.next_due_s()
+        if next_due_s is None:
+            return now_s
+        begin_s = next_due_s - min(self._lead.lead_s(), MAX_LEAD_CHUNKS * self.config.chunk_s)
+        if begin_s <= now_s:
+            return now_s
+        return None if self._clock.wait(begin_s - now_s, self.wake) else begin_s
+
+    def _make_chunk(self, world: PlayableWorld, row_maker: RowMaker, begin_s: float) -> None:
+        """Make, publish and commit one chunk whose turn was at `begin_s` (virtual when not paced)."""
+        paced = self._settings.paced
+        woke_s = self._clock.now()
+        sample = self._source.take(woke_s if paced else begin_s)
+        action = self._action(row_maker, sample)
+        step_s = self._clock.now()
+        frames = world.step(action)
+        generate_s = self._clock.now() - step_s
+        if self.stop.is_set():
+            return  # nobody is left to look at it
+        chunk = FrameChunk(frames, action.chunk_index, action.reset_count, action, 1000.0 * generate_s)
+        for output in self.outputs:
+            output.publish(chunk)
+        published_s = self._clock.now()
+        if paced:
+            self._lead.add(published_s - begin_s)  # a late wake-up delays the frame as much as a slow network does
+        world.commit()  # after publishing: nobody waits for it while the frame is on its way to the screen
+        self._chunk_index += 1
+        self._num_chunks += 1
+        self._stats.chunk_made(1000.0 * generate_s, 1000.0 * (self._clock.now() - woke_s))
+
+    def _action(self, row_maker: RowMaker, sample: ActionSample) -> ActionChunk:
+        return ActionChunk(sample, row_maker.rows(sample), self.config.controls.modality,
+                           self._chunk_index, self._reset_count)

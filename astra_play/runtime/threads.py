@@ -1,0 +1,75 @@
+"""Choose how many compute threads the network runs on, by a short probe before warm-up."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Callable
+
+import psutil
+
+from .interfaces import Clock
+
+CLEARLY_FASTER = 0.90  # more threads must take at most this share of the time; less is not worth the risk below
+HOPELESS = 3.0  # times slower than the best so far: one such pass says enough, more would eat the budget
+
+
+def num_usable_cores() -> int:
+    """Return the physical cores this process may run on (hyper-threads share one set of multipliers)."""
+    logical = psutil.cpu_count(logical=True) or 1
+    physical = psutil.cpu_count(logical=False) or logical
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical
+    return max(1, min(physical, allowed))
+
+
+def choose_num_threads(run_pass: Callable[[int], None], clock: Clock, max_threads: int | None = None,
+                       budget_s: float = 0.5) -> int:
+    """Return the number of threads on which a pass of the network is fastest and steadiest.
+
+    `run_pass(num_threads)` sets that number and runs one pass as play would. `max_threads`: None means the usable
+    physical cores. The probe ends with the pass during which `budget_s` runs out.
+
+    More threads are not simply faster: the small operators of a world this size meet at a barrier after every
+    operator, and when another process has one of the cores, all threads wait there for the one that lost it. Two
+    threads were seen to be 5 to 30 times slower than one on a busy machine. So fewer threads win unless more are
+    clearly faster in the median AND no slower in their worst pass, which is where such stalls show. Candidates
+    take turns, so that a burst of the neighbour's hits all of them.
+    """
+    candidates = _candidates(num_usable_cores() if max_threads is None else max_threads)
+    if len(candidates) == 1:
+        return candidates[0]
+    ends_s = clock.now() + budget_s
+    times_s: dict[int, list[float]] = {}
+    running = list(candidates)
+    for num_threads in running:
+        run_pass(num_threads)  # the first pass of a candidate starts its threads and allocates; it is not timed
+    while running:
+        for num_threads in list(running):
+            begin_s = clock.now()
+            run_pass(num_threads)
+            end_s = clock.now()
+            times_s.setdefault(num_threads, []).append(end_s - begin_s)
+            best_s = min(min(times) for times in times_s.values())
+            if end_s - begin_s > HOPELESS * best_s and num_threads != candidates[0]:
+                running.remove(num_threads)
+            if end_s >= ends_s:
+                return _choose(times_s)
+        if running == candidates[:1]:
+            break
+    return _choose(times_s)
+
+
+def _candidates(max_threads: int) -> list[int]:
+    """Return 1, 2, 4 ... and `max_threads` itself."""
+    powers = [1 << exponent for exponent in range(max_threads.bit_length()) if 1 << exponent <= max_threads]
+    return sorted({*powers, max_threads})
+
+
+def _choose(times_s: dict[int, list[float]]) -> int:
+    chosen = min(times_s)
+    for num_threads in sorted(times_s):
+        times, chosen_times = times_s[num_threads], times_s[chosen]
+        if statistics.median(times) <= CLEARLY_FASTER * statistics.median(chosen_times) \
+                and max(times) <= max(chosen_times):
+            chosen = num_threads
+    return chosen

@@ -1,0 +1,233 @@
+"""`train codec`: a data set -> the autoencoder of a world folder.
+
+The encoder is fitted first, in seconds (principal components), and saved at once, so that a world can start training on
+its latents. Then the decoder learns, with the encoder frozen, what a linear map cannot know. Latents are noised
+while it learns, because at play they come from a network and not from a picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..codec import pixels
+from ..codec.mini import MiniCodec, fit_linear
+from ..config import CodecConfig, ModelConfig, WorldConfig
+from ..model.checkpoint import CODEC_FILE, save_config, save_module
+from .dataset import Dataset, read_episode
+from .loop import TrainingLog, load_checkpoint, load_recipe, psnr_db, save_checkpoint, save_strip
+from .optim import EMA, fast_dtype, learning_rate_factor
+
+
+@dataclass(frozen=True)
+class CodecRecipe:
+    """A whole training run of the autoencoder."""
+
+    codec: CodecConfig = field(default_factory=CodecConfig)
+    scale_exponent: float = 0.5  # network latents = codec latents / std^exponent: loud channels stay louder, less so
+    fit_frames: int = 3000
+    batch: int = 16
+    num_steps: int = 3000
+    warmup_steps: int = 50
+    decay_steps: int = 1000
+    lr: float = 1e-3
+    ema_decay: float = 0.998
+    gradient_weight: float = 0.5
+    noise_max: float = 0.15  # of network latents; half of the batches see none
+    precision: str = "auto"
+    seed: int = 0
+    log_every: int = 20
+    save_every: int = 200
+    sample_every: int = 500
+
+
+class FramePairs:
+    """All frames of a data set in memory as uint8; batches are neighbouring frames, for the decoder's memory."""
+
+    def __init__(self, folder: Path) -> None:
+        dataset = Dataset(folder)
+        self.frames = [torch.from_numpy(read_episode(p).frames) for p in tqdm(dataset.episodes, desc="reading", unit="episode",
+                                                                               leave=False)]
+
+    def sample(self, batch: int, generator: torch.Generator) -> Tensor:
+        """Return (batch, 2, 3, H, W) pictures in [-1, 1]."""
+        pairs = []
+        for _ in range(batch):
+            episode = self.frames[int(torch.randint(len(self.frames), (), generator=generator))]
+            start = int(torch.randint(len(episode) - 1, (), generator=generator))
+            pairs.append(episode[start:start + 2])
+        return pixels.to_float(torch.stack(pairs))
+
+    def spread(self, count: int) -> Tensor:
+        """Return about `count` frames (N, 3, H, W), evenly taken from all episodes."""
+        per_episode = max(1, count // len(self.frames))
+        return torch.cat([pixels.to_float(e[torch.linspace(0, len(e) - 1, per_episode).long()]) for e in self.frames])
+
+
+def picture_loss(ours: Tensor, truth: Tensor, gradient_weight: float) -> Tensor:
+    """Root-mean-square error of each picture (B, 3, H, W) plus that of its finite differences, averaged.
+
+    The root weighs a picture's last decibel like its first; the differences ask for edges where they belong.
+    """
+    error = ours - truth
+    rmse = (error.square().mean(dim=(1, 2, 3)) + 1e-6).sqrt()
+    across = (error[..., 1:] - error[..., :-1]).square().mean(dim=(1, 2, 3))
+    down = (error[..., 1:, :] - error[..., :-1, :]).square().mean(dim=(1, 2, 3))
+    return (rmse + gradient_weight * (across + down + 1e-6).sqrt()).mean()
+
+
+class CodecTraining:
+    """State of a codec run."""
+
+    def __init__(self, recipe: CodecRecipe, codec: MiniCodec, scale: Tensor, data: FramePairs) -> None:
+        self.recipe, self.codec, self.scale, self.data = recipe, codec, scale[:, None, None], data
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        codec.to(self.device).to(memory_format=torch.channels_last)
+        codec.encoder.requires_grad_(False)
+        learned = [p for p in codec.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(learned, recipe.lr, betas=(0.9, 0.98), weight_decay=0.0)
+        self.ema = EMA(codec, recipe.ema_decay)
+        self.generator = torch.Generator().manual_seed(recipe.seed)
+        dtypes = {"auto": None, "bf16": torch.bfloat16, "fp32": torch.float32}
+        self.dtype = dtypes[recipe.precision] or fast_dtype(self.device)
+        self.step = 0
+
+    def step_once(self) -> dict[str, float]:
+        """Decode the second picture of each pair from noised latents; return the losses."""
+        recipe = self.recipe
+        factor = learning_rate_factor(self.step, recipe.num_steps, recipe.warmup_steps, recipe.decay_steps)
+        self.optimizer.param_groups[0]["lr"] = recipe.lr * factor
+        pictures = self.data.sample(recipe.batch, self.generator).to(self.device)
+        level = torch.rand(recipe.batch, 1, 1, 1, 1, generator=self.generator).mul(2).sub(1).clamp_min(0) * recipe.noise_max
+        precision = torch.autocast(self.device.type, torch.bfloat16) if self.dtype == torch.bfloat16 else nullcontext()
+        with torch.no_grad():
+            latents = self.codec.encode(pictures)
+            noise = torch.randn(latents.shape, generator=self.generator)
+            latents = latents + self.scale.to(self.device) * (level * noise).to(self.device)
+        with precision:
+            ours = self.codec.decode(latents[:, 1:], latents[:, :1])
+        loss = picture_loss(ours[:, 0].float(), pictures[:, 1], recipe.gradient_weight)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.codec.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.ema.update(self.codec, self.step)
+        self.step += 1
+        with torch.no_grad():
+            quiet = (level.flatten() == 0)
+            mse = (ours[:, 0].float() - pictures[:, 1]).square().mean(dim=(1, 2, 3))
+        return {"loss": loss.item(), "mse_noiseless": (mse * quiet.to(self.device)).sum().item() / max(1, int(quiet.sum()))}
+
+    def state(self) -> dict:
+        """Everything that resuming needs."""
+        return {"codec": self.codec.state_dict(), "ema": self.ema.shadow, "optimizer": self.optimizer.state_dict(),
+                "step": self.step, "generator": self.generator.get_state(), "scale": self.scale.flatten()}
+
+    def restore(self, state: dict) -> None:
+        """Go on from `state`."""
+        self.codec.load_state_dict(state["codec"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.ema.shadow = {k: v.to(self.device) for k, v in state["ema"].items()}
+        self.generator.set_state(state["generator"])
+        self.step = state["step"]
+
+    def averaged(self) -> MiniCodec:
+        """A copy with the averaged weights."""
+        codec = MiniCodec(self.recipe.codec).eval().requires_grad_(False).to(self.device)
+        self.ema.copy_to(codec)
+        return codec
+
+
+def codec_world(recipe: CodecRecipe, dataset: Dataset, scale: Tensor) -> WorldConfig:
+    """A world config that is complete as far as a codec goes; `train world` fills in the rest."""
+    manifest, codec = dataset.manifest, recipe.codec
+    model = ModelConfig(dim=64, ffn_dim=64, num_heads=1, num_layers=0, latent_channels=codec.latent_channels,
+                        grid_height=manifest["height"] // codec.spatial_compression,
+                        grid_width=manifest["width"] // codec.spatial_compression)
+    return WorldConfig(name="codec", title="Autoencoder", description="An autoencoder without a world.", model=model,
+                       width=manifest["width"], height=manifest["height"], fps=manifest["fps"], codec=codec,
+                       latent_scale=tuple(float(f"{s:.6g}") for s in scale.tolist()),
+                       provenance={"codec_recipe": dataclasses.asdict(recipe), "data_hash": manifest["sha256_of_all"]})
+
+
+@torch.no_grad()
+def evaluate_codec(codec: MiniCodec, frames: Tensor) -> dict[str, float]:
+    """PSNR in dB of frames (N, 3, H, W) through the whole codec, and through its linear part alone."""
+    latents = codec.encode(frames[:, None])
+    whole = torch.cat([codec.decode(piece) for piece in latents.split(32)]).clamp(-1, 1)[:, 0]
+    linear = codec.linear_decoder(latents[:, 0]).clamp(-1, 1)
+    return {"held_out_db": psnr_db((whole - frames).square().mean().item()),
+            "linear_db": psnr_db((linear - frames).square().mean().item())}
+
+
+def train(recipe: CodecRecipe, data_folder: Path, held_out_folder: Path, out: Path) -> None:
+    """Run or resume a codec recipe."""
+    dataset = Dataset(data_folder)
+    data, held_out = FramePairs(data_folder), FramePairs(held_out_folder).spread(120)
+    codec = MiniCodec(recipe.codec)
+    torch.manual_seed(recipe.seed)
+    state = load_checkpoint(out / "codec_checkpoint.pt")
+    if state:
+        scale = state["scale"]
+    else:
+        std = fit_linear(codec, data.spread(recipe.fit_frames))
+        scale = std**recipe.scale_exponent
+        save_config(codec_world(recipe, dataset, scale), out)
+        save_module(codec, out / CODEC_FILE)
+    training = CodecTraining(recipe, codec, scale, data)
+    if state:
+        training.restore(state)
+    log = TrainingLog(out)
+    log.write(event="start", step=training.step, parameters=sum(p.numel() for p in codec.parameters()),
+              precision=str(training.dtype), **evaluate_codec(training.averaged(), held_out))
+    _run(training, log, held_out, out)
+
+
+def _run(training: CodecTraining, log: TrainingLog, held_out: Tensor, out: Path) -> None:
+    recipe, sums = training.recipe, {}
+    mark, marked_step = time.perf_counter(), training.step
+    while training.step < recipe.num_steps:
+        for name, value in training.step_once().items():
+            sums.setdefault(name, []).append(value)
+        done = training.step == recipe.num_steps
+        if training.step % recipe.log_every == 0 or done:
+            seconds = time.perf_counter() - mark
+            means = {k: sum(v) / len(v) for k, v in sums.items()}
+            log.write(step=training.step, loss=means["loss"], train_db=psnr_db(means["mse_noiseless"]),
+                      frames_per_s=(training.step - marked_step) * recipe.batch / seconds)
+            sums, mark, marked_step = {}, time.perf_counter(), training.step
+        if training.step % recipe.sample_every == 0 or done:
+            codec = training.averaged()
+            log.write(step=training.step, **evaluate_codec(codec, held_out))
+            some = held_out[:: max(1, len(held_out) // 10)][:10]
+            with torch.no_grad():
+                ours = codec.decode(codec.encode(some[:, None]))[:, 0]
+            save_strip(out / "strips" / f"codec_{training.step:06d}.png", [pixels.to_uint8(v).numpy() for v in (some, ours)])
+        if training.step % recipe.save_every == 0 or done:
+            save_checkpoint(out / "codec_checkpoint.pt", training.state())
+            save_module(training.averaged(), out / CODEC_FILE)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `train codec`."""
+    parser.add_argument("--recipe", type=Path, required=True, help="TOML file, see astra_play/train/recipes")
+    parser.add_argument("--data", type=Path, required=True, help="folder made by `data make`")
+    parser.add_argument("--held-out", type=Path, required=True, help="data of held-out seeds, for scores and strips")
+    parser.add_argument("--out", type=Path, required=True, help="codec, config, log, strips, checkpoint; resumed if it exists")
+    parser.add_argument("--threads", type=int, help="compute threads (default: torch's own choice)")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run `train codec`."""
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    train(load_recipe(CodecRecipe, args.recipe), args.data, args.held_out, args.out)
+    return 0

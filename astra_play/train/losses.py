@@ -1,0 +1,87 @@
+"""What the world learns from: targets behind noise, a past that is lightly noised or the network's own, actions sometimes hidden."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..config import StreamConfig
+from ..model.experts import load_balance_loss
+from ..model.history import CausalHistory
+from ..model.sampler import add_noise, euler
+from ..model.transformer import Transformer
+from ..model.two_stream import TwoStream, TwoStreamBatch
+from .latents import Clips
+
+
+@dataclass(frozen=True)
+class NoiseOptions:
+    """Probabilities and levels of everything that training disturbs."""
+
+    full_noise_prob: float = 0.5  # targets at sigma 1, where a one-pass world spends its life
+    history_sigma_max: float = 0.25
+    history_clean_prob: float = 0.4  # per clip
+    action_dropout: float = 0.1  # per clip: all target actions hidden
+    gap_prob: float = 0.3
+    balance_weight: float = 0.01  # of the router's load-balance term
+
+
+def draw_sigmas(batch: int, frames: int, options: NoiseOptions, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return target sigmas and history sigmas, both (B, T), drawn independently of each other."""
+    target = torch.rand(batch, frames, generator=generator).clamp_min(0.02)
+    full = torch.rand(batch, frames, generator=generator) < options.full_noise_prob
+    history = torch.rand(batch, frames, generator=generator) * options.history_sigma_max
+    clean = torch.rand(batch, 1, generator=generator) < options.history_clean_prob
+    return target.masked_fill(full, 1.0), history.masked_fill(clean, 0.0)
+
+
+def world_loss(two_stream: TwoStream, clips: Clips, past: Tensor, options: NoiseOptions, modality: str,
+               generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    """Return the loss of one batch and its parts.
+
+    `past` (B, T, C, H, W) is what the history stream shows: the clips' own latents (teacher forcing) or a rollout of
+    the network under the same actions (self-forcing); the targets are always the true latents. The loss is the mean squared
+    error of the predicted clean latents, which at sigma 1 is the velocity's own error.
+    """
+    batch, frames = past.shape[:2]
+    first = two_stream.frames_per_chunk
+    sigma, history_sigma = draw_sigmas(batch, frames, options, generator)
+    history = add_noise(past, torch.randn(past.shape, generator=generator), history_sigma[:, :, None, None, None])
+    target, sigma = clips.latents[:, first:], sigma[:, first:]
+    noisy = add_noise(target, torch.randn(target.shape, generator=generator), sigma[:, :, None, None, None])
+    null = (torch.rand(batch, 1, generator=generator) < options.action_dropout).expand(-1, frames - first)
+    clean, routing = two_stream(TwoStreamBatch(history, history_sigma, noisy, sigma, clips.rows, modality,
+                                               history[:, :1], null))
+    error = (clean.float() - target).square().mean(dim=(2, 3, 4))
+    follows = torch.ones_like(error)
+    follows[:, :first] = (~clips.is_gap).float()[:, None]  # nothing can foretell the frame after a gap
+    mse = (error * follows).sum() / follows.sum()
+    balance = load_balance_loss(routing)
+    full = (sigma == 1.0) * follows
+    parts = {"mse": mse.item(), "mse_sigma1": ((error * full).sum() / full.sum().clamp_min(1)).item(),
+             "balance": balance.item()}
+    return mse + options.balance_weight * balance, parts
+
+
+@torch.no_grad()
+def rollout_past(model: Transformer, stream: StreamConfig, clips: Clips, num_true: int, modality: str,
+                 generator: torch.Generator) -> Tensor:
+    """Let the network play the clips itself: the first `num_true` latent frames are true, the rest its own.
+
+    Returns (B, T, C, H, W). Each chunk is denoised with the world's own schedule behind the same cache as at play.
+    """
+    batch, frames = clips.latents.shape[:2]
+    c = stream.latent_frames_per_chunk
+    history = CausalHistory(model, stream, modality, batch)
+    past = [clips.latents[:, t:t + c] for t in range(0, num_true, c)]
+    for t in range(0, frames - c, c):
+        history.push(past[t // c], clips.rows[:, t:t + c])
+        if len(past) > t // c + 1:  # the next chunk is given
+            continue
+        following = slice(t + c, t + 2 * c)
+        noise = torch.randn(clips.latents[:, following].shape, generator=generator)
+        rows = clips.rows[:, following]
+        past.append(euler(lambda x, s, rows=rows: history.velocity(x, s, rows).float(), noise, stream.sigmas))
+    return torch.cat(past, dim=1)

@@ -1,0 +1,232 @@
+"""`train world`: data set + codec + recipe -> a folder of weights that the player can open.
+
+One step: draw clips, perhaps let the network play them itself, one two-stream pass, one optimizer step, EMA. Everything
+that a killed run needs to go on to the same losses is in one checkpoint: weights, optimizers, EMA, step, random state.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..codec import pixels
+from ..config import ControlsConfig, ModelConfig, StreamConfig, WorldConfig, load_world_config
+from ..model.checkpoint import MODEL_FILE, load_codec, save_config, save_module
+from ..model.transformer import Transformer
+from ..model.two_stream import TwoStream
+from .latents import Clips, LatentDataset
+from .loop import TrainingLog, load_checkpoint, load_recipe, psnr_db, save_checkpoint, save_strip
+from .losses import NoiseOptions, rollout_past, world_loss
+from .optim import EMA, fast_dtype, learning_rate_factor, make_optimizers
+
+ADAM_EPS_CLIP = 1.0  # gradient norm above which a batch is scaled down: a few bad clips must not undo hours
+
+
+@dataclass(frozen=True)
+class WorldRecipe:
+    """A whole training run of the world; the file that made shipped weights is in train/recipes."""
+
+    name: str
+    title: str
+    description: str
+    model: ModelConfig
+    stream: StreamConfig
+    controls: ControlsConfig = field(default_factory=ControlsConfig)
+    noise: NoiseOptions = field(default_factory=NoiseOptions)
+    clip_frames: int = 17
+    batch: int = 8
+    num_steps: int = 4000
+    warmup_steps: int = 100
+    decay_steps: int = 1000
+    lr: float = 4e-3
+    lr_other: float = 1e-3
+    weight_decay: float = 0.01
+    ema_decay: float = 0.998
+    rollout_from_step: int = 1500
+    rollout_prob: float = 0.5
+    rollout_true_frames: int = 4  # at most this many true frames before the network plays by itself
+    precision: str = "auto"  # "auto", "bf16" or "fp32"
+    seed: int = 0
+    log_every: int = 20
+    save_every: int = 100
+    sample_every: int = 400
+
+
+class WorldTraining:
+    """State of a run. `step_once` is the whole recipe; everything around it is bookkeeping."""
+
+    def __init__(self, recipe: WorldRecipe, data: LatentDataset, config: WorldConfig) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.data, self.config = recipe, data, config
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = Transformer(config.model).to(self.device)
+        dtypes = {"auto": None, "bf16": torch.bfloat16, "fp32": torch.float32}
+        self.dtype = dtypes[recipe.precision] or fast_dtype(self.device)
+        self.optimizers = make_optimizers(self.model, recipe.lr, recipe.lr_other, recipe.weight_decay, self.dtype)
+        self.ema = EMA(self.model, recipe.ema_decay)
+        self.two_stream = TwoStream(self.model, recipe.clip_frames, recipe.stream.latent_frames_per_chunk, self.device)
+        self.generator = torch.Generator().manual_seed(recipe.seed)
+        self.step = 0
+        self.minutes = 0.0
+
+    def precision(self):
+        """Autocast to bfloat16 where that is faster."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.dtype == torch.bfloat16 else nullcontext()
+
+    def step_once(self) -> dict[str, float]:
+        """Run one training step and return what it measured."""
+        recipe = self.recipe
+        factor = learning_rate_factor(self.step, recipe.num_steps, recipe.warmup_steps, recipe.decay_steps)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = factor * (recipe.lr if group is self.optimizers[0].param_groups[0] else recipe.lr_other)
+        clips = self._draw()
+        own = self.step >= recipe.rollout_from_step and self._uniform() < recipe.rollout_prob
+        with self.precision():
+            past = self._own_past(clips) if own else clips.latents
+            loss, parts = world_loss(self.two_stream, clips, past, recipe.noise, self.config.controls.modality, self.generator)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), ADAM_EPS_CLIP)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.ema.update(self.model, self.step)
+        self.step += 1
+        parts["gradient_norm"] = float(norm)
+        return {f"{k}_own" if own and k.startswith("mse") else k: v for k, v in parts.items()}
+
+    def _draw(self) -> Clips:
+        recipe = self.recipe
+        clips = self.data.sample(recipe.batch, recipe.clip_frames, recipe.noise.gap_prob, self.generator)
+        return Clips(*(t.to(self.device) for t in dataclasses.astuple(clips)))
+
+    def _own_past(self, clips: Clips) -> Tensor:
+        most = max(1, self.recipe.rollout_true_frames)
+        num_true = int(torch.randint(1, most + 1, (), generator=self.generator))
+        return rollout_past(self.model, self.recipe.stream, clips, max(num_true, 2), self.config.controls.modality,
+                            self.generator)
+
+    def _uniform(self) -> float:
+        return float(torch.rand((), generator=self.generator))
+
+    def state(self) -> dict:
+        """Everything that resuming needs."""
+        return {"model": self.model.state_dict(), "ema": self.ema.shadow, "step": self.step, "minutes": self.minutes,
+                "optimizers": [o.state_dict() for o in self.optimizers], "generator": self.generator.get_state()}
+
+    def restore(self, state: dict) -> None:
+        """Go on from `state`."""
+        self.model.load_state_dict(state["model"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"]):
+            optimizer.load_state_dict(saved)
+        self.ema.shadow = {k: v.to(self.device) for k, v in state["ema"].items()}
+        self.generator.set_state(state["generator"])
+        self.step, self.minutes = state["step"], state["minutes"]
+
+    def averaged_model(self) -> Transformer:
+        """A copy of the network with the averaged weights."""
+        model = Transformer(self.config.model).to(self.device).eval().requires_grad_(False)
+        self.ema.copy_to(model)
+        return model
+
+
+def world_config(recipe: WorldRecipe, codec_folder: Path, data: LatentDataset) -> WorldConfig:
+    """Complete the recipe with what only codec and data know: scales, row statistics, picture size, rate, hashes."""
+    codec_config = load_world_config(codec_folder)
+    manifest = data.dataset.manifest
+    mean, std = data.row_statistics()
+    modality = recipe.controls.modality
+    model = dataclasses.replace(recipe.model, action_mean={modality: mean + [0.0]}, action_std={modality: std + [1.0]})
+    return WorldConfig(name=recipe.name, title=recipe.title, description=recipe.description, width=manifest["width"],
+                       height=manifest["height"], fps=manifest["fps"], model=model, codec=codec_config.codec,
+                       stream=recipe.stream, controls=recipe.controls, latent_scale=codec_config.latent_scale,
+                       provenance=codec_config.provenance)
+
+
+@torch.no_grad()
+def sample_strip(training: WorldTraining, held_out: LatentDataset, codec, path: Path, num_frames: int = 33) -> dict:
+    """Let the averaged network play held-out clips from two true frames; write truth above dream, return PSNRs in dB."""
+    generator = torch.Generator().manual_seed(1234)
+    model = training.averaged_model()
+    # Strips run longer than training clips: the window slides over its own output, which is where drift shows.
+    clips = held_out.sample(8, num_frames, 0.0, generator)
+    past = rollout_past(model, training.recipe.stream, clips, 2, training.config.controls.modality, generator)
+    scale = torch.tensor(training.config.latent_scale)[:, None, None]
+    truth, dream = (codec.decode(latents * scale).clamp(-1, 1) for latents in (clips.latents, past))
+    repeat = truth[:, 1:2].expand_as(truth)
+    picks = list(range(1, num_frames, 3))
+    rows = [pixels.to_uint8(v[i, picks]).numpy() for i in range(4) for v in (truth, dream)]
+    save_strip(path, rows)
+    scores = {}
+    for name, frame in (("1f", 2), ("0.5s", 9), ("1s", 17), ("2s", 32)):
+        if frame < num_frames:
+            scores[f"psnr_{name}_db"] = psnr_db((dream[:, frame] - truth[:, frame]).square().mean().item())
+            scores[f"repeat_{name}_db"] = psnr_db((repeat[:, frame] - truth[:, frame]).square().mean().item())
+    return scores
+
+
+def train(recipe: WorldRecipe, data_folder: Path, codec_folder: Path, out: Path, held_out_folder: Path | None) -> None:
+    """Run or resume a recipe; weights, config, log, strips and checkpoint go to `out`."""
+    codec_config = load_world_config(codec_folder)
+    codec = load_codec(codec_folder, codec_config)
+    scale = torch.tensor(codec_config.latent_scale)
+    data = LatentDataset(data_folder, codec, scale)
+    held_out = LatentDataset(held_out_folder, codec, scale) if held_out_folder else data
+    state = load_checkpoint(out / "checkpoint.pt")
+    config = load_world_config(out) if state else world_config(recipe, codec_folder, data)
+    training = WorldTraining(recipe, data, config)
+    if state:
+        training.restore(state)
+    save_config(config, out)
+    log = TrainingLog(out)
+    log.write(event="start", step=training.step, frames=data.num_frames, precision=str(training.dtype),
+              parameters=sum(p.numel() for p in training.model.parameters()))
+    _run(training, log, held_out, codec, out)
+
+
+def _run(training: WorldTraining, log: TrainingLog, held_out: LatentDataset, codec, out: Path) -> None:
+    recipe = training.recipe
+    sums: dict[str, list[float]] = {}
+    mark, marked_step = time.perf_counter(), training.step
+    while training.step < recipe.num_steps:
+        for name, value in training.step_once().items():
+            sums.setdefault(name, []).append(value)
+        done = training.step == recipe.num_steps
+        if training.step % recipe.log_every == 0 or done:
+            seconds = time.perf_counter() - mark
+            training.minutes += seconds / 60
+            frames = (training.step - marked_step) * recipe.batch * recipe.clip_frames
+            log.write(step=training.step, minutes=training.minutes, frames_per_s=frames / seconds,
+                      **{k: sum(v) / len(v) for k, v in sums.items()})
+            sums, mark, marked_step = {}, time.perf_counter(), training.step
+        if training.step % recipe.sample_every == 0 or done:
+            scores = sample_strip(training, held_out, codec, out / "strips" / f"{training.step:06d}.png")
+            log.write(step=training.step, **scores)
+        if training.step % recipe.save_every == 0 or done:
+            save_checkpoint(out / "checkpoint.pt", training.state())
+            save_module(training.averaged_model(), out / MODEL_FILE)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `train world`."""
+    parser.add_argument("--recipe", type=Path, required=True, help="TOML file, see astra_play/train/recipes")
+    parser.add_argument("--data", type=Path, required=True, help="folder made by `data make`")
+    parser.add_argument("--held-out", type=Path, help="data of held-out seeds, for the sample strips")
+    parser.add_argument("--codec", type=Path, required=True, help="folder made by `train codec`")
+    parser.add_argument("--out", type=Path, required=True, help="weights, log, strips and checkpoint; resumed if it exists")
+    parser.add_argument("--threads", type=int, help="compute threads (default: torch's own choice)")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run `train world`."""
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    train(load_recipe(WorldRecipe, args.recipe), args.data, args.codec, args.out, args.held_out)
+    return 0

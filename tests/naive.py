@@ -1,0 +1,77 @@
+"""Slow, obvious twins of the clever parts: what each of them must equal, written so that it can be read at a glance."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from astra_play.config import ModelConfig, StreamConfig
+from astra_play.model.history import with_mask
+from astra_play.model.transformer import Transformer
+
+
+def naive_rotate(x: Tensor, time: int, config: ModelConfig) -> Tensor:
+    """Turn x (B, heads, tokens of one latent frame, head_dim) pair by pair with cosines and sines in float64."""
+    height, width = config.grid_height // config.patch_size[1], config.grid_width // config.patch_size[2]
+    spatial = 2 * (config.head_dim // 6)
+    parts = [config.head_dim - 2 * spatial, spatial, spatial]
+    out = x.double().clone()
+    for token in range(height * width):
+        start = 0
+        for position, size in zip((time, token // width, token % width), parts):
+            for j in range(size // 2):
+                angle = position * 10000.0 ** (-2 * j / size)
+                a, b = x[:, :, token, start + 2 * j].double(), x[:, :, token, start + 2 * j + 1].double()
+                out[:, :, token, start + 2 * j] = a * math.cos(angle) - b * math.sin(angle)
+                out[:, :, token, start + 2 * j + 1] = a * math.sin(angle) + b * math.cos(angle)
+            start += size
+    return out.to(x.dtype)
+
+
+def visible_chunks(chunk: int, stream: StreamConfig) -> list[int]:
+    """The committed chunks that fill the window once `chunk` is the newest: the sink, then the last ring_chunks."""
+    sink = [k for k in range(min(stream.sink_chunks, chunk + 1))]
+    rest = [k for k in range(stream.sink_chunks, chunk + 1)]
+    return sink + rest[-stream.ring_chunks:]
+
+
+class NaiveWindow:
+    """Attention over a list of clean chunks and one target: every key is turned anew for every query chunk."""
+
+    def __init__(self, config: ModelConfig, stream: StreamConfig, num_clean: int) -> None:
+        self.config, self.stream, self.num_clean = config, stream, num_clean
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """query, key, value: (B, heads, (num_clean + 1) chunks of tokens, head_dim)."""
+        frames, size = self.stream.latent_frames_per_chunk, self.config.tokens_per_latent_frame
+        chunks = [[t.split(size, dim=2)[c * frames:(c + 1) * frames] for c in range(self.num_clean + 1)]
+                  for t in (query, key, value)]
+        outputs = []
+        for chunk in range(self.num_clean + 1):
+            target = chunk == self.num_clean
+            seen = visible_chunks(chunk - 1 if target else chunk, self.stream) + ([chunk] if target else [])
+            keys = [naive_rotate(k, place * frames + f, self.config)
+                    for place, c in enumerate(seen) for f, k in enumerate(chunks[1][c])]
+            values = [v for c in seen for v in chunks[2][c]]
+            queries = [naive_rotate(q, (len(seen) - 1) * frames + f, self.config) for f, q in enumerate(chunks[0][chunk])]
+            q, k, v = (torch.cat(list(t), dim=2) for t in (queries, keys, values))
+            outputs.append(torch.softmax(q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]), dim=-1) @ v)
+        return torch.cat(outputs, dim=2)
+
+
+def naive_velocity(model: Transformer, stream: StreamConfig, modality: str, clean: list[Tensor], clean_rows: list[Tensor],
+                   noisy: Tensor, sigma: float, rows: Tensor, null: bool = False) -> Tensor:
+    """Velocity of a noisy chunk after the clean chunks since reset, by one full pass without any cache."""
+    anchors = [clean[0][:, :1]] + [c[:, -1:] for c in clean]
+    anchors = [a.expand(-1, noisy.shape[1], -1, -1, -1) for a in anchors]
+    x = torch.cat([model.embed(c, a) for c, a in zip(clean + [noisy], anchors)], dim=1)
+    all_rows = torch.cat([with_mask(r, 1.0) for r in clean_rows] + [with_mask(rows, 0.0)], dim=1)
+    frames = noisy.shape[1]
+    levels = torch.tensor([[stream.context_sigma] * frames * len(clean) + [sigma] * frames])
+    nulls = torch.tensor([[False] * frames * len(clean) + [null] * frames])
+    embedding, noise_level = model.embed_sigma(levels)
+    x = model.trunk(x, noise_level, model.actions(all_rows, modality, nulls), None,
+                    NaiveWindow(model.config, stream, len(clean)))
+    return model.velocity(x[:, -frames:], embedding[:, -frames:], noisy, levels[:, -frames:], anchors[-1])

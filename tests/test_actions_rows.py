@@ -1,0 +1,119 @@
+import math
+
+import numpy as np
+import pytest
+from fakes import fake_config
+
+from astra_play.actions.rows import CARRY_ROWS, RowMaker, camera_motion, camera_row
+from astra_play.chunks import IDLE, ActionSample
+from astra_play.errors import ConfigError
+
+CONTROLS = {"move_m_s": 3.0, "turn_deg_s": 60.0, "mouse_deg_per_px": 0.1, "max_turn_deg_per_frame": 12.0}
+
+
+def maker(**config: object) -> RowMaker:
+    return RowMaker(fake_config(fps=10, **config, **CONTROLS))
+
+
+def motions(rows: np.ndarray) -> list[tuple[float, float, float, float]]:
+    """(forward m, right m, yaw left deg, pitch up deg) per row."""
+    return [(f, r, math.degrees(y), math.degrees(p)) for f, r, y, p in map(camera_motion, rows)]
+
+
+def held(*buttons: str, mouse_px: tuple[float, float] = (0.0, 0.0)) -> ActionSample:
+    return ActionSample(buttons=frozenset(buttons), mouse_px=mouse_px)
+
+
+@pytest.mark.parametrize("motion", [(0.0, 0.0, 0.0, 0.0), (0.2, -0.1, 0.1, 0.05), (-0.3, 0.2, -0.2, -0.15)])
+def test_camera_motion_undoes_camera_row(motion: tuple[float, ...]) -> None:
+    assert camera_motion(camera_row(*motion)) == pytest.approx(motion, abs=1e-6)
+
+
+def test_idle_is_the_identity_pose() -> None:
+    assert maker().rows(IDLE)[0] == pytest.approx(np.eye(3, 4).reshape(12))
+
+
+@pytest.mark.parametrize(("button", "motion"), [
+    ("forward", (0.3, 0.0, 0.0, 0.0)), ("back", (-0.3, 0.0, 0.0, 0.0)),
+    ("right", (0.0, 0.3, 0.0, 0.0)), ("left", (0.0, -0.3, 0.0, 0.0)),
+    ("turn_left", (0.0, 0.0, 6.0, 0.0)), ("turn_right", (0.0, 0.0, -6.0, 0.0)),
+    ("look_up", (0.0, 0.0, 0.0, 6.0)), ("look_down", (0.0, 0.0, 0.0, -6.0)),
+])
+def test_each_button_is_its_own_motion_per_latent_frame(button: str, motion: tuple[float, ...]) -> None:
+    rows = maker().rows(held(button))
+    assert rows.shape == (1, 12) and rows.dtype == np.float32
+    assert motions(rows)[0] == pytest.approx(motion, abs=1e-4)
+
+
+def test_row_of_a_latent_frame_covers_all_its_frames() -> None:
+    rows = maker(frames_per_latent=4, latent_frames_per_chunk=3).rows(held("forward"))
+    assert [m[0] for m in motions(rows)] == pytest.approx([1.2] * 3)
+
+
+def test_diagonal_walks_no_faster_than_straight_ahead() -> None:
+    forward, right, _, _ = motions(maker().rows(held("forward", "right")))[0]
+    assert math.hypot(forward, right) == pytest.approx(0.3) and forward == pytest.approx(right)
+
+
+def test_half_a_stick_walks_at_half_speed_and_adds_to_keys() -> None:
+    half = ActionSample(axes=(("forward", 0.5),))
+    assert motions(maker().rows(half))[0][0] == pytest.approx(0.15)
+    against = ActionSample(buttons=frozenset({"back"}), axes=(("forward", 0.5),))
+    assert motions(maker().rows(against))[0][0] == pytest.approx(-0.15)
+
+
+def test_mouse_to_the_right_turns_right_and_down_looks_down() -> None:
+    _, _, yaw_left, pitch_up = motions(maker().rows(held(mouse_px=(50.0, 20.0))))[0]
+    assert (yaw_left, pitch_up) == (pytest.approx(-5.0, abs=1e-4), pytest.approx(-2.0, abs=1e-4))
+
+
+def test_mouse_motion_is_spread_evenly_over_the_latent_frames_of_a_chunk() -> None:
+    rows = maker(latent_frames_per_chunk=4).rows(held(mouse_px=(-80.0, 0.0)))
+    assert [m[2] for m in motions(rows)] == pytest.approx([2.0] * 4, abs=1e-4)
+
+
+def test_flick_beyond_the_limit_is_finished_over_the_next_chunks() -> None:
+    rows = maker()
+    turned = [motions(rows.rows(sample))[0][2] for sample in (held(mouse_px=(-300.0, 0.0)), IDLE, IDLE, IDLE)]
+    assert turned == pytest.approx([12.0, 12.0, 6.0, 0.0], abs=1e-3)
+    assert rows.dropped_turn_deg == 0.0
+
+
+def test_flick_beyond_the_carry_ends_after_carry_rows_and_is_counted() -> None:
+    rows = maker()
+    turned = [motions(rows.rows(sample))[0][2] for sample in (held(mouse_px=(-9000.0, 0.0)), *[IDLE] * 10)]
+    assert turned[:1 + CARRY_ROWS] == pytest.approx([12.0] * (1 + CARRY_ROWS), abs=1e-3)
+    assert turned[1 + CARRY_ROWS:] == pytest.approx([0.0] * (10 - CARRY_ROWS), abs=1e-6)
+    assert rows.dropped_turn_deg == pytest.approx(900.0 - 12.0 * (1 + CARRY_ROWS))
+
+
+def test_hand_that_comes_back_takes_the_carry_back() -> None:
+    rows = maker()
+    rows.rows(held(mouse_px=(-300.0, 0.0)))
+    assert motions(rows.rows(held(mouse_px=(180.0, 0.0))))[0][2] == pytest.approx(0.0, abs=1e-4)
+
+
+def test_reset_forgets_the_carry() -> None:
+    rows = maker()
+    rows.rows(held(mouse_px=(-300.0, 0.0)))
+    rows.reset()
+    assert motions(rows.rows(IDLE))[0][2] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_keys_and_mouse_together_stay_within_the_limit_and_keys_leave_no_carry() -> None:
+    rows = RowMaker(fake_config(fps=10, **{**CONTROLS, "turn_deg_s": 500.0}))
+    assert motions(rows.rows(held("turn_left")))[0][2] == pytest.approx(12.0, abs=1e-3)
+    assert motions(rows.rows(IDLE))[0][2] == pytest.approx(0.0, abs=1e-6)
+    both = motions(rows.rows(held("turn_left", mouse_px=(-100.0, 0.0))))[0][2]
+    assert both == pytest.approx(12.0, abs=1e-3)
+    assert motions(rows.rows(IDLE))[0][2] == pytest.approx(10.0, abs=1e-3), "the mouse's part comes after the key"
+
+
+def test_buttons_a_world_does_not_list_mean_nothing_to_it() -> None:
+    rows = RowMaker(fake_config(buttons=("forward", "turn_left", "turn_right")))
+    assert rows.rows(held("left", "look_up", mouse_px=(0.0, 90.0)))[0] == pytest.approx(np.eye(3, 4).reshape(12))
+
+
+def test_world_with_other_actions_is_refused_in_one_sentence() -> None:
+    with pytest.raises(ConfigError, match="'fake' is driven by 'arm' actions"):
+        RowMaker(fake_config(modality="arm"))
