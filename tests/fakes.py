@@ -25,7 +25,7 @@ def fake_config(fps: int = 10, latent_frames_per_chunk: int = 1, frames_per_late
 
 
 class FakeClock:
-    """Time that moves only when told to, or when somebody waits; `at` lets the other thread's deeds happen meanwhile."""
+    """Time that moves only when told to or waited for; `at` lets the other thread's deeds happen meanwhile."""
 
     def __init__(self, now_s: float = 100.0) -> None:
         self.now_s = now_s

@@ -48,6 +48,8 @@ def test_the_good_line_of_the_errors_is_good() -> None:
     ('{"t": -0.1, "key": "w", "down": true}', "-0.1"),
     ('{"t": NaN, "key": "w", "down": true}', "t is nan"),
     ('{"t": Infinity, "mouse": [1, 2]}', "t is inf"),
+    ('{"t": 1' + 400 * "0" + ', "key": "w", "down": true}', "finite"),
+    ('{"t": 1' + 5000 * "0" + ', "key": "w", "down": true}', "not JSON"),
     ('{"t": "1", "key": "w", "down": true}', "t is '1'"),
     ('{"t": true, "key": "w", "down": true}', "t is True"),
     ('{"t": 1, "key": "w"}', "lacks down"),
@@ -81,7 +83,8 @@ def test_script_that_is_missing_or_binary_is_named(tmp_path: Path) -> None:
 def test_random_damage_never_raises_anything_but_a_script_error() -> None:
     rng = random.Random(0)
     for _ in range(2000):
-        line = list(rng.choice([GOOD_LINE, '{"t": 1.0, "mouse": [12, 0]}', '{"t": 1, "axis": "pad left x", "value": 1}']))
+        line = list(rng.choice([GOOD_LINE, '{"t": 1.0, "mouse": [12, 0]}', '{"t": 1, "axis": "pad left x", "value": 1}',
+                                '{"t": 3, "press": "f1"}']))
         for _ in range(rng.randrange(1, 4)):
             line[rng.randrange(len(line))] = chr(rng.choice([34, 44, 45, 46, 48, 57, 91, 93, 101, 123, 125, 955]))
         try:

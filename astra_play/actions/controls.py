@@ -38,7 +38,7 @@ def is_button_control(name: str) -> bool:
 
 def nearest(name: str, known: frozenset[str] = BUTTON_CONTROLS) -> str:
     """Return '; did you mean X?', or some names to go by: the whole list is too long for a sentence."""
-    near = difflib.get_close_matches(name.lower(), sorted(known), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower()[:40], sorted(known), n=1, cutoff=0.5)
     if near:
         return f"; did you mean {near[0]!r}?"
     if known == PAD_AXIS_NAMES:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from reprlib import repr as shown
 from typing import Any
 
 import platformdirs
@@ -125,7 +125,7 @@ def parse_keymap(text: str, name: str) -> Keymap:
     """Read keymap text; `name` is what errors call it. A missing table keeps that table's defaults."""
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # tomllib.TOMLDecodeError, or a number of thousands of digits
         raise ConfigError(f"{name} is not valid TOML: {error}; mend the line or delete the file to get the default "
                           "back") from None
     known = {"keys", "sticks", "mouse", "pad"}
@@ -133,7 +133,7 @@ def parse_keymap(text: str, name: str) -> Keymap:
         if table not in known:
             raise ConfigError(f"{name} has no table [{table}]{did_you_mean(table, known)}")
         if not isinstance(entries, dict):
-            raise ConfigError(f"{name}: {table} must be a table, but is {entries!r}; write [{table}] on its own line")
+            raise ConfigError(f"{name}: {table} must be a table, but is {shown(entries)}; write [{table}] in a line")
     tables = {**tomllib.loads(DEFAULT_TEXT), **tables}
     mouse = _settings(tables["mouse"], {"sensitivity": 1.0, "invert_y": False}, f"{name} [mouse]")
     pad = _settings(tables["pad"], {"dead_zone": 0.15}, f"{name} [pad]")
@@ -166,7 +166,7 @@ def _stick_entry(axis: str, value: Any, name: str) -> tuple[str, tuple[Buttons, 
     if axis.lower() not in PAD_AXIS_NAMES:
         raise ConfigError(f"{where} is not the name of a pad axis{nearest(axis, PAD_AXIS_NAMES)}")
     if not isinstance(value, list) or len(value) != 2:
-        raise ConfigError(f'{where} is {value!r}; it must be two ends, such as ["left", "right"]')
+        raise ConfigError(f'{where} is {shown(value)}; it must be two ends, such as ["left", "right"]')
     low, high = (() if end == "" else _button_names(end, where) for end in value)
     return axis.lower(), (low, high)
 
@@ -175,19 +175,20 @@ def _button_names(value: Any, where: str) -> Buttons:
     names = value if isinstance(value, list) else [value]
     for button in names:
         if not isinstance(button, str) or button not in MEANINGS:
-            raise ConfigError(f"{where} presses {button!r}, which is not a button{did_you_mean(str(button), MEANINGS)}")
+            raise ConfigError(f"{where} presses {shown(button)}, which is not a button"
+                              f"{did_you_mean(str(button), MEANINGS)}")
     return tuple(names)
 
 
 def _settings(entries: dict[str, Any], defaults: dict[str, Any], where: str) -> dict[str, Any]:
     for setting, value in entries.items():
         if setting not in defaults:
-            raise ConfigError(f"{where} has no setting {setting!r}{did_you_mean(setting, defaults)}")
+            raise ConfigError(f"{where} has no setting {shown(setting)}{did_you_mean(setting, defaults)}")
         wants_bool = isinstance(defaults[setting], bool)
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9
         if isinstance(value, bool) != wants_bool or not (wants_bool or is_number):
             kind = "true or false" if wants_bool else "a number"
-            raise ConfigError(f"{where} {setting} must be {kind}, but is {value!r}")
+            raise ConfigError(f"{where} {setting} must be {kind}, but is {shown(value)}")
     return {**defaults, **entries}
 
 

@@ -49,6 +49,13 @@ def camera_motion(row: np.ndarray) -> tuple[float, float, float, float]:
     return forward, right, yaw, pitch
 
 
+def idle_row(modality: str) -> np.ndarray:
+    """Return the row of a latent frame into which nothing moved: the identity pose."""
+    if modality == "camera":
+        return camera_row()
+    raise ConfigError(f"no idle row is known for {modality!r} actions; this version plays camera worlds")
+
+
 class RowMaker:
     """Turn each sample into the action rows of one chunk, and carry what a fast mouse flick could not spend yet.
 

@@ -11,14 +11,15 @@ One event per line, `t` in seconds from the start, in any order:
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
+from reprlib import repr as shown
 from typing import Any, NoReturn
 
 from ..chunks import InputEvent
 from ..errors import ScriptError, did_you_mean
 from .controls import PAD_AXIS_NAMES, is_button_control, nearest
 
+LARGEST = 1e9  # of any number in a script: 30 years in seconds; keeps whole numbers too big for a float out
 PRESS_S = 0.05  # a quick human tap; shorter than most chunks, so scripts exercise the tap latch too
 GOOD_LINE = '{"t": 0.5, "key": "w", "down": true}'
 _FIELDS = {"key": {"down"}, "button": {"down"}, "press": set(), "mouse": set(), "axis": {"value"}}
@@ -59,7 +60,7 @@ class _Line:
             self._fail(f"it has none of {', '.join(_FIELDS)}")
         for field in entry:
             if field != "t" and field != kind and field not in _FIELDS[kind]:
-                self._fail(f"{field!r} does not belong beside {kind!r}"
+                self._fail(f"{shown(field)} does not belong beside {kind!r}"
                            f"{did_you_mean(field, {'t', kind, *_FIELDS[kind]})}")
         time_s = self._number(entry, "t")
         if time_s < 0.0:
@@ -77,38 +78,39 @@ class _Line:
                     InputEvent("button", control, down=False, time_s=time_s + PRESS_S)]
         down = entry.get("down")
         if not isinstance(down, bool):
-            self._fail(f"down is {down!r}, but must be true or false" if "down" in entry else "it lacks down")
+            self._fail(f"down is {shown(down)}, but must be true or false" if "down" in entry else "it lacks down")
         return [InputEvent("button", control, down=down, time_s=time_s)]
 
     def _entry(self, line: str) -> dict[str, Any]:
         try:
             entry = json.loads(line)
-        except (json.JSONDecodeError, RecursionError):
-            self._fail(f"{_shortened(line)} is not JSON")
+        except (ValueError, RecursionError):  # ValueError: not JSON, or a number of thousands of digits
+            self._fail(f"{shown(line.strip())} is not JSON")
         if not isinstance(entry, dict):
-            self._fail(f"{_shortened(line)} is not an event")
+            self._fail(f"{shown(line.strip())} is not an event")
         return entry
 
     def _number(self, entry: dict[str, Any], field: str) -> float:
         value = entry.get(field)
         if not _is_finite_number(value):
-            self._fail(f"{field} is {value!r}, but must be a finite number" if field in entry else f"it lacks {field}")
+            self._fail(f"{field} is {shown(value)}, but must be a finite number" if field in entry
+                       else f"it lacks {field}")
         return float(value)
 
     def _motion(self, value: Any) -> tuple[float, float]:
         if not isinstance(value, list) or len(value) != 2 or not all(map(_is_finite_number, value)):
-            self._fail(f"mouse is {value!r}, but must be two numbers of pixels, right and down, such as [12, 0]")
+            self._fail(f"mouse is {shown(value)}, but must be two numbers of pixels, right and down, such as [12, 0]")
         return float(value[0]), float(value[1])
 
     def _control(self, name: Any) -> str:
         if not isinstance(name, str) or not is_button_control(name.lower()):
-            self._fail(f"{name!r} is not the name of a key{nearest(str(name))}")
+            self._fail(f"{shown(name)} is not the name of a key{nearest(str(name))}")
         return name.lower()
 
     def _axis(self, entry: dict[str, Any], time_s: float) -> InputEvent:
         axis, value = entry["axis"], self._number(entry, "value")
-        if axis not in PAD_AXIS_NAMES:
-            self._fail(f"{axis!r} is not the name of a pad axis{nearest(str(axis), PAD_AXIS_NAMES)}")
+        if not isinstance(axis, str) or axis not in PAD_AXIS_NAMES:
+            self._fail(f"{shown(axis)} is not the name of a pad axis{nearest(str(axis), PAD_AXIS_NAMES)}")
         if abs(value) > 1.0:
             self._fail(f"value is {value:g}, but a pad axis lies between -1 and 1")
         return InputEvent("axis", axis, value=value, time_s=time_s)
@@ -118,9 +120,4 @@ class _Line:
 
 
 def _is_finite_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _shortened(line: str) -> str:
-    line = line.strip()
-    return repr(line if len(line) <= 60 else line[:57] + "...")
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST

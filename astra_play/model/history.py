@@ -91,7 +91,7 @@ class CausalHistory:
               noisy: Tensor | None, anchor: Tensor | None) -> list[Tensor]:
         model, batch = self.model, x.shape[0]
         self.cache.begin_pass(commit=self._pending is not None, num_targets=num_targets)
-        self.num_passes += 1
+        self.num_passes += max(1, num_targets)  # two conditions share a call, but they are two evaluations
         null = torch.tensor([nulls], device=x.device).expand(batch, -1) if any(nulls) else None
         actions = model.actions(rows, self.modality, null)
         sigma = torch.tensor([sigmas], device=x.device)

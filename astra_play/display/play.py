@@ -1,0 +1,362 @@
+"""The screen of a session: due frames to the window, events to InputState, the player's commands to the session."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pygame
+
+from ..actions.sources import LiveSource
+from ..actions.state import InputState
+from ..chunks import InputEvent
+from ..codec.pixels import load_start_image
+from ..errors import AstraPlayError
+from ..runtime.playout import DueFrame
+from ..runtime.session import Session, Settings
+from . import hud
+from .canvas import Canvas
+from .events import PAD_BUTTONS, to_input
+from .options import Choice
+from .photo import save_photo
+from .present import Presenter
+from .settings import GUIDANCE_RANGE, STEPS_RANGE
+
+if TYPE_CHECKING:
+    from .app import App
+
+log = logging.getLogger(__name__)
+
+GUIDANCE_STEP = 0.25
+MAX_NEW_SEED = 1_000_000  # short enough to be read out to a friend
+HUD_EVERY_S = 0.25  # figures that change faster cannot be read
+LOADING_EVERY_S = 1.0 / 20.0  # of the moving bar; more would take time from the thread that loads
+MOTION_MEMORY_S = 0.12  # of the overlay's mouse vector
+HISTORY_CHUNKS = 80
+WELCOME = "Mouse and keys are yours.  Esc pauses and frees the mouse.  F1 shows figures."
+DOING = {"loading": "Loading the network", "warming up": "Warming up"}
+
+
+class PlayScreen:
+    """One session on screen, from its loading to its end or failure."""
+
+    see_through = False
+
+    def __init__(self, app: App, choice: Choice) -> None:
+        """Read the config and the start picture, and begin to load; AstraPlayError if either cannot be used."""
+        self._app = app
+        self.choice = choice
+        catalogue, options, settings = app.options.catalogue, app.options, app.settings
+        self.config = catalogue.config(choice.world)
+        self._prompt = self._prompt_frames(choice)
+        self.keymap = app.keymap.limited_to(self.config.controls.buttons)
+        self.input = InputState(self.keymap)
+        guidance = settings.guidance if options.guidance is None else options.guidance
+        steps = settings.steps if options.steps is None else options.steps
+        self._num_threads: int | None = None
+        self.session = Session(self._load_world, LiveSource(self.input), app.clock,
+                               Settings(seed=choice.seed, prompt_frames=self._prompt, guidance_scale=guidance,
+                                        num_denoise_steps=steps))
+        self._guidance, self._steps = guidance, steps  # as asked; None until asked: the world's own
+        self._presenter = Presenter()
+        if self._prompt is not None:
+            self._presenter.set_frame(self._prompt[-1])
+        self.frame_index = -1  # of the shown frame, counted from the last reset; -1 before the first
+        self.num_shown = 0
+        self.first_flip_s: float | None = None
+        self._started_s = app.clock.now()
+        self._due: DueFrame | None = None
+        self._covered = False
+        self._next_redraw_s = 0.0
+        self._figures: hud.HudFigures | None = None
+        self._history_ms: deque[float] = deque(maxlen=HISTORY_CHUNKS)
+        self._motion_px_s = (0.0, 0.0)
+        self._motion_at_s = 0.0
+        self.session.start()
+
+    # --- what it starts from ----------------------------------------------------------------------------------------
+
+    def _prompt_frames(self, choice: Choice) -> np.ndarray | None:
+        """Return (1, H, W, 3) uint8 prompt frames, or None if the world has no start pictures."""
+        picture = choice.picture or self._picture_of_seed(choice)
+        if picture is None:
+            return None
+        return load_start_image(picture, self.config.width, self.config.height)[None]
+
+    def _picture_of_seed(self, choice: Choice) -> Path | None:
+        pictures = self._app.options.catalogue.start_pictures(choice.world)
+        return pictures[choice.seed % len(pictures)] if pictures else None
+
+    def _load_world(self):
+        """Build the world (generator thread)."""
+        world = self._app.options.catalogue.load(self.choice.world, self._app.options.threads)
+        self._num_threads = getattr(world, "num_threads", None)
+        self._world = world
+        return world
+
+    # --- the loop's face --------------------------------------------------------------------------------------------
+
+    @property
+    def playing(self) -> bool:
+        """True once a generated frame has been shown."""
+        return self.first_flip_s is not None
+
+    @property
+    def poll_s(self) -> float:
+        return 0.002  # what polling adds to the latency of a key, at worst
+
+    def tick(self, now_s: float) -> bool:
+        """Take the frame that is due; return whether the window must be drawn again."""
+        if self.session.status == "failed":
+            if not self._covered:
+                self._app.fail(self.session.error, self.choice)
+            return False
+        self._due = self.session.playout.due(now_s)
+        if self._due is not None:
+            self._take(self._due)
+            return True
+        if now_s < self._next_redraw_s or self._covered:
+            return False
+        if not self.playing:
+            self._next_redraw_s = now_s + LOADING_EVERY_S
+            return True
+        return False
+
+    def _take(self, due: DueFrame) -> None:
+        self._presenter.set_frame(due.frame)
+        if due.chunk.chunk_index == 0 and due.frame_index == 0:
+            self.frame_index = -1
+        self.frame_index += 1
+        if due.first_of_chunk:
+            self._history_ms.append(due.chunk.generate_ms)
+
+    def flipped(self, flip_s: float) -> None:
+        """Note that what was drawn last is on the screen."""
+        due, self._due = self._due, None
+        if due is None:
+            return
+        self.session.stats.flipped(due, flip_s)
+        self._app.frame_shown(due.frame)
+        self.num_shown += 1
+        if self.first_flip_s is None:
+            self.first_flip_s = flip_s
+            self._begin_play(flip_s)
+
+    def _begin_play(self, now_s: float) -> None:
+        if not self._covered:
+            self._app.window.grab_mouse()
+            self._app.toasts.show(WELCOME, now_s, seconds=6.0)
+
+    def cover(self) -> None:
+        """Something lies over the play: stop the world, let go of keys and mouse."""
+        self._covered = True
+        self.session.pause(True)
+        self._let_go()
+
+    def uncover(self) -> None:
+        """The play is on top again and goes on, with the mouse."""
+        self._covered = False
+        self._next_redraw_s = 0.0
+        if not self._app.window.minimised:
+            self.session.pause(False)
+        if self.playing:
+            self._app.window.grab_mouse()
+
+    def minimise(self, minimised: bool) -> None:
+        """Stop the world while nobody can see it; it goes on when the window is back, unless a menu is open."""
+        self.session.pause(minimised or self._covered)
+        if minimised:
+            self._let_go()
+
+    def close(self) -> None:
+        self._app.window.release_mouse()
+        self.session.stop()
+        if self.num_shown:
+            log.info("%s", self.session.stats.summary())
+
+    def _let_go(self) -> None:
+        self.input.handle(InputEvent("focus_lost", time_s=self._app.clock.now()))
+        self._app.window.release_mouse()
+
+    # --- events -----------------------------------------------------------------------------------------------------
+
+    def handle(self, event: pygame.Event, polled_at_s: float) -> None:
+        """Obey a command of the player, or hand the event to the world's controls."""
+        if event.type == pygame.WINDOWFOCUSLOST:
+            self._let_go()
+            self._app.redraw()
+        elif event.type == pygame.MOUSEBUTTONDOWN and self.playing and not self._app.window.grabbed:
+            self._app.window.grab_mouse()
+            self._app.redraw()
+        elif not self._obey(event):
+            self._control(event, polled_at_s)
+
+    def _control(self, event: pygame.Event, polled_at_s: float) -> None:
+        if event.type == pygame.MOUSEMOTION and not self._app.window.grabbed:
+            return
+        change = to_input(event, polled_at_s, self._app.settings.mouse_sensitivity)
+        if change is None:
+            return
+        self.input.handle(change)
+        if change.kind == "motion":
+            self._note_motion(change)
+
+    def _note_motion(self, change: InputEvent) -> None:
+        """Keep a smoothed velocity for the overlay."""
+        passed_s = max(0.001, change.time_s - self._motion_at_s)
+        keep = max(0.0, 1.0 - passed_s / MOTION_MEMORY_S)
+        self._motion_px_s = tuple(keep * old + moved / MOTION_MEMORY_S
+                                  for old, moved in zip(self._motion_px_s, change.motion_px, strict=True))
+        self._motion_at_s = change.time_s
+
+    def _obey(self, event: pygame.Event) -> bool:
+        """Carry out the command of a key; False if it is none. A key that the keymap binds belongs to the world."""
+        if event.type == pygame.CONTROLLERBUTTONDOWN and PAD_BUTTONS.get(event.button) == "pad start":
+            self._app.pause_play(self)
+            return True
+        if event.type != pygame.KEYDOWN or pygame.key.name(event.key) in self.keymap.keys:
+            return False
+        match event.key:
+            case pygame.K_ESCAPE:
+                self._app.pause_play(self)
+            case pygame.K_F1:
+                self._app.change_settings(hud=not self._app.settings.hud)
+            case pygame.K_F2:
+                self._app.change_settings(input_overlay=not self._app.settings.input_overlay)
+            case pygame.K_BACKSPACE | pygame.K_HOME:
+                self.reset()
+            case pygame.K_n:
+                self.reset(new_seed=True)
+            case pygame.K_LEFTBRACKET:
+                self.change_guidance(-1)
+            case pygame.K_RIGHTBRACKET:
+                self.change_guidance(1)
+            case pygame.K_MINUS | pygame.K_KP_MINUS:
+                self.change_steps(-1)
+            case pygame.K_EQUALS | pygame.K_PLUS | pygame.K_KP_PLUS:
+                self.change_steps(1)
+            case pygame.K_p | pygame.K_F12:
+                self.take_photo()
+            case _:
+                return False
+        return True
+
+    # --- commands ---------------------------------------------------------------------------------------------------
+
+    def reset(self, new_seed: bool = False) -> None:
+        """Start again from the same picture and seed, or with another seed."""
+        if new_seed:
+            self.choice = Choice(self.choice.world, random.randrange(MAX_NEW_SEED), self.choice.picture)
+            try:
+                self._prompt = self._prompt_frames(self.choice)
+            except AstraPlayError as error:
+                self._toast(str(error), bad=True)
+                return
+        self.session.reset(self.choice.seed, self._prompt)
+        self._history_ms.clear()
+        self._toast(f"{'New world' if new_seed else 'Start again'}, seed {self.choice.seed}")
+
+    def change_guidance(self, step: int) -> None:
+        """Move the guidance scale and remember it."""
+        now = self._guidance if self._guidance is not None else self.session.guidance_scale
+        if now is None:
+            return  # still loading: there is nothing to start counting from
+        self._guidance = _within(now + step * GUIDANCE_STEP, GUIDANCE_RANGE)
+        self.session.set_guidance(self._guidance)
+        self._app.change_settings(guidance=self._guidance)
+        self._toast(f"Guidance {self._guidance:.2f}" + (" (off)" if self._guidance == 1.0 else ""))
+
+    def change_steps(self, step: int) -> None:
+        """Move the number of denoise steps and remember it."""
+        now = self._steps if self._steps is not None else self.session.num_denoise_steps
+        if now is None:
+            return
+        self._steps = int(_within(now + step, STEPS_RANGE))
+        self.session.set_steps(self._steps)
+        self._app.change_settings(steps=self._steps)
+        self._toast(f"{self._steps} denoise step{'s' if self._steps > 1 else ''}")
+
+    def apply_settings(self) -> None:
+        """Take over what the settings menu changed. None is the world's own value."""
+        settings, own = self._app.settings, self.config.stream
+        guidance = own.guidance_scale if settings.guidance is None else settings.guidance
+        steps = len(own.sigmas) - 1 if settings.steps is None else settings.steps
+        if settings.guidance != self._guidance:
+            self._guidance = settings.guidance
+            self.session.set_guidance(guidance)
+        if settings.steps != self._steps:
+            self._steps = settings.steps
+            self.session.set_steps(steps)
+
+    def take_photo(self) -> None:
+        """Save the shown frame; what cannot be written is said in the window."""
+        if not self.playing:
+            return
+        try:
+            path = save_photo(self._presenter.frame, self._app.photo_folder, self.config.name, self.choice.seed,
+                              self.frame_index)
+        except AstraPlayError as error:
+            self._toast(str(error), bad=True)
+        else:
+            self._toast(f"Photo saved to {path}")
+
+    def _toast(self, message: str, bad: bool = False) -> None:
+        self._app.toasts.show(message, self._app.clock.now(), bad)
+        self._app.redraw()
+
+    # --- drawing ----------------------------------------------------------------------------------------------------
+
+    def draw(self, canvas: Canvas) -> None:
+        self._presenter.draw(canvas.surface)
+        now_s = self._app.clock.now()
+        if not self.playing:
+            doing = DOING.get(self.session.status, "Painting the first frame")
+            hud.draw_loading(canvas, self.config.title, doing, now_s - self._started_s)
+        settings = self._app.settings
+        if settings.hud:
+            hud.draw_hud(canvas, self._figures_at(now_s))
+        if settings.hud or settings.input_overlay:
+            self._draw_input(canvas, now_s)
+        if self.playing and not self._covered and not self._app.window.grabbed:
+            hud.draw_hint(canvas, "Click to look around.  Esc opens the menu.")
+
+    def _draw_input(self, canvas: Canvas, now_s: float) -> None:
+        held = self.input.held() | self.input.last_sample.buttons  # a tap between two frames is seen too
+        keys = self.keymap.keys
+        lit = frozenset(control for control, buttons in keys.items() if held.intersection(buttons))
+        faded = max(0.0, 1.0 - (now_s - self._motion_at_s) / MOTION_MEMORY_S)
+        hud.draw_input_overlay(canvas, lit, frozenset(keys), tuple(faded * axis for axis in self._motion_px_s))
+
+    def _figures_at(self, now_s: float) -> hud.HudFigures:
+        if self._figures is None or now_s >= self._figures_due_s:
+            self._figures = self._read_figures()
+            self._figures_due_s = now_s + HUD_EVERY_S
+        return self._figures
+
+    def _read_figures(self) -> hud.HudFigures:
+        session, stats = self.session, self.session.stats
+        counts = session.playout.counts()
+        return hud.HudFigures(
+            world_title=self.config.title, fps=stats.recent_fps, target_fps=self.config.fps,
+            generate_ms=stats.generate_ms.recent(0.5), chunk_ms=1000.0 * self.config.chunk_s,
+            latency_ms=tuple(stats.input_to_flip_ms.recent(quantile) for quantile in (0.50, 0.95, 0.99)),
+            underruns=counts.underruns, dropped=sum(counts.dropped.values()), guidance=session.guidance_scale,
+            steps=session.num_denoise_steps, passes_per_chunk=stats.passes_per_chunk, seed=session.seed,
+            threads=self._num_threads, rss_mb=stats.rss_mb(), generate_history_ms=tuple(self._history_ms))
+
+    def figures_json(self) -> dict[str, object]:
+        """Return the session's figures and what they were measured with."""
+        return {
+            **self.session.stats.to_json(), "world": self.config.name, "frame_size": [self.config.width,
+                                                                                      self.config.height],
+            "target_fps": self.config.fps, "guidance_scale": self.session.guidance_scale,
+            "num_denoise_steps": self.session.num_denoise_steps, "threads": self._num_threads,
+        }
+
+
+def _within(value: float, limits: tuple[float, float]) -> float:
+    return min(max(value, limits[0]), limits[1])

@@ -1,0 +1,290 @@
+"""The screens around the play: start menu, pause, settings, keys, failure. Each is told events and drawn on a canvas."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import pygame
+
+from ..actions.keymap import Keymap
+from . import theme
+from .canvas import Canvas
+from .listmenu import Line, ListMenu
+from .menu import StartMenu
+from .navigation import Move, Navigator
+from .settings import GUIDANCE_RANGE, SENSITIVITY_RANGE, STEPS_RANGE
+
+if TYPE_CHECKING:
+    from .app import App
+    from .play import PlayScreen
+
+IDLE_POLL_S = 0.03  # menus wake up on events; this only bounds how late a toast disappears
+
+PLAYER_KEYS = (
+    ("Esc", "pause, free the mouse"), ("Backspace", "start again, same seed"), ("N", "new seed"),
+    ("P", "photo"), ("[  ]", "guidance down, up"), ("-  =", "steps down, up"), ("F1", "figures"),
+    ("F2", "input overlay"), ("F11", "full screen"),
+)
+
+
+class Screen(Protocol):
+    """One layer of the window. The app draws from the last one that is not see-through upwards."""
+
+    see_through: bool
+    poll_s: float
+
+    def handle(self, event: pygame.Event, polled_at_s: float) -> None: ...
+
+    def tick(self, now_s: float) -> bool:
+        """Let time pass; return whether the picture has changed."""
+        ...
+
+    def draw(self, canvas: Canvas) -> None: ...
+
+    def flipped(self, flip_s: float) -> None: ...
+
+    def cover(self) -> None: ...
+
+    def uncover(self) -> None: ...
+
+    def minimise(self, minimised: bool) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class StillScreen:
+    """What every screen without a world of its own has in common: it changes only when an event changes it."""
+
+    see_through = False
+    poll_s = IDLE_POLL_S
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._navigator = Navigator()
+
+    def tick(self, now_s: float) -> bool:
+        return False
+
+    def flipped(self, flip_s: float) -> None:
+        pass
+
+    def cover(self) -> None:
+        pass
+
+    def uncover(self) -> None:
+        pass
+
+    def minimise(self, minimised: bool) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class MenuScreen(StillScreen):
+    """The start menu."""
+
+    def __init__(self, app: App) -> None:
+        super().__init__(app)
+        self.menu = StartMenu(app.options.catalogue.entries())
+
+    def uncover(self) -> None:
+        """Read the worlds again: one may have been copied in meanwhile."""
+        focus_index = self.menu.focus_index
+        self.menu = StartMenu(self._app.options.catalogue.entries())
+        self.menu.focus_index = min(focus_index, max(0, len(self.menu.cards) - 1))
+
+    def handle(self, event: pygame.Event, polled_at_s: float) -> None:
+        self._app.redraw()
+        if event.type == pygame.MOUSEMOTION:
+            self.menu.point(self._app.window.to_pixels(event.pos))
+        elif event.type == pygame.MOUSEBUTTONDOWN and event.button == 1:
+            if self.menu.point(self._app.window.to_pixels(event.pos)):
+                self._play()
+        elif event.type == pygame.KEYDOWN and event.key == pygame.K_k:
+            self._app.push(KeysScreen(self._app))
+        elif event.type == pygame.KEYDOWN and event.key == pygame.K_o:
+            self._app.push(SettingsScreen(self._app))
+        else:
+            self._walk(self._navigator.move(event))
+
+    def _walk(self, move: Move | None) -> None:
+        if move is Move.ACCEPT:
+            self._play()
+        elif move is Move.BACK:
+            self._app.quit()
+        elif move is not None:
+            self.menu.move(move)
+
+    def _play(self) -> None:
+        card = self.menu.focused
+        if card is None:
+            return
+        if card.world.error:
+            self._app.toasts.show(card.world.error, self._app.clock.now(), bad=True, seconds=8.0)
+        else:
+            self._app.play(card.world.name, card.start.picture)
+
+    def draw(self, canvas: Canvas) -> None:
+        self.menu.draw(canvas)
+
+
+class ListScreen(StillScreen):
+    """A panel with lines over whatever lies below, dimmed."""
+
+    see_through = True
+
+    def __init__(self, app: App, panel: ListMenu) -> None:
+        super().__init__(app)
+        self.panel = panel
+
+    def handle(self, event: pygame.Event, polled_at_s: float) -> None:
+        self._app.redraw()
+        if event.type == pygame.MOUSEMOTION:
+            self.panel.point(self._app.window.to_pixels(event.pos))
+        elif event.type == pygame.MOUSEBUTTONDOWN and event.button == 1:
+            self.panel.click(self._app.window.to_pixels(event.pos))
+        else:
+            move = self._navigator.move(event)
+            if move is not None:
+                self.panel.move(move)
+
+    def draw(self, canvas: Canvas) -> None:
+        canvas.shade(150)
+        self.panel.draw(canvas)
+
+
+class PauseScreen(ListScreen):
+    """Over a paused world. A click beside the panel resumes, as does Esc."""
+
+    def __init__(self, app: App, play: PlayScreen) -> None:
+        self._play = play
+        lines = [
+            Line("Resume", app.pop, hint="Esc"),
+            Line("Start again", lambda: self._reset(new_seed=False), hint="Backspace"),
+            Line("New seed", lambda: self._reset(new_seed=True), hint="N"),
+            Line("Settings", lambda: app.push(SettingsScreen(app))),
+            Line("Keys", lambda: app.push(KeysScreen(app))),
+            Line("Back to the menu", app.to_menu),
+            Line("Quit", app.quit),
+        ]
+        super().__init__(app, ListMenu("Paused", lines, back=app.pop, width=400))
+
+    def handle(self, event: pygame.Event, polled_at_s: float) -> None:
+        beside = event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 \
+            and not self.panel.contains(self._app.window.to_pixels(event.pos))
+        started = event.type == pygame.CONTROLLERBUTTONDOWN and event.button == pygame.CONTROLLER_BUTTON_START
+        if beside or started:
+            self._app.pop()
+        else:
+            super().handle(event, polled_at_s)
+
+    def _reset(self, new_seed: bool) -> None:
+        self._play.reset(new_seed)
+        self._app.pop()
+
+
+class SettingsScreen(ListScreen):
+    """What is remembered between runs; every change is saved at once."""
+
+    def __init__(self, app: App) -> None:
+        lines = [
+            Line("Full screen", value=lambda: _on(app.window.fullscreen), change=lambda step: app.toggle_fullscreen()),
+            Line("Figures", value=lambda: _on(app.settings.hud),
+                 change=lambda step: app.change_settings(hud=not app.settings.hud)),
+            Line("Input overlay", value=lambda: _on(app.settings.input_overlay),
+                 change=lambda step: app.change_settings(input_overlay=not app.settings.input_overlay)),
+            Line("Mouse speed", value=lambda: f"{app.settings.mouse_sensitivity:.1f}", change=self._change_mouse),
+            Line("Guidance", value=lambda: _own(app.settings.guidance, "{:.2f}"), change=self._change_guidance),
+            Line("Denoise steps", value=lambda: _own(app.settings.steps, "{}"), change=self._change_steps),
+            Line("Done", app.pop, hint="Esc"),
+        ]
+        super().__init__(app, ListMenu("Settings", lines, back=app.pop, width=520,
+                                       footer="Guidance and steps below their least: the world's own value."))
+
+    def _change_mouse(self, step: int) -> None:
+        low, high = SENSITIVITY_RANGE
+        value = round(self._app.settings.mouse_sensitivity + 0.1 * step, 1)
+        self._app.change_settings(mouse_sensitivity=min(max(value, low), high))
+
+    def _change_guidance(self, step: int) -> None:
+        self._app.change_settings(guidance=_stepped(self._app.settings.guidance, 0.25 * step, GUIDANCE_RANGE))
+
+    def _change_steps(self, step: int) -> None:
+        self._app.change_settings(steps=_stepped(self._app.settings.steps, step, STEPS_RANGE))
+
+
+class FailureScreen(ListScreen):
+    """The sentence of the first failure, and the ways out."""
+
+    see_through = False
+
+    def __init__(self, app: App, sentence: str, retry: Line | None) -> None:
+        lines = [*([retry] if retry else []), Line("Back to the menu", app.to_menu), Line("Quit", app.quit)]
+        super().__init__(app, ListMenu("This did not work", lines, message=sentence, back=app.to_menu, width=640))
+
+    def draw(self, canvas: Canvas) -> None:
+        canvas.surface.fill(theme.BACKGROUND)
+        self.panel.draw(canvas)
+
+
+class KeysScreen(StillScreen):
+    """What every key does: the world's from the keymap, the player's own beside them."""
+
+    see_through = True
+
+    def __init__(self, app: App) -> None:
+        super().__init__(app)
+        self._columns = (("In the world", world_keys(app.keymap)), ("The player", list(PLAYER_KEYS)))
+
+    def handle(self, event: pygame.Event, polled_at_s: float) -> None:
+        clicked = event.type == pygame.MOUSEBUTTONDOWN and event.button == 1
+        leave = event.type == pygame.KEYDOWN and event.key == pygame.K_k
+        if clicked or leave or self._navigator.move(event) in (Move.BACK, Move.ACCEPT):
+            self._app.pop()
+
+    def draw(self, canvas: Canvas) -> None:
+        canvas.shade(150)
+        px = canvas.px
+        row_height = px(30)
+        num_rows = max(len(rows) for _, rows in self._columns)
+        box = pygame.Rect(0, 0, min(px(1120), canvas.width_px - px(40)), px(112) + num_rows * row_height)
+        box.center = canvas.box.center
+        canvas.panel(box, theme.PANEL, alpha=245, border=theme.LINE, radius=10)
+        half = (box.width - px(90)) // 2
+        for index, (title, rows) in enumerate(self._columns):
+            x, y = box.left + px(30) + index * (half + px(30)), box.top + px(26)
+            heading = canvas.write(title, (x, y), theme.HEADING)
+            canvas.line((x, heading.bottom + px(8)), (x + px(34), heading.bottom + px(8)), theme.ACCENT, 2)
+            self._draw_rows(canvas, rows, x, heading.bottom + px(24), half, row_height)
+
+    def _draw_rows(self, canvas: Canvas, rows: list[tuple[str, str]], x: int, y: int, width_px: int,
+                   row_height: int) -> None:
+        keys_width = round(width_px * 0.56)
+        for keys, meaning in rows:
+            canvas.write(keys, (x, y), theme.SMALL, theme.ACCENT, width_px=keys_width - canvas.px(12))
+            canvas.write(meaning, (x + keys_width, y), theme.SMALL, theme.TEXT, width_px=width_px - keys_width)
+            y += row_height
+
+
+def world_keys(keymap: Keymap) -> list[tuple[str, str]]:
+    """Return the keymap's help with every control's name beginning in upper case, as keys are printed."""
+    return [(", ".join(control[:1].upper() + control[1:] for control in controls.split(", ")), meaning)
+            for controls, meaning in keymap.help()]
+
+
+def _on(value: bool) -> str:
+    return "on" if value else "off"
+
+
+def _own(value: float | None, form: str) -> str:
+    return "the world's own" if value is None else form.format(value)
+
+
+def _stepped(value: float | None, step: float, limits: tuple[float, float]) -> float | None:
+    """Step a value that has an 'own' below its least: None, least, ..., most."""
+    low, high = limits
+    if value is None:
+        return max(low, 1) if step > 0 else None
+    value += step
+    return None if value < low else min(value, high)

@@ -1,0 +1,195 @@
+"""World: the only face of the network that anybody outside model/ sees. Actions in, frames out, chunk by chunk.
+
+Five verbs: `reset` forgets, `prefill` shows the past, `generate` makes latents (and `step` decodes them too), `commit` writes the
+finished chunk to the history, `close` gives the memory back. Out of scope: windows, input devices, pacing, files of frames.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import paths
+from ..chunks import ActionChunk, ActionSample, LatentChunk
+from ..codec import pixels
+from ..codec.mini import MiniCodec
+from ..codec.streaming import StreamingDecoder
+from ..config import WorldConfig, load_world_config
+from ..errors import AstraPlayError, ConfigError
+from .checkpoint import load_codec, load_model
+from .history import CausalHistory
+from .sampler import add_noise, euler, schedule_for
+from .transformer import Transformer
+
+log = logging.getLogger(__name__)
+
+WARM_UP_CHUNKS = 3  # the first passes pay for kernel selection and page faults
+COMMIT_STREAM = 1  # offset of the seed whose noise goes to committed context, apart from the noise of chunks
+
+
+class World:
+    """A generated world on one device. One thread owns it; nothing in it locks."""
+
+    def __init__(self, config: WorldConfig, model: Transformer, codec: MiniCodec, device: torch.device,
+                 start_frames: np.ndarray | None = None) -> None:
+        if config.model.history != "kv_cache":
+            raise ConfigError(f"the world {config.name!r} asks for the history {config.model.history!r}, which cannot "
+                              "be played by this version; use \"kv_cache\"")
+        self.config = config
+        self.device = device
+        self.guidance_scale = config.stream.guidance_scale
+        self._sigmas = config.stream.sigmas
+        self._codec = codec.to(device)
+        self._history = CausalHistory(model.to(device), config.stream, config.controls.modality)
+        self._decoder = StreamingDecoder(self._codec)
+        scale = torch.tensor(config.latent_scale or (1.0,) * config.codec.latent_channels, device=device)
+        self._scale = scale[:, None, None]
+        self._start_frames = start_frames
+        self._noise = torch.Generator(device)
+        self._commit_noise = torch.Generator(device)
+        self._finished: tuple[Tensor, Tensor] | None = None  # latents and rows of the chunk that awaits `commit`
+        self.reset(0)
+
+    @property
+    def num_denoise_steps(self) -> int:
+        """Network passes from noise to clean latents; setting it picks the schedule that the weights name for it."""
+        return len(self._sigmas) - 1
+
+    @num_denoise_steps.setter
+    def num_denoise_steps(self, count: int) -> None:
+        self._sigmas = schedule_for(self.config.stream, count)
+
+    @property
+    def routing(self) -> np.ndarray | None:
+        """Weights of the action experts for the newest chunk, (T, num_experts), or None before the first."""
+        routing = self._history.routing
+        return None if routing is None else routing[0].float().cpu().numpy()
+
+    @property
+    def num_passes(self) -> int:
+        """Network evaluations since the world was built."""
+        return self._history.num_passes
+
+    def passes_per_chunk(self) -> float:
+        """Network evaluations that one chunk costs now: guidance doubles them, the commit rides along for free."""
+        return float(self.num_denoise_steps * (1 if self.guidance_scale == 1.0 else 2))
+
+    def warm_up(self) -> None:
+        """Run a few chunks on an idle world and forget them, so that the first real chunk is as fast as the others."""
+        self.prefill(np.zeros((1, self.config.height, self.config.width, 3), np.uint8))
+        for _ in range(WARM_UP_CHUNKS):
+            self.step(self._idle_chunk())
+            self.commit()
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        """Forget everything and draw all further noise from `seed`."""
+        self._history.reset()
+        self._decoder.reset()
+        self._finished = None
+        self._noise.manual_seed(seed)
+        self._commit_noise.manual_seed(seed + COMMIT_STREAM)
+
+    @torch.inference_mode()
+    def prefill(self, frames: np.ndarray, rows: np.ndarray | None = None) -> None:
+        """Show the world prompt frames (F, height, width, 3) uint8 and the action rows (T, A) that led into them.
+
+        None means nobody moved. Frames that do not fill a whole chunk repeat the first one in front.
+        """
+        self.commit()
+        config, chunk = self.config, self.config.stream.latent_frames_per_chunk
+        if frames.ndim != 4 or frames.shape[1:] != (config.height, config.width, 3) or frames.dtype != np.uint8:
+            raise AstraPlayError(f"prompt frames must be uint8 of shape (F, {config.height}, {config.width}, 3), but are "
+                                 f"{frames.dtype} of shape {frames.shape}; see codec.pixels.load_start_image")
+        missing = -len(frames) % config.frames_per_chunk
+        frames = np.concatenate([np.repeat(frames[:1], missing, axis=0), frames])
+        pictures = pixels.to_float(torch.from_numpy(np.ascontiguousarray(frames)).to(self.device))
+        latents = self._codec.encode(pictures[None])
+        if rows is None:
+            rows = np.tile(self._idle_row(), (latents.shape[1], 1))
+        rows = np.concatenate([np.repeat(rows[:1], latents.shape[1] - len(rows), axis=0), rows])
+        rows_on_device = torch.from_numpy(rows.astype(np.float32)).to(self.device)[None]
+        for start in range(0, latents.shape[1], chunk):
+            own = slice(start, start + chunk)
+            self._push(latents[:, own] / self._scale, rows_on_device[:, own])
+        self._decoder.decode(latents[0])  # the decoder's memory is part of the past
+
+    @torch.inference_mode()
+    def generate(self, action: ActionChunk) -> LatentChunk:
+        """Denoise one chunk under its action rows. A world that was shown nothing starts from its first start picture."""
+        self.commit()
+        if not self._history.has_past:
+            self.prefill(self._default_start())
+        config = self.config
+        rows = torch.from_numpy(np.asarray(action.rows, np.float32)).to(self.device)[None]
+        shape = (1, config.stream.latent_frames_per_chunk, config.model.latent_channels,
+                 config.model.grid_height, config.model.grid_width)
+        noise = torch.randn(shape, generator=self._noise, device=self.device)
+        clean = euler(lambda noisy, sigma: self._history.velocity(noisy, sigma, rows, self.guidance_scale), noise, self._sigmas)
+        self._finished = (clean, rows)
+        return LatentChunk(clean[0] * self._scale, action.chunk_index, action.reset_count)
+
+    def decode(self, chunk: LatentChunk) -> np.ndarray:
+        """Return the frames (F, height, width, 3) uint8 of a chunk of this stream; call once per chunk, in order."""
+        return self._decoder.decode(chunk.latents).cpu().numpy()
+
+    def step(self, action: ActionChunk) -> np.ndarray:
+        """Generate and decode one chunk: its frames (F, height, width, 3) uint8."""
+        return self.decode(self.generate(action))
+
+    @torch.inference_mode()
+    def commit(self) -> None:
+        """Hand the finished chunk to the history; its pass is folded into the first pass of the next chunk."""
+        if self._finished is not None:
+            latents, rows = self._finished
+            self._finished = None
+            self._push(latents, rows)
+
+    def close(self) -> None:
+        """Give the memory back; the world cannot be used afterwards."""
+        self._history = self._decoder = self._codec = None
+
+    def _push(self, latents: Tensor, rows: Tensor) -> None:
+        sigma = self.config.stream.context_sigma
+        if sigma > 0:
+            noise = torch.randn(latents.shape, generator=self._commit_noise, device=self.device)
+            latents = add_noise(latents, noise, sigma)
+        self._history.push(latents, rows)
+
+    def _default_start(self) -> np.ndarray:
+        if self._start_frames is None:
+            raise AstraPlayError(f"the world {self.config.name!r} has no start picture of its own; "
+                                 "call prefill with frames first")
+        return self._start_frames
+
+    def _idle_row(self) -> np.ndarray:
+        from ..actions.rows import idle_row
+
+        return idle_row(self.config.controls.modality)
+
+    def _idle_chunk(self) -> ActionChunk:
+        rows = np.tile(self._idle_row(), (self.config.stream.latent_frames_per_chunk, 1))
+        return ActionChunk(ActionSample(), rows, self.config.controls.modality)
+
+
+def choose_device(device: Literal["auto"] | str = "auto") -> torch.device:
+    """Return the device to play on: "auto" takes CUDA where there is one, else the CPU."""
+    if device != "auto":
+        return torch.device(device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_world(name_or_path: str | Path = paths.DEFAULT_WORLD, device: str = "auto") -> World:
+    """Load a world from weights/NAME or from a folder; WeightsError or ConfigError says what is wrong with it."""
+    folder = paths.world_folder(name_or_path)
+    config = load_world_config(folder)
+    pictures = paths.start_pictures(config.name)
+    start = None
+    if pictures:
+        start = pixels.load_start_image(pictures[0], config.width, config.height)[None]
+    return World(config, load_model(folder, config), load_codec(folder, config), choose_device(device), start)

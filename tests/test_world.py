@@ -1,0 +1,116 @@
+"""The five verbs of World, and that what comes out depends on the seed, the actions and the past, and on nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from naive import naive_velocity
+from tiny_world import TINY_WORLD, make_tiny_world
+
+from astra_play.actions.rows import camera_row
+from astra_play.chunks import IDLE, ActionChunk
+from astra_play.codec import pixels
+from astra_play.errors import AstraPlayError
+from astra_play.model.world import World, load_world
+
+
+@pytest.fixture()
+def world(tmp_path) -> World:
+    return load_world(make_tiny_world(tmp_path), device="cpu")
+
+
+def chunk(forward: float = 0.0, yaw: float = 0.0) -> ActionChunk:
+    return ActionChunk(IDLE, camera_row(forward, 0.0, yaw, 0.0)[None], "camera")
+
+
+def start(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
+
+
+def play(world: World, actions: list[ActionChunk], seed: int = 3) -> np.ndarray:
+    world.reset(seed)
+    world.prefill(start())
+    frames = []
+    for action in actions:
+        frames.append(world.step(action))
+        world.commit()
+    return np.concatenate(frames)
+
+
+def test_same_seed_and_actions_give_the_same_frames_and_others_do_not(world: World) -> None:
+    walk = [chunk(0.2, 0.01 * t) for t in range(9)]
+    first = play(world, walk)
+    assert first.shape == (9, 32, 32, 3) and first.dtype == np.uint8
+    assert np.array_equal(first, play(world, walk))
+    assert not np.array_equal(first, play(world, [chunk(0.2, -0.3)] * 9))
+    world.num_denoise_steps = 2
+    assert not np.array_equal(first, play(world, walk))
+
+
+def test_the_seed_draws_the_noise(world: World) -> None:
+    assert not np.array_equal(play(world, [chunk()] * 6, seed=1), play(world, [chunk()] * 6, seed=2))
+
+
+@torch.no_grad()
+def test_world_equals_full_passes_without_cache(world: World) -> None:
+    """Ten chunks through a window of four: the wrap-around, the committed noise and the scale are all in it."""
+    config, stream = world.config, world.config.stream
+    world.reset(5)
+    world.prefill(start())
+    noise, commit_noise = torch.Generator().manual_seed(5), torch.Generator().manual_seed(6)
+    scale = torch.tensor(config.latent_scale)[:, None, None]
+
+    def committed(latents: torch.Tensor) -> torch.Tensor:
+        return latents + stream.context_sigma * (torch.randn(latents.shape, generator=commit_noise) - latents)
+
+    first = world._codec.encode(pixels.to_float(torch.from_numpy(start()))[None]) / scale
+    clean, rows = [committed(first)], [torch.from_numpy(camera_row())[None, None]]
+    for t in range(10):
+        action = chunk(0.1, 0.05 * t)
+        ours = world.generate(action).latents
+        world.commit()
+        row = torch.from_numpy(action.rows)[None]
+        noisy = torch.randn((1, 1, 4, 4, 4), generator=noise)
+        velocity = naive_velocity(world._history.model, stream, "camera", clean, rows, noisy, 1.0, row)
+        expected = noisy - velocity
+        assert ((ours - (expected * scale)[0]).norm() / ours.norm()).item() < 1e-5, t
+        clean.append(committed(expected))
+        rows.append(row)
+
+
+def test_passes_are_counted_as_promised(world: World) -> None:
+    world.reset(0)
+    world.prefill(start())
+    world.step(chunk())
+    for steps, guidance, promised in ((1, 1.0, 1), (2, 1.0, 2), (1, 2.0, 2), (2, 1.5, 4)):
+        world.num_denoise_steps, world.guidance_scale = steps, guidance
+        world.commit()
+        before = world.num_passes
+        world.step(chunk())
+        assert world.num_passes - before == world.passes_per_chunk() == promised
+
+
+def test_a_world_without_start_picture_says_so(world: World) -> None:
+    world.reset(0)
+    with pytest.raises(AstraPlayError, match="call prefill with frames first"):
+        world.step(chunk())
+
+
+def test_prompt_frames_of_another_size_are_refused_with_both_sizes(world: World) -> None:
+    with pytest.raises(AstraPlayError, match=r"32, 32, 3.*\(1, 8, 8, 3\)"):
+        world.prefill(np.zeros((1, 8, 8, 3), np.uint8))
+
+
+def test_routing_is_visible_and_sums_to_one(world: World) -> None:
+    play(world, [chunk()])
+    assert world.routing.shape == (1, 3) and np.allclose(world.routing.sum(), 1.0)
+    assert (world.routing > 0).sum() == TINY_WORLD.model.router_top_k
+
+
+def test_unknown_history_is_refused(tmp_path) -> None:
+    model = dataclasses.replace(TINY_WORLD.model, history="framepack")
+    with pytest.raises(AstraPlayError, match="framepack"):
+        load_world(make_tiny_world(tmp_path, model=model), device="cpu")
