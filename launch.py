@@ -207,8 +207,8 @@ def install(extras: Sequence[str]) -> None:
                           "copy the folder to a place you can write to, and run launch.py there")
     wanted = sorted(set(read_stamp()["extras"]) | set(extras))
     try:
-        remove_broken_venv()
-        if not VENV.exists():
+        empty_broken_venv()
+        if not (VENV / "pyvenv.cfg").exists():
             make_venv()
         MARKER.touch()
         run_pip(wanted)
@@ -219,8 +219,8 @@ def install(extras: Sequence[str]) -> None:
     say("installed")
 
 
-def remove_broken_venv() -> None:
-    """Remove a .venv that was cut short or whose Python is gone; refuse to touch what is not an environment."""
+def empty_broken_venv() -> None:
+    """Empty a .venv that was cut short or whose Python is gone; refuse to touch what is not an environment."""
     if not os.path.lexists(VENV):
         return
     ours = MARKER.exists() or (VENV / "pyvenv.cfg").is_file() or (VENV.is_dir() and not any(VENV.iterdir()))
@@ -229,7 +229,12 @@ def remove_broken_venv() -> None:
                           f"move it away: {'ren' if os.name == 'nt' else 'mv'} {VENV} old-venv")
     if MARKER.exists() or not pip_answers():
         say("repairing .venv: an earlier installation was cut short or its Python is gone")
-        shutil.rmtree(VENV)
+        MARKER.touch()  # outlives the rest, so that a removal cut short is still known as ours
+        for path in VENV.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path != MARKER:
+                path.unlink()
 
 
 def pip_answers() -> bool:
@@ -257,7 +262,7 @@ def make_venv() -> None:
     except ImportError:
         raise no_venv from None
     say(f"making .venv with Python {version}")
-    VENV.mkdir()
+    VENV.mkdir(exist_ok=True)
     MARKER.touch()
     base_python = getattr(sys, "_base_executable", None) or sys.executable  # an environment of an environment breaks
     made = subprocess.run([base_python, "-m", "venv", str(VENV)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

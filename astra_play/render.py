@@ -25,8 +25,8 @@ from .actions.rows import RowMaker
 from .actions.script import load_script
 from .actions.sources import ScriptedSource
 from .chunks import ActionChunk
-from .errors import ConfigError, ImageError
-from .paths import DEFAULT_WORLD, assets_folder, start_pictures
+from .errors import ConfigError
+from .paths import DEFAULT_WORLD, start_pictures
 from .runtime.interfaces import ActionSource, PlayableWorld
 
 # Low enough that the grain of a small picture survives; at 128 x 96 a minute is a few megabytes.
@@ -35,8 +35,8 @@ H264_QUALITY = {"crf": "16", "preset": "medium"}
 
 @dataclass(frozen=True)
 class RenderOptions:
-    """What to render and where to. `script` None means idle, `image` None the world's first start picture; guidance and
-    steps are the world's own where they are None."""
+    """What to render and where to. `script` None means idle, `image` None one of the world's start pictures, picked by
+    the seed; guidance and steps are the world's own where they are None."""
 
     num_frames: int
     out: Path
@@ -67,14 +67,16 @@ def run_render(options: RenderOptions) -> int:
         if options.num_denoise_steps is not None:
             world.num_denoise_steps = options.num_denoise_steps
         world.reset(options.seed)
-        world.prefill(start_frame(world, options.image)[None])
+        frame = start_frame(world, options.image, options.seed)
+        if frame is not None:
+            world.prefill(frame[None])
         keymap = default_keymap().limited_to(world.config.controls.buttons)
         frames = rollout(world, ScriptedSource(events, keymap), options.num_frames)
         digest = hashlib.sha256()
         with open_writer(options.out, world.config.fps) as writer:
             for frame in tqdm(frames, total=options.num_frames, unit="frame", file=sys.stderr):
                 writer.write(frame)
-                digest.update(frame.tobytes())
+                digest.update(np.ascontiguousarray(frame))
     finally:
         world.close()
     print(f"{options.num_frames} frames at {world.config.fps} fps, seed {options.seed}, "
@@ -94,17 +96,17 @@ def rollout(world: PlayableWorld, source: ActionSource, num_frames: int) -> Iter
         yield from frames[:num_frames - chunk_index * world.config.frames_per_chunk]
 
 
-def start_frame(world: PlayableWorld, image: Path | None) -> np.ndarray:
-    """Return the (H, W, 3) picture that the world starts from."""
+def start_frame(world: PlayableWorld, image: Path | None, seed: int) -> np.ndarray | None:
+    """Return the (H, W, 3) picture to start from, as `play` does: without an image the seed picks one of the world's.
+
+    None means that the world has no start pictures: it starts as it can by itself.
+    """
     from .codec.pixels import load_start_image
 
-    if image is None:
-        pictures = start_pictures(world.config.name)
-        if not pictures:
-            folder = assets_folder() / "starts" / world.config.name
-            raise ImageError(f"{folder} holds no start picture for this world; give one with --image FILE")
-        image = pictures[0]
-    return load_start_image(image, world.config.width, world.config.height)
+    pictures = start_pictures(world.config.name)
+    if image is None and pictures:
+        image = pictures[seed % len(pictures)]
+    return None if image is None else load_start_image(image, world.config.width, world.config.height)
 
 
 # --- outputs: written under another name and renamed, so that what has the final name is whole -----------------------

@@ -79,6 +79,11 @@ def test_flick_beyond_the_limit_is_finished_over_the_next_chunks() -> None:
     assert rows.dropped_turn_deg == 0.0
 
 
+def test_limit_of_a_row_is_that_of_all_its_frames() -> None:
+    rows = maker(frames_per_latent=2)
+    assert motions(rows.rows(held(mouse_px=(-300.0, 0.0))))[0][2] == pytest.approx(24.0, abs=1e-3)
+
+
 def test_flick_beyond_the_carry_ends_after_carry_rows_and_is_counted() -> None:
     rows = maker()
     turned = [motions(rows.rows(sample))[0][2] for sample in (held(mouse_px=(-9000.0, 0.0)), *[IDLE] * 10)]

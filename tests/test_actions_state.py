@@ -140,6 +140,13 @@ def test_key_let_go_and_pressed_again_between_reads_is_no_change() -> None:
     assert state.take(3.0).event_times_s == ()
 
 
+def test_release_that_was_taken_back_within_its_read_is_not_blamed_for_a_later_change() -> None:
+    state = state_after(key("w", True, 1.0), key("w", False, 1.1), key("w", True, 1.2))
+    assert state.take(2.0).event_times_s == (1.0,)
+    state.handle(key("a", True, 2.5))
+    assert state.take(3.0).event_times_s == (2.5,)
+
+
 def test_last_sample_is_what_the_reader_took() -> None:
     state = state_after(key("w", True))
     assert state.last_sample.buttons == frozenset()

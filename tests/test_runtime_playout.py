@@ -120,6 +120,16 @@ def test_reset_drops_what_is_older_on_both_sides() -> None:
     assert_all_accounted(counts)
 
 
+def test_events_of_chunks_nobody_saw_are_forgotten_at_a_reset() -> None:
+    clock, playout = queue_at_10_fps()
+    for chunk_index in range(20):
+        playout.publish(fake_chunk(chunk_index, event_times_s=(float(chunk_index),)))
+    assert playout.counts().dropped == {"full": 10}
+    playout.reset(1)
+    playout.publish(fake_chunk(0, reset_count=1))
+    assert playout.due(clock.now()).event_times_s == ()
+
+
 def test_chunk_of_a_reset_that_came_first_from_the_generator_is_believed() -> None:
     clock, playout = queue_at_10_fps()
     playout.publish(fake_chunk(0, num_frames=3))

@@ -146,7 +146,7 @@ def test_probe_ends_with_the_pass_in_which_its_time_runs_out() -> None:
 
 
 def test_hopeless_number_of_threads_is_not_tried_twice() -> None:
-    machine = FakeMachine({1: [0.010], 2: [0.300]})
+    machine = FakeMachine({1: [0.010], 2: [0.100]})
     machine.choice()
     assert machine.num_passes[2] == 2, "one to warm up, one that says enough"
 

@@ -49,11 +49,18 @@ class Catalogue:
     def start_pictures(self, name: str) -> list[Path]:
         return paths.start_pictures(name)
 
-    def load(self, name: str, num_threads: int | None) -> PlayableWorld:
-        """Load a world (generator thread: this is where torch comes in)."""
+    def load(self, name: str, num_threads: int | None) -> tuple[PlayableWorld, int]:
+        """Load a world and return it with the number of compute threads it runs on (generator thread).
+
+        None leaves the number of threads to the world.
+        """
+        import torch  # here and not above: the window is on screen before this takes its seconds
+
         from ..model.world import load_world
 
-        return load_world(name, num_threads=num_threads)
+        if num_threads is not None:
+            torch.set_num_threads(num_threads)
+        return load_world(name), torch.get_num_threads()
 
     def _entry(self, name: str) -> WorldEntry:
         try:

@@ -39,6 +39,11 @@ class ListMenu:
         self._back = back
         self._width = width
         self._boxes: list[pygame.Rect] = []
+        self._panel = pygame.Rect(0, 0, 0, 0)
+
+    def contains(self, at: tuple[int, int]) -> bool:
+        """Tell whether a pixel lies on the panel as it was drawn last."""
+        return self._panel.collidepoint(at)
 
     def move(self, move: Move) -> None:
         line = self.lines[self.focus_index]
@@ -90,6 +95,7 @@ class ListMenu:
         height += px(36) if self.footer else 0
         panel = pygame.Rect(0, 0, width, height)
         panel.center = canvas.box.center
+        self._panel = panel
         canvas.panel(panel, theme.PANEL, alpha=242, border=theme.LINE, radius=10)
         title = canvas.write(self.title, (panel.left + pad, panel.top + pad), theme.HEADING)
         canvas.line((title.left, title.bottom + px(8)), (title.left + px(34), title.bottom + px(8)), theme.ACCENT, 2)

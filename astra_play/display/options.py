@@ -32,7 +32,7 @@ class PlayOptions:
 
 @dataclass(frozen=True)
 class Choice:
-    """What to play: a world, the seed, and the start picture (None: the seed picks one of the world's own)."""
+    """What to play: a world, the seed, and the start picture (None: the first of the world's own)."""
 
     world: str
     seed: int

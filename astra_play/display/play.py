@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import random
 from collections import deque
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +15,7 @@ from ..actions.state import InputState
 from ..chunks import InputEvent
 from ..codec.pixels import load_start_image
 from ..errors import AstraPlayError
+from ..runtime.interfaces import PlayableWorld
 from ..runtime.playout import DueFrame
 from ..runtime.session import Session, Settings
 from . import hud
@@ -73,6 +73,7 @@ class PlayScreen:
         self._covered = False
         self._next_redraw_s = 0.0
         self._figures: hud.HudFigures | None = None
+        self._figures_due_s = 0.0
         self._history_ms: deque[float] = deque(maxlen=HISTORY_CHUNKS)
         self._motion_px_s = (0.0, 0.0)
         self._motion_at_s = 0.0
@@ -82,20 +83,13 @@ class PlayScreen:
 
     def _prompt_frames(self, choice: Choice) -> np.ndarray | None:
         """Return (1, H, W, 3) uint8 prompt frames, or None if the world has no start pictures."""
-        picture = choice.picture or self._picture_of_seed(choice)
-        if picture is None:
-            return None
-        return load_start_image(picture, self.config.width, self.config.height)[None]
+        # the first picture is what the world itself starts from; here it is also what is shown while it loads
+        pictures = [choice.picture] if choice.picture else self._app.options.catalogue.start_pictures(choice.world)
+        return load_start_image(pictures[0], self.config.width, self.config.height)[None] if pictures else None
 
-    def _picture_of_seed(self, choice: Choice) -> Path | None:
-        pictures = self._app.options.catalogue.start_pictures(choice.world)
-        return pictures[choice.seed % len(pictures)] if pictures else None
-
-    def _load_world(self):
+    def _load_world(self) -> PlayableWorld:
         """Build the world (generator thread)."""
-        world = self._app.options.catalogue.load(self.choice.world, self._app.options.threads)
-        self._num_threads = getattr(world, "num_threads", None)
-        self._world = world
+        world, self._num_threads = self._app.options.catalogue.load(self.choice.world, self._app.options.threads)
         return world
 
     # --- the loop's face --------------------------------------------------------------------------------------------
@@ -112,8 +106,7 @@ class PlayScreen:
     def tick(self, now_s: float) -> bool:
         """Take the frame that is due; return whether the window must be drawn again."""
         if self.session.status == "failed":
-            if not self._covered:
-                self._app.fail(self.session.error, self.choice)
+            self._app.fail(self.session.error, self.choice)
             return False
         self._due = self.session.playout.due(now_s)
         if self._due is not None:
@@ -251,12 +244,7 @@ class PlayScreen:
         """Start again from the same picture and seed, or with another seed."""
         if new_seed:
             self.choice = Choice(self.choice.world, random.randrange(MAX_NEW_SEED), self.choice.picture)
-            try:
-                self._prompt = self._prompt_frames(self.choice)
-            except AstraPlayError as error:
-                self._toast(str(error), bad=True)
-                return
-        self.session.reset(self.choice.seed, self._prompt)
+        self.session.reset(self.choice.seed)
         self._history_ms.clear()
         self._toast(f"{'New world' if new_seed else 'Start again'}, seed {self.choice.seed}")
 

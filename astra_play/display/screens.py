@@ -1,4 +1,4 @@
-"""The screens around the play: start menu, pause, settings, keys, failure. Each is told events and drawn on a canvas."""
+"""The screens around the play: start menu, pause, settings, keys, failure; each is told events, then drawn."""
 
 from __future__ import annotations
 
@@ -285,6 +285,6 @@ def _stepped(value: float | None, step: float, limits: tuple[float, float]) -> f
     """Step a value that has an 'own' below its least: None, least, ..., most."""
     low, high = limits
     if value is None:
-        return max(low, 1) if step > 0 else None
+        return max(low, type(low)(1)) if step > 0 else None  # 1 is where a player starts: guidance off, one step
     value += step
     return None if value < low else min(value, high)

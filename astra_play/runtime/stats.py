@@ -125,7 +125,7 @@ class Stats:
 
     @property
     def recent_fps(self) -> float:
-        """Frames shown per second over the last entries of the window, for the HUD."""
+        """Frames shown per second by the median of the newest flip intervals, for the HUD."""
         median_ms = self.flip_interval_ms.recent(0.5)
         return 1000.0 / median_ms if median_ms else 0.0
 

@@ -1,0 +1,306 @@
+"""The window's loop and its stack of screens: poll events, let time pass, draw what changed, flip.
+
+One loop serves the player at a screen and the headless run: a script only posts pygame events before they are polled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import random
+from pathlib import Path
+
+import numpy as np
+import pygame
+
+from ..actions.keymap import default_keymap, load_keymap
+from ..errors import AstraPlayError
+from ..paths import DEFAULT_WORLD
+from ..runtime.clock import MonotonicClock
+from ..runtime.interfaces import Clock
+from ..runtime.stats import Distribution
+from . import settings as settings_file
+from .canvas import Canvas
+from .hud import Toasts
+from .listmenu import Line
+from .options import Choice, PlayOptions
+from .photo import photo_folder
+from .play import MAX_NEW_SEED, PlayScreen
+from .screens import FailureScreen, MenuScreen, PauseScreen, Screen
+from .settings import PlayerSettings
+from .text import Text
+from .unattended import UnattendedRun
+from .window import Pads, Window
+
+__all__ = ["App", "PlayOptions", "run_play"]
+
+log = logging.getLogger(__name__)
+
+MINIMISED_POLL_S = 0.1  # nobody sees or hears anything until the window comes back, which is an event
+
+
+def run_play(options: PlayOptions) -> int:
+    """Run the player until it is left; return 0, or raise the AstraPlayError that ended an unattended run."""
+    app = App(options)
+    try:
+        app.open()
+        app.run()
+        app.finish()
+    finally:
+        app.close()
+    return 0
+
+
+class App:
+    """The player: one window, one stack of screens, one set of settings. Everything here is the main thread's."""
+
+    def __init__(self, options: PlayOptions, clock: Clock | None = None) -> None:
+        """Read keymap, script and settings; ConfigError or ScriptError before any window opens."""
+        self.options = options
+        self.clock = clock or MonotonicClock()
+        remembered = not options.headless or options.settings_path is not None
+        self._settings_path = (options.settings_path or settings_file.default_path()) if remembered else None
+        self.settings = settings_file.load(self._settings_path) if self._settings_path else PlayerSettings()
+        own_keymap = not options.headless or options.keymap_path is not None
+        self.keymap = load_keymap(options.keymap_path) if own_keymap else default_keymap()
+        self.photo_folder: Path = options.photo_folder or photo_folder()
+        self.unattended = UnattendedRun(options) if _is_unattended(options) else None
+        self.text = Text()
+        self.toasts = Toasts()
+        self.screens: list[Screen] = []
+        self.present_ms = Distribution()  # drawing and flip of one picture of the window
+        self._pads: Pads | None = None
+        self._finished = False
+        self._dirty = True
+        self._failure: BaseException | None = None
+
+    # --- beginning and end ------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open the window with its first screen."""
+        size = self.settings.window_width_px, self.settings.window_height_px
+        fullscreen = (self.options.fullscreen or self.settings.fullscreen) and not self.options.headless
+        self.window = Window(size, fullscreen, self.options.headless)
+        if self.options.world is None and not self.options.headless and self.options.image is None:
+            self.push(MenuScreen(self))
+        else:
+            choice = Choice(self.options.world or DEFAULT_WORLD, self._first_seed(), self.options.image)
+            self.push(PlayScreen(self, choice))  # an error here is the command line's, not the window's
+        self._draw()
+        self._pads = Pads()  # after the first picture: looking for pads takes a while on some systems
+
+    def run(self) -> None:
+        """Loop until somebody quits or the run is over."""
+        while not self._finished:
+            self.step()
+
+    def finish(self) -> None:
+        """Write what an unattended run was asked for; raise the failure that ended it."""
+        if self._failure is not None:
+            raise as_sentence(self._failure) from self._failure
+        if self.unattended is not None:
+            self.unattended.finish(self._figures_json())
+
+    def close(self) -> None:
+        """Leave every screen, remember the window, and give everything back. Closing twice is harmless."""
+        while self.screens:
+            self.screens.pop().close()
+        if self.unattended is not None:
+            self.unattended.close()
+        if self._pads is not None:
+            self._pads.close()
+            self._pads = None
+        if hasattr(self, "window"):
+            if not self.window.fullscreen and not self.window.minimised:
+                width, height = self.window.size
+                self.change_settings(window_width_px=width, window_height_px=height)
+            self.window.close()
+            del self.window
+
+    def quit(self) -> None:
+        self._finished = True
+
+    def _first_seed(self) -> int:
+        if self.options.seed is not None:
+            return self.options.seed
+        return 0 if self.options.headless else random.randrange(MAX_NEW_SEED)
+
+    # --- the loop ---------------------------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """One turn: wait a little for events, handle them all, let time pass, draw if anything changed."""
+        if self.unattended is not None:
+            self._lead_unattended()
+        for event in self._poll():
+            self._handle(event, self.clock.now())
+            if self._finished:
+                return
+        now_s = self.clock.now()
+        changed = [screen.tick(now_s) for screen in list(self.screens)]
+        changed.append(self.toasts.tick(now_s))
+        if (any(changed) or self._dirty) and not self.window.minimised:
+            self._draw()
+
+    def _poll(self) -> list[pygame.Event]:
+        poll_s = MINIMISED_POLL_S if self.window.minimised else min(screen.poll_s for screen in self.screens)
+        first = pygame.event.wait(max(1, round(1000.0 * poll_s)))
+        return ([first] if first.type != pygame.NOEVENT else []) + pygame.event.get()
+
+    def _lead_unattended(self) -> None:
+        play = self.play_screen
+        if play is None or play.first_flip_s is None:
+            return
+        self.unattended.post_due(self.clock.now(), play.first_flip_s)
+        if self.unattended.over(self.clock.now(), play.first_flip_s):
+            self.quit()
+
+    def _handle(self, event: pygame.Event, polled_at_s: float) -> None:
+        was_minimised = self.window.minimised
+        self.window.note(event)
+        if self.window.minimised != was_minimised:
+            self.screens[-1].minimise(self.window.minimised)
+            self.redraw()
+        if event.type in (pygame.QUIT, pygame.WINDOWCLOSE):
+            self.quit()
+        elif event.type in (pygame.WINDOWRESIZED, pygame.WINDOWSIZECHANGED, pygame.WINDOWEXPOSED,
+                            pygame.WINDOWFOCUSGAINED, pygame.WINDOWRESTORED):
+            self.redraw()
+        elif event.type in (pygame.CONTROLLERDEVICEADDED, pygame.CONTROLLERDEVICEREMOVED):
+            if self._pads is not None:
+                self._pads.note(event)
+        elif _asks_full_screen(event):
+            self.toggle_fullscreen()
+        else:
+            self.screens[-1].handle(event, polled_at_s)
+
+    def _draw(self) -> None:
+        """Draw from the last screen that hides what is below it, then flip; the flip is what latency is measured to."""
+        begin_s = self.clock.now()
+        self._dirty = False
+        canvas = Canvas(self.window.surface, self.text)
+        for screen in self.screens[self._lowest_visible():]:
+            screen.draw(canvas)
+        self.toasts.draw(canvas)
+        self.window.flip()
+        flip_s = self.clock.now()
+        self.present_ms.add(1000.0 * (flip_s - begin_s))
+        for screen in list(self.screens):
+            screen.flipped(flip_s)
+
+    def _lowest_visible(self) -> int:
+        return max((index for index, screen in enumerate(self.screens) if not screen.see_through), default=0)
+
+    def redraw(self) -> None:
+        """Ask for a drawing in this turn of the loop."""
+        self._dirty = True
+
+    # --- screens ----------------------------------------------------------------------------------------------------
+
+    @property
+    def play_screen(self) -> PlayScreen | None:
+        """The session on screen, in front or under a menu."""
+        return next((screen for screen in self.screens if isinstance(screen, PlayScreen)), None)
+
+    def push(self, screen: Screen) -> None:
+        if self.screens:
+            self.screens[-1].cover()
+        self.screens.append(screen)
+        self.redraw()
+
+    def pop(self) -> None:
+        self.screens.pop().close()
+        if self.screens:
+            self.screens[-1].uncover()
+        self.redraw()
+
+    def pause_play(self, play: PlayScreen) -> None:
+        self.push(PauseScreen(self, play))
+
+    def play(self, world: str, picture: Path | None) -> None:
+        """Start a session with a start point of the menu."""
+        self._start(Choice(world, self._first_seed(), picture))
+
+    def to_menu(self) -> None:
+        """Leave whatever is open for a fresh start menu."""
+        while self.screens:
+            self.screens.pop().close()
+        self.push(MenuScreen(self))
+
+    def fail(self, error: BaseException, choice: Choice) -> None:
+        """Show the first failure of a session; an unattended run ends with it."""
+        log.debug("The session failed.", exc_info=error)
+        while self.screens and not isinstance(self.screens[-1], MenuScreen):
+            self.screens.pop().close()
+        if self.unattended is not None:
+            self._failure = error
+            self.quit()
+        retry = Line("Try again", lambda: self._retry(choice))
+        self.push(FailureScreen(self, str(as_sentence(error)), retry))
+
+    def _retry(self, choice: Choice) -> None:
+        self.screens.pop().close()
+        self._start(choice)
+
+    def _start(self, choice: Choice) -> None:
+        try:
+            screen = PlayScreen(self, choice)
+        except AstraPlayError as error:
+            self.fail(error, choice)
+        else:
+            self.push(screen)
+
+    # --- settings and outputs ---------------------------------------------------------------------------------------
+
+    def change_settings(self, **changes: object) -> None:
+        """Replace settings, save them if they changed, and let a running session take them over."""
+        changed = dataclasses.replace(self.settings, **changes)
+        if changed == self.settings:
+            return
+        self.settings = changed
+        if self._settings_path is not None:
+            settings_file.save(changed, self._settings_path)
+        if self.play_screen is not None:
+            self.play_screen.apply_settings()
+        self.redraw()
+
+    def toggle_fullscreen(self) -> None:
+        self.window.toggle_fullscreen()
+        self.change_settings(fullscreen=self.window.fullscreen)
+        self.redraw()
+
+    def frame_shown(self, frame: np.ndarray) -> None:
+        """Hand a frame that has just been flipped to whoever keeps frames."""
+        if self.unattended is not None:
+            self.unattended.keep_frame(frame)
+
+    def _figures_json(self) -> dict[str, object]:
+        """Return the session's figures, or those of a run that never began to play."""
+        play = self.play_screen
+        width_px, height_px = self.window.surface.get_size()
+        figures: dict[str, object] = play.figures_json() if play is not None else {}
+        return {**figures, "present_ms": self.present_ms.to_json(), "window_size_px": [width_px, height_px],
+                "headless": self.options.headless}
+
+
+def _is_unattended(options: PlayOptions) -> bool:
+    wanted = (options.script, options.seconds, options.stats_json, options.frames_dir)
+    return options.headless or any(value is not None for value in wanted)
+
+
+def _asks_full_screen(event: pygame.Event) -> bool:
+    if event.type != pygame.KEYDOWN:
+        return False
+    return event.key == pygame.K_F11 or (event.key == pygame.K_RETURN and bool(event.mod & pygame.KMOD_ALT))
+
+
+def as_sentence(error: BaseException) -> AstraPlayError:
+    """Return an error that a person can read; a fault of the program names itself."""
+    if isinstance(error, AstraPlayError):
+        return error
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("astra_play"):
+        return AstraPlayError(f"the package {error.name} is not installed; run: python3 launch.py doctor")
+    if isinstance(error, MemoryError):
+        return AstraPlayError("there is not enough memory for this world; close other programs and try again")
+    what = str(error).strip().splitlines()
+    return AstraPlayError(f"the world stopped with {type(error).__name__}{': ' + what[0] if what else ''}; "
+                          "run again with --debug and report the traceback")

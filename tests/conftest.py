@@ -1,0 +1,28 @@
+"""What every test gets: a window system that needs no screen, and a home folder of its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# before any test imports the window library
+os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+
+
+@pytest.fixture
+def checkout() -> Path:
+    """The folder that holds launch.py, astra_play/ and tests/."""
+    return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep the tests away from the settings, keymap and pictures of whoever runs them."""
+    home = tmp_path_factory.mktemp("home")
+    for name in ("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "XDG_CONFIG_HOME", "XDG_DATA_HOME",
+                 "XDG_PICTURES_DIR"):
+        monkeypatch.setenv(name, str(home))
+    return home
