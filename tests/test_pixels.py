@@ -1,0 +1,84 @@
+"""Start pictures: whatever file a person drops, it works or one sentence says why not."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from astra_play.codec.pixels import load_start_image
+from astra_play.errors import ImageError
+
+
+def save(path: Path, image: Image.Image, **options) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def halves(width: int = 64, height: int = 48) -> Image.Image:
+    """Left half red, right half blue."""
+    array = np.zeros((height, width, 3), np.uint8)
+    array[:, : width // 2] = (255, 0, 0)
+    array[:, width // 2:] = (0, 0, 255)
+    return Image.fromarray(array)
+
+
+def test_a_picture_is_cropped_around_its_middle_and_keeps_its_proportions(tmp_path) -> None:
+    wide = Image.fromarray(np.concatenate([np.full((40, 20, 3), 255, np.uint8), np.array(halves(60, 40)),
+                                           np.full((40, 20, 3), 255, np.uint8)], axis=1))
+    frame = load_start_image(save(tmp_path / "a.png", wide), 48, 32)
+    assert frame.shape == (32, 48, 3) and frame.dtype == np.uint8
+    assert frame[16, 4].tolist() == [255, 0, 0] and frame[16, -5].tolist() == [0, 0, 255]
+
+
+def test_cmyk_grey_palette_and_sixteen_bit_pictures_are_read(tmp_path) -> None:
+    for name, mode in (("c.jpg", "CMYK"), ("g.png", "L"), ("p.png", "P"), ("b.png", "1"), ("i.png", "I;16")):
+        image = Image.new("I;16", (40, 30), 1000) if mode == "I;16" else halves().convert(mode)
+        assert load_start_image(save(tmp_path / name, image), 32, 24).shape == (24, 32, 3), mode
+
+
+def test_transparency_lies_on_black(tmp_path) -> None:
+    image = Image.new("RGBA", (40, 30), (255, 255, 255, 0))
+    assert load_start_image(save(tmp_path / "t.png", image), 32, 24).max() == 0
+
+
+def test_exif_rotation_is_applied(tmp_path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held on its side: turn by 90 degrees clockwise to show
+    path = save(tmp_path / "e.jpg", halves(64, 64), exif=exif, quality=95)
+    frame = load_start_image(path, 32, 32)
+    assert frame[4, 16, 0] > 200 and frame[-4, 16, 2] > 200  # red was left and is now on top
+
+
+def test_the_first_picture_of_an_animation_is_taken(tmp_path) -> None:
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "lime")]
+    path = tmp_path / "a.gif"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    assert load_start_image(path, 32, 24)[12, 16].tolist() == [255, 0, 0]
+
+
+def test_bad_pictures_get_one_sentence(tmp_path, monkeypatch) -> None:
+    (tmp_path / "text.png").write_text("this is no picture")
+    buffer = io.BytesIO()
+    halves().save(buffer, "PNG")
+    (tmp_path / "cut.png").write_bytes(buffer.getvalue()[:60])
+    (tmp_path / "empty.png").write_bytes(b"")
+    cases = {"text.png": "not a picture that can be read", "cut.png": "cannot be read as a picture",
+             "empty.png": "not a picture that can be read", "none.png": "does not exist", ".": "is a folder"}
+    save(tmp_path / "one.png", Image.new("RGB", (1, 1)))
+    cases["one.png"] = "1 x 1 pixels; a start picture needs at least 16"
+    for name, sentence in cases.items():
+        with pytest.raises(ImageError, match=sentence):
+            load_start_image(tmp_path / name, 32, 24)
+    monkeypatch.setattr("astra_play.codec.pixels.MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ImageError, match="has 64 x 48 pixels, more than"):
+        load_start_image(save(tmp_path / "huge.png", halves()), 32, 24)
+
+
+def test_a_decompression_bomb_is_refused_without_decoding(tmp_path) -> None:
+    path = save(tmp_path / "bomb.png", Image.new("1", (30_000, 30_000)))
+    with pytest.raises(ImageError, match="million"):
+        load_start_image(path, 32, 24)

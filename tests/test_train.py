@@ -1,0 +1,235 @@
+"""Training: resuming is exact, losses look where they should, the optimizer does what its paper says."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_kv_cache import relative_error
+from tiny_world import TINY_WORLD
+
+from astra_play.config import StreamConfig
+from astra_play.errors import ConfigError, DataError
+from astra_play.model.history import CausalHistory
+from astra_play.model.transformer import Transformer
+from astra_play.model.two_stream import TwoStream, two_stream_mask
+from astra_play.train import codec_loop, world_loop
+from astra_play.train.latents import Clips
+from astra_play.train.loop import load_checkpoint, load_recipe, psnr_db, save_checkpoint
+from astra_play.train.losses import NoiseOptions, draw_sigmas, rollout_past, world_loss
+from astra_play.train.optim import EMA, Muon, learning_rate_factor, make_optimizers, orthogonalise
+
+RECIPES = Path(world_loop.__file__).parent / "recipes"
+
+
+class FakeData:
+    """What LatentDataset offers, from noise."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.latents, self.rows = torch.randn(3, 20, 4, 4, 4), torch.randn(3, 20, 12)
+
+    def sample(self, batch: int, num_frames: int, gap_prob: float, generator: torch.Generator) -> Clips:
+        picks = torch.randint(3, (batch,), generator=generator)
+        return Clips(self.latents[picks, :num_frames], self.rows[picks, :num_frames], picks == 0)
+
+
+def tiny_recipe(**changes) -> world_loop.WorldRecipe:
+    recipe = world_loop.WorldRecipe(
+        name="tiny", title="", description="", model=TINY_WORLD.model, stream=TINY_WORLD.stream, clip_frames=5, batch=2,
+        num_steps=8, warmup_steps=1, decay_steps=2, rollout_from_step=2, rollout_prob=0.7, precision="fp32")
+    return dataclasses.replace(recipe, **changes)
+
+
+def test_four_and_four_steps_equal_eight(tmp_path) -> None:
+    recipe, data = tiny_recipe(), FakeData()
+    whole = world_loop.WorldTraining(recipe, data, TINY_WORLD)
+    losses = [whole.step_once() for _ in range(8)]
+    first = world_loop.WorldTraining(recipe, data, TINY_WORLD)
+    for _ in range(4):
+        first.step_once()
+    save_checkpoint(tmp_path / "checkpoint.pt", first.state())
+    second = world_loop.WorldTraining(recipe, data, TINY_WORLD)
+    second.restore(load_checkpoint(tmp_path / "checkpoint.pt"))
+    assert [second.step_once() for _ in range(4)] == losses[4:]
+    assert any("mse_own" in step for step in losses)  # the network's own past was in it
+    for name, parameter in whole.model.named_parameters():
+        assert torch.equal(parameter, dict(second.model.named_parameters())[name]), name
+        assert torch.equal(whole.ema.shadow[name], second.ema.shadow[name]), name
+
+
+def test_a_damaged_checkpoint_is_reported(tmp_path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(DataError, match="cannot be read as a checkpoint"):
+        load_checkpoint(tmp_path / "checkpoint.pt")
+
+
+def test_training_lowers_the_loss_on_what_it_sees() -> None:
+    data = FakeData()
+    training = world_loop.WorldTraining(tiny_recipe(num_steps=60, rollout_from_step=10**9), data, TINY_WORLD)
+    losses = [training.step_once()["mse"] for _ in range(60)]
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])
+
+
+def test_mask_shows_each_token_exactly_its_past() -> None:
+    frames, per_chunk, tokens = 6, 2, 3
+    mask = two_stream_mask(frames, per_chunk, tokens, torch.device("cpu"))
+    streams = [("clean", t) for t in range(4)] + [("noisy", t) for t in range(2, 6)]
+    for i, (query_stream, query) in enumerate(streams):
+        for j, (key_stream, key) in enumerate(streams):
+            q, k = query // per_chunk, key // per_chunk
+            allowed = (k <= q if query_stream == "clean" else k < q) if key_stream == "clean" else (
+                query_stream == "noisy" and k == q)
+            block = mask[i * tokens:(i + 1) * tokens, j * tokens:(j + 1) * tokens]
+            assert block.all() == allowed and block.any() == allowed, (streams[i], streams[j])
+
+
+def test_no_target_can_see_itself_or_the_future() -> None:
+    torch.manual_seed(1)
+    model = Transformer(TINY_WORLD.model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    clips = FakeData().sample(1, 5, 0.0, torch.Generator().manual_seed(3))
+    history = clips.latents.clone().requires_grad_()
+    two_stream = TwoStream(model, 5, 1, torch.device("cpu"))
+    options = NoiseOptions(history_sigma_max=0.0, action_dropout=0.0)
+    seen = {}
+    original = two_stream.__call__
+
+    class Spy:
+        frames_per_chunk = 1
+
+        def __call__(self, batch):
+            clean, routing = original(batch)
+            seen["clean"] = clean
+            return clean, routing
+
+    world_loss(Spy(), clips, history, options, "camera", torch.Generator().manual_seed(0))
+    for target in range(1, 5):
+        gradient, = torch.autograd.grad(seen["clean"][:, target - 1].sum(), history, retain_graph=True)
+        reaches = gradient.abs().sum(dim=(0, 2, 3, 4)) > 0
+        assert reaches.tolist() == [t < target for t in range(5)], target
+
+
+def test_noise_levels_of_history_and_target_are_independent_and_as_configured() -> None:
+    options = NoiseOptions(full_noise_prob=0.5, history_sigma_max=0.3, history_clean_prob=0.4)
+    target, history = draw_sigmas(4000, 4, options, torch.Generator().manual_seed(0))
+    assert (target == 1.0).float().mean().item() == pytest.approx(0.5, abs=0.02)
+    clean = (history == 0).all(dim=1)
+    assert clean.float().mean().item() == pytest.approx(0.4, abs=0.03)
+    assert 0 < history[~clean].min() and history.max() <= 0.3 and target.min() >= 0.02
+    assert abs(np.corrcoef(target[~clean].flatten(), history[~clean].flatten())[0, 1]) < 0.03
+
+
+def test_a_rollout_starts_true_and_goes_on_as_the_player_would() -> None:
+    torch.manual_seed(2)
+    model = Transformer(TINY_WORLD.model).eval()
+    stream = StreamConfig(sink_chunks=1, ring_chunks=3, sigmas=(1.0, 0.0))
+    clips = FakeData().sample(2, 6, 0.0, torch.Generator().manual_seed(0))
+    past = rollout_past(model, stream, clips, 2, "camera", torch.Generator().manual_seed(7))
+    assert torch.equal(past[:, :2], clips.latents[:, :2]) and past.shape == clips.latents.shape
+    noise = torch.Generator().manual_seed(7)
+    history = CausalHistory(model, stream, "camera", batch=2)
+    with torch.no_grad():
+        for t in range(5):
+            history.push(past[:, t:t + 1], clips.rows[:, t:t + 1])
+            if t >= 1:
+                noisy = torch.randn(2, 1, 4, 4, 4, generator=noise)
+                expected = noisy - history.velocity(noisy, 1.0, clips.rows[:, t + 1:t + 2])
+                assert relative_error(past[:, t + 1:t + 2], expected) < 1e-5
+
+
+def test_orthogonalise_nears_the_polar_factor() -> None:
+    torch.manual_seed(0)
+    for shape in ((24, 8), (8, 24), (16, 16)):
+        matrix = torch.randn(shape)
+        u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+        ours = orthogonalise(matrix, torch.float32)
+        assert torch.linalg.svdvals(ours).max() < 1.3
+        assert torch.nn.functional.cosine_similarity(ours.flatten(), (u @ v).flatten(), dim=0) > 0.9
+
+
+def test_muon_takes_the_matrices_inside_blocks_and_splits_fused_ones() -> None:
+    model = Transformer(TINY_WORLD.model)
+    muon, adam = make_optimizers(model, 1e-3, 1e-3, 0.0, torch.float32)
+    names = {id(p): n for n, p in model.named_parameters()}
+    taken = sorted(names[id(p)].split(".", 2)[2] for p in muon.param_groups[0]["params"])
+    assert set(taken) == {"adapter.weight", "attention.out.weight", "attention.qkv.weight", "mlp.down.weight", "mlp.up.weight"}
+    assert len(muon.param_groups[0]["params"]) + len(adam.param_groups[0]["params"]) == len(names)
+    weight = torch.nn.Parameter(torch.zeros(12, 4))
+    optimizer = Muon([weight], lr=1.0, splits={id(weight): 3})
+    weight.grad = torch.cat([torch.randn(4, 4) * s for s in (1e-3, 1.0, 1e3)])
+    optimizer.step()
+    sizes = [piece.norm().item() for piece in weight.detach().chunk(3)]
+    assert max(sizes) < 1.5 * min(sizes)  # each matrix is orthogonalised by itself, so the loud one does not drown the others
+
+
+def test_ema_follows_fast_first_and_slowly_later() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(model.weight)
+    ema = EMA(model, 0.9)
+    torch.nn.init.ones_(model.weight)
+    ema.update(model, 0)
+    assert ema.shadow["weight"].item() == pytest.approx(0.9)
+    ema.update(model, 10_000)
+    assert ema.shadow["weight"].item() == pytest.approx(0.91)
+
+
+def test_learning_rate_rises_stays_and_falls_to_zero() -> None:
+    factors = [learning_rate_factor(s, 100, 10, 20) for s in range(100)]
+    assert factors[0] == 0.1 and factors[9:81] == [1.0] * 72 and factors[-1] == 0.05
+    assert learning_rate_factor(100, 100, 10, 20) == 0.0
+
+
+@pytest.mark.parametrize(("name", "kind"), [("explore_codec.toml", codec_loop.CodecRecipe),
+                                            ("explore_world.toml", world_loop.WorldRecipe)])
+def test_shipped_recipes_are_valid(name: str, kind: type) -> None:
+    assert dataclasses.is_dataclass(load_recipe(kind, RECIPES / name))
+
+
+def test_a_misspelt_recipe_name_is_an_error(tmp_path) -> None:
+    (tmp_path / "r.toml").write_text("bacth = 3\n")
+    with pytest.raises(ConfigError, match="'bacth'; did you mean 'batch'"):
+        load_recipe(codec_loop.CodecRecipe, tmp_path / "r.toml")
+
+
+def test_psnr_counts_pictures_from_minus_one_to_one() -> None:
+    assert psnr_db(4.0) == 0.0 and psnr_db(0.04) == pytest.approx(20.0)
+
+
+class FakePairs(codec_loop.FramePairs):
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self.frames = [torch.from_numpy(np.cumsum(rng.integers(0, 3, (12, 32, 32, 3)), axis=2).astype(np.uint8) * 2)]
+
+
+def test_codec_training_resumes_exactly_and_beats_its_linear_start(tmp_path) -> None:
+    recipe = codec_loop.CodecRecipe(codec=TINY_WORLD.codec, batch=4, num_steps=120, warmup_steps=2, decay_steps=40,
+                                    precision="fp32", lr=6e-3)
+    data = FakePairs()
+
+    def fresh() -> codec_loop.CodecTraining:
+        torch.manual_seed(0)
+        codec = codec_loop.MiniCodec(recipe.codec)
+        scale = codec_loop.fit_linear(codec, data.spread(12)) ** 0.5
+        return codec_loop.CodecTraining(recipe, codec, scale, data)
+
+    whole, first, second = fresh(), fresh(), fresh()
+    losses = [whole.step_once()["loss"] for _ in range(8)]
+    for _ in range(4):
+        first.step_once()
+    save_checkpoint(tmp_path / "c.pt", first.state())
+    second.restore(load_checkpoint(tmp_path / "c.pt"))
+    assert [second.step_once()["loss"] for _ in range(4)] == losses[4:]
+    for _ in range(112):
+        whole.step_once()
+    scores = codec_loop.evaluate_codec(whole.averaged(), data.spread(12))
+    assert scores["held_out_db"] > scores["linear_db"] + 0.2
+    manifest = {"width": 32, "height": 32, "fps": 16, "sha256_of_all": "x"}
+    fake = type("D", (), {"manifest": manifest})()
+    assert json.dumps(codec_loop.codec_world(recipe, fake, whole.scale.flatten()).provenance)
