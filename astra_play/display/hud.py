@@ -12,7 +12,7 @@ from . import theme
 from .canvas import Canvas
 
 PANEL_ALPHA = 205  # the world stays visible through the figures
-PANEL_WIDTH = 264
+PANEL_WIDTH = 288
 ROW_HEIGHT = 21
 GRAPH_HEIGHT = 46
 TOAST_S = 4.0
@@ -54,11 +54,11 @@ class HudFigures:
         return [
             ("shown", f"{self.fps:.1f} of {self.target_fps:.0f} fps"),
             ("generator", f"{_number(self.generate_ms)} of {self.chunk_ms:.0f} ms"),
-            ("latency 50/95/99", f"{latency} ms"),
+            ("latency p50/95/99", f"{latency} ms"),
             ("underruns", str(self.underruns)),
             ("dropped", str(self.dropped)),
             ("guidance", "-" if self.guidance is None else f"{self.guidance:.2f}"),
-            ("steps", "-" if self.steps is None else f"{self.steps}  ({self.passes_per_chunk:g} passes)"),
+            ("steps", "-" if self.steps is None else f"{self.steps}  ({self.passes_per_chunk:g} pass{'es' * (self.passes_per_chunk != 1)})"),
             ("seed", str(self.seed)),
             ("threads", "-" if self.threads is None else str(self.threads)),
             ("memory", f"{self.rss_mb:.0f} MB"),
@@ -186,13 +186,13 @@ class Toasts:
             return
         px = canvas.px
         size_px = px(theme.BODY)
-        lines = canvas.text.wrap(self.message, size_px, min(px(860), canvas.width_px - px(80)), max_lines=4)
+        lines = canvas.text.wrap(self.message, size_px, min(px(560), canvas.width_px - px(80)), max_lines=4)
         width = max(canvas.text.width_px(line, size_px) for line in lines)
         line_height = canvas.text.line_height_px(size_px)
         box = pygame.Rect(0, 0, width + px(40), len(lines) * line_height + px(18))
         box.midbottom = canvas.width_px // 2, canvas.height_px - px(32)
         canvas.panel(box, theme.BACKGROUND, alpha=225, border=theme.WARNING if self._bad else theme.LINE)
-        y = box.top + px(9) + (line_height - canvas.text.font(size_px).get_height()) // 2
+        y = box.top + px(9) + (line_height - canvas.text.height_px(size_px)) // 2
         for line in lines:
             canvas.write(line, (box.centerx, y), theme.BODY, theme.TEXT, anchor="midtop")
             y += line_height

@@ -102,11 +102,18 @@ class MenuScreen(StillScreen):
             if self.menu.point(self._app.window.to_pixels(event.pos)):
                 self._play()
         elif event.type == pygame.KEYDOWN and event.key == pygame.K_k:
-            self._app.push(KeysScreen(self._app))
+            self._app.push(KeysScreen(self._app, self._keymap()))
         elif event.type == pygame.KEYDOWN and event.key == pygame.K_o:
             self._app.push(SettingsScreen(self._app))
         else:
             self._walk(self._navigator.move(event))
+
+    def _keymap(self) -> Keymap:
+        """Return the keys of the world in focus; of a world that cannot be read, all there are."""
+        card = self.menu.focused
+        if card is None or card.world.error:
+            return self._app.keymap
+        return self._app.keymap.limited_to(self._app.options.catalogue.config(card.world.name).controls.buttons)
 
     def _walk(self, move: Move | None) -> None:
         if move is Move.ACCEPT:
@@ -164,7 +171,7 @@ class PauseScreen(ListScreen):
             Line("Start again", lambda: self._reset(new_seed=False), hint="Backspace"),
             Line("New seed", lambda: self._reset(new_seed=True), hint="N"),
             Line("Settings", lambda: app.push(SettingsScreen(app))),
-            Line("Keys", lambda: app.push(KeysScreen(app))),
+            Line("Keys", lambda: app.push(KeysScreen(app, play.keymap))),
             Line("Back to the menu", app.to_menu),
             Line("Quit", app.quit),
         ]
@@ -233,9 +240,9 @@ class KeysScreen(StillScreen):
 
     see_through = True
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, keymap: Keymap) -> None:
         super().__init__(app)
-        self._columns = (("In the world", world_keys(app.keymap)), ("The player", list(PLAYER_KEYS)))
+        self._columns = (("In the world", world_keys(keymap)), ("The player", list(PLAYER_KEYS)))
 
     def handle(self, event: pygame.Event, polled_at_s: float) -> None:
         clicked = event.type == pygame.MOUSEBUTTONDOWN and event.button == 1

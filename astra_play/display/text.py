@@ -9,6 +9,7 @@ import pygame
 from .theme import Colour
 
 MAX_CACHED_STRINGS = 400  # a menu shows about 60; figures of the HUD come and go
+OVERSAMPLING = 4  # glyphs drawn large and scaled down keep their spacing; drawn small, hinting pulls them apart
 ELLIPSIS = "..."
 
 
@@ -22,10 +23,11 @@ class Text:
         self._fonts: dict[int, pygame.Font] = {}
         self._rendered: OrderedDict[tuple[str, int, Colour], pygame.Surface] = OrderedDict()
 
-    def font(self, size_px: int) -> pygame.Font:
+    def _font(self, size_px: int) -> pygame.Font:
+        """Return the font at OVERSAMPLING times the size asked for."""
         size_px = max(6, size_px)
         if size_px not in self._fonts:
-            self._fonts[size_px] = pygame.Font(self._path, size_px)
+            self._fonts[size_px] = pygame.Font(self._path, size_px * OVERSAMPLING)
         return self._fonts[size_px]
 
     def render(self, string: str, size_px: int, colour: Colour) -> pygame.Surface:
@@ -34,17 +36,24 @@ class Text:
         if key in self._rendered:
             self._rendered.move_to_end(key)
             return self._rendered[key]
-        surface = self.font(size_px).render(string, True, colour)
+        # a surface without width must not reach smoothscale, which ends the process
+        large = self._font(size_px).render(string or " ", True, colour)
+        # scaled together with its clear surroundings, which render() leaves in the colour of the text
+        size = max(1, round(large.get_width() / OVERSAMPLING)), max(1, round(large.get_height() / OVERSAMPLING))
+        surface = pygame.transform.smoothscale(large, size)
         self._rendered[key] = surface
         if len(self._rendered) > MAX_CACHED_STRINGS:
             self._rendered.popitem(last=False)
         return surface
 
     def width_px(self, string: str, size_px: int) -> int:
-        return self.font(size_px).size(string)[0]
+        return round(self._font(size_px).size(string)[0] / OVERSAMPLING)
+
+    def height_px(self, size_px: int) -> int:
+        return round(self._font(size_px).get_height() / OVERSAMPLING)
 
     def line_height_px(self, size_px: int) -> int:
-        return round(self.font(size_px).get_height() * 1.28)
+        return round(self.height_px(size_px) * 1.28)
 
     def wrap(self, string: str, size_px: int, width_px: int, max_lines: int = 99) -> list[str]:
         """Split at spaces so that each line fits; a word longer than a line (a path) is cut where the line ends."""

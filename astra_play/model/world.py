@@ -87,6 +87,14 @@ class World:
             self.commit()
         self.reset(0)
 
+    def run_probe_pass(self, num_threads: int) -> None:
+        """Make one chunk on `num_threads` compute threads, as play would; for the thread probe, before `warm_up`."""
+        torch.set_num_threads(num_threads)
+        if not self._history.has_past:
+            self.prefill(np.zeros((1, self.config.height, self.config.width, 3), np.uint8))
+        self.step(self._idle_chunk())
+        self.commit()
+
     def reset(self, seed: int) -> None:
         """Forget everything and draw all further noise from `seed`."""
         self._history.reset()

@@ -1,0 +1,49 @@
+"""Figure (c): does a minute of free running keep the look of real frames? Worst of ten windows, not the last one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import metrics
+
+NUM_WINDOWS = 10  # a collapse in the middle that heals again must show
+PAIRS_PER_WINDOW = 24  # frames looked at, each with its predecessor; decoding all of them would say the same, later
+LOOKS = {"sharpness": metrics.sharpness, "contrast": metrics.contrast, "saturation": metrics.saturation,
+         "laplacian_energy": metrics.laplacian_energy}
+
+
+def picks(num_frames: int, first: int) -> np.ndarray:
+    """Return the frame indices (NUM_WINDOWS, PAIRS_PER_WINDOW) to look at, evenly over frames first + 1 .. num_frames - 1."""
+    total = NUM_WINDOWS * PAIRS_PER_WINDOW
+    return np.linspace(first + 1, num_frames - 1, total).round().astype(int).reshape(NUM_WINDOWS, PAIRS_PER_WINDOW)
+
+
+def measure(before: np.ndarray, frames: np.ndarray) -> dict[str, np.ndarray]:
+    """Return every look and the change from the frame before, (B, NUM_WINDOWS), of frames (B, windows * pairs, H, W, 3)."""
+    values = {name: look(frames) for name, look in LOOKS.items()} | {"change": metrics.change(before, frames)}
+    return {name: v.reshape(len(frames), NUM_WINDOWS, -1).mean(axis=2) for name, v in values.items()}
+
+
+def compare(generated: dict[str, np.ndarray], real: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Return per look the ratio to real frames in each window, and the window that is furthest from 1.
+
+    The yardstick is the mean over all real frames of the same walks. A walk looks at sky here and at a house there, so
+    `real_windows` gives the same ratios for the real frames: what the yardstick itself wavers by.
+    """
+    figures = {}
+    for name, values in generated.items():
+        yardstick = real[name].mean()
+        ratios = values.mean(axis=0) / yardstick
+        single = values / real[name].mean(axis=1, keepdims=True)
+        figures[name] = {"windows": ratios.tolist(), "worst": worst(ratios), "mean": float(ratios.mean()),
+                         "real_windows": (real[name].mean(axis=0) / yardstick).tolist(),
+                         "worst_of_any_single_run": worst(single)}
+    return figures
+
+
+def worst(ratios: np.ndarray) -> float:
+    """Return the ratio that is furthest from 1 as a factor: 0.5 is as far as 2."""
+    ratios = np.ravel(ratios)
+    return float(ratios[np.argmax(np.abs(np.log(np.maximum(ratios, 1e-6))))])

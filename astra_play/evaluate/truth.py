@@ -1,0 +1,83 @@
+"""Held-out walks: the simulator played by its behaviour policy, rendered on the spot; what a rollout is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..config import WorldConfig
+from ..errors import ConfigError
+from ..train import scenarios
+
+SCENARIO = "explore"
+PLAYER_STREAM = 1  # the policy's numbers are drawn apart from the world's; the same as in the data sets
+MOTIONS = ("forward_m", "right_m", "yaw_left_rad", "pitch_up_rad")
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One walk; entry t of everything but `frames` and `poses` is what leads into frame t, and entry 0 stands still.
+
+    `frames`: (F, H, W, 3) uint8; `rows`: (F, A) float32; `commanded`, `moved`: (F, 4) of MOTIONS, what was asked for and
+    what the camera did (less where something stood in the way); `poses`: (F, 5) of x, y, z, yaw, pitch.
+    """
+
+    seed: int
+    frames: np.ndarray
+    rows: np.ndarray
+    commanded: np.ndarray
+    moved: np.ndarray
+    poses: np.ndarray
+
+    def part(self, start: int, num_frames: int) -> Walk:
+        """Return `num_frames` frames from `start` on."""
+        own = slice(start, start + num_frames)
+        return Walk(self.seed, self.frames[own], self.rows[own], self.commanded[own], self.moved[own], self.poses[own])
+
+
+def motion_between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Return the MOTIONS (N, 4) that lead from poses (N, 5) to poses (N, 5): a step in the old heading, then the turn."""
+    step, heading = after[:, :2] - before[:, :2], before[:, 3]
+    forward = step[:, 0] * np.cos(heading) + step[:, 1] * np.sin(heading)
+    right = step[:, 0] * np.sin(heading) - step[:, 1] * np.cos(heading)
+    return np.stack([forward, right, after[:, 3] - before[:, 3], after[:, 4] - before[:, 4]], axis=1)
+
+
+class Simulator:
+    """The scenario of a world, for one evaluation; a context manager, since it holds a picture buffer."""
+
+    def __init__(self, config: WorldConfig) -> None:
+        self._scenario = scenarios.make(SCENARIO, config.width, config.height)
+        if self._scenario.MODALITY != config.controls.modality:
+            raise ConfigError(f"the world {config.name!r} is driven by {config.controls.modality!r} actions, but the "
+                              f"simulator {SCENARIO} by {self._scenario.MODALITY!r}; there is no truth to compare with")
+        if self._scenario.FPS != config.fps or config.codec.frames_per_latent != 1:
+            raise ConfigError(f"the world {config.name!r} has {config.fps} frames a second and "
+                              f"{config.codec.frames_per_latent} per latent frame, but evaluation needs "
+                              f"{self._scenario.FPS} and 1, one action row for each frame of the simulator {SCENARIO}")
+
+    def __enter__(self) -> Simulator:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._scenario.close()
+
+    def walk(self, seed: int, num_frames: int) -> Walk:
+        """Play the world of `seed` by the behaviour policy."""
+        frames, poses, controls = zip(*self._steps(seed, num_frames), strict=True)
+        poses = np.array(poses)
+        moved = np.concatenate([np.zeros((1, len(MOTIONS))), motion_between(poses[:-1], poses[1:])])
+        return Walk(seed, np.stack(frames), np.stack([c.row() for c in controls]),
+                    np.array([c.values() for c in controls]), moved, poses)
+
+    def _steps(self, seed: int, num_frames: int) -> Iterator[tuple]:
+        scenario = self._scenario
+        player = scenarios.player(SCENARIO, np.random.default_rng([seed, PLAYER_STREAM]))
+        yield scenario.reset(seed), scenario.pose, scenario.IDLE
+        blocked = None
+        for _ in range(num_frames - 1):
+            control = player.send(blocked)
+            yield scenario.step(control), scenario.pose, control
+            blocked = scenario.blocked
