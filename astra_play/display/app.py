@@ -222,6 +222,7 @@ class App:
 
     def to_menu(self) -> None:
         """Leave whatever is open for a fresh start menu."""
+        self.toasts.clear()
         while self.screens:
             self.screens.pop().close()
         self.push(MenuScreen(self))
@@ -229,6 +230,7 @@ class App:
     def fail(self, error: BaseException, choice: Choice) -> None:
         """Show the first failure of a session; an unattended run ends with it."""
         log.debug("The session failed.", exc_info=error)
+        self.toasts.clear()
         while self.screens and not isinstance(self.screens[-1], MenuScreen):
             self.screens.pop().close()
         if self.unattended is not None:

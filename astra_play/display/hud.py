@@ -174,6 +174,9 @@ class Toasts:
     def show(self, message: str, now_s: float, bad: bool = False, seconds: float = TOAST_S) -> None:
         self.message, self._bad, self._until_s = message, bad, now_s + seconds
 
+    def clear(self) -> None:
+        self.message = ""
+
     def tick(self, now_s: float) -> bool:
         """Forget a message whose time is over; True if that changes the picture."""
         if self.message and now_s >= self._until_s:

@@ -207,7 +207,7 @@ class SettingsScreen(ListScreen):
             Line("Done", app.pop, hint="Esc"),
         ]
         super().__init__(app, ListMenu("Settings", lines, back=app.pop, width=520,
-                                       footer="Guidance and steps below their least: the world's own value."))
+                                       footer="Step below the lowest value for the world's own guidance and steps."))
 
     def _change_mouse(self, step: int) -> None:
         low, high = SENSITIVITY_RANGE
