@@ -54,6 +54,7 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "astra-play.json"  # what was installed last, written after pip succeeded
 MARKER = VENV / "astra-play-installing"  # exists while .venv is being changed: found later, the change was cut short
 SPACE_NEEDED_GB = 1.5  # measured: 1.1 GB of installed packages (torch for the CPU: 0.8) and pip's temporary copies
+EXTRAS_FOR = {"test": ["dev"], "data": ["train"], "train": ["train"], "evaluate": ["train"]}  # train: the simulator
 EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
 
 
@@ -70,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
         print(__doc__.strip())
         return 0
     testing = argv[:1] == ["test"]
-    extras = ["dev"] if testing else []
+    extras = EXTRAS_FOR.get(argv[0], []) if argv else []
     try:
         python = active_python(extras) or venv_with_project(extras)
     except LaunchError as error:

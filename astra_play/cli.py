@@ -184,7 +184,8 @@ def add_data_show_options(parser: argparse.ArgumentParser) -> None:
 # --- handlers -------------------------------------------------------------------------------------------------------
 
 def run_play(args: argparse.Namespace) -> int:
-    from .display.app import PlayOptions, run_play
+    from .display.app import run_play
+    from .display.options import PlayOptions
 
     return run_play(PlayOptions(
         world=args.world, image=args.image, seed=args.seed, guidance=args.guidance, steps=args.steps,

@@ -36,7 +36,9 @@ class ModelConfig:
     eps: float = 1e-6
     history: Literal["kv_cache", "framepack"] = "kv_cache"
     prediction: Literal["velocity", "clean"] = "velocity"  # what the head's numbers mean; forward() returns velocity
-    anchor: bool = False  # the last clean latent frame is given beside the noisy one, and is added to the prediction
+    # What is given beside the noisy latents and added to a "clean" prediction: nothing, the last clean latent frame, or that
+    # frame turned by the commanded camera rotation (model/anchor.py).
+    anchor: Literal["none", "previous", "turned"] = "none"
     modalities: dict[str, int] = field(default_factory=lambda: {"camera": 13})  # row width, mask column included
     action_mean: dict[str, list[float]] = field(default_factory=dict)  # subtracted from rows, per modality
     action_std: dict[str, list[float]] = field(default_factory=dict)  # divides rows, per modality
@@ -92,6 +94,7 @@ class ControlsConfig:
     turn_deg_s: float = 75.0
     mouse_deg_per_px: float = 0.12
     max_turn_deg_per_frame: float = 12.0  # the fastest turn seen in training
+    vertical_fov_deg: float = 60.0  # of the camera that made the training pictures
 
 
 @dataclass(frozen=True)

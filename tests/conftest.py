@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-# before any test imports the window library
+# before any test imports the window library or the simulator: both choose their driver on import
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+if sys.platform == "linux":
+    os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo's own choice needs a screen and aborts the process without one
 
 
 @pytest.fixture

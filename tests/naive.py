@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from astra_play.config import ModelConfig, StreamConfig
+from astra_play.model.anchor import repeat_last
 from astra_play.model.history import with_mask
 from astra_play.model.transformer import Transformer
 
@@ -62,10 +63,11 @@ class NaiveWindow:
 
 
 def naive_velocity(model: Transformer, stream: StreamConfig, modality: str, clean: list[Tensor], clean_rows: list[Tensor],
-                   noisy: Tensor, sigma: float, rows: Tensor, null: bool = False) -> Tensor:
+                   noisy: Tensor, sigma: float, rows: Tensor, null: bool = False, anchor=repeat_last) -> Tensor:
     """Velocity of a noisy chunk after the clean chunks since reset, by one full pass without any cache."""
-    anchors = [clean[0][:, :1]] + [c[:, -1:] for c in clean]
-    anchors = [a.expand(-1, noisy.shape[1], -1, -1, -1) for a in anchors]
+    anchors = [repeat_last(clean[0][:, :1], rows)]
+    anchors += [anchor(c[:, -1:], r) for c, r in zip(clean, clean_rows[1:])]
+    anchors.append((repeat_last if null else anchor)(clean[-1][:, -1:], rows))
     x = torch.cat([model.embed(c, a) for c, a in zip(clean + [noisy], anchors)], dim=1)
     all_rows = torch.cat([with_mask(r, 1.0) for r in clean_rows] + [with_mask(rows, 0.0)], dim=1)
     frames = noisy.shape[1]

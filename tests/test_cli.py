@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from astra_play import cli
 from astra_play.errors import ScriptError
+
+CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def exit_status(argv: list[str]) -> int:
@@ -22,7 +25,7 @@ def exit_status(argv: list[str]) -> int:
 def heavy_modules_after(code: str) -> set[str]:
     """Run code in a fresh Python and return which heavy packages it has loaded."""
     code += "\nimport json, sys; print(json.dumps([m for m in ('torch', 'pygame', 'numpy', 'av') if m in sys.modules]))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CHECKOUT)
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -116,9 +119,9 @@ def test_missing_package_says_how_to_find_out_more(failing, capsys: pytest.Captu
 
 
 def test_file_that_cannot_be_written_is_named(failing, capsys: pytest.CaptureFixture) -> None:
-    failing(PermissionError(13, "Permission denied", "/root/out.json"))
+    failing(PermissionError(13, "Permission denied", "/locked/out.json"))
     assert cli.main(["doctor"]) == 2
-    assert "/root/out.json: Permission denied" in capsys.readouterr().err
+    assert "/locked/out.json: Permission denied" in capsys.readouterr().err
 
 
 def test_version_is_the_packages_own(capsys: pytest.CaptureFixture) -> None:
@@ -137,7 +140,7 @@ def test_help_and_parsing_load_nothing_heavy() -> None:
 
 
 def test_unknown_world_names_the_nearest(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch,
-                                         tmp_path) -> None:
+                                         tmp_path: Path) -> None:
     (tmp_path / "mini").mkdir()
     (tmp_path / "mini" / "config.json").write_text("{}")
     monkeypatch.setattr("astra_play.paths.weights_folder", lambda: tmp_path)
@@ -146,7 +149,7 @@ def test_unknown_world_names_the_nearest(capsys: pytest.CaptureFixture, monkeypa
 
 
 def test_weights_list_shows_a_damaged_world_with_its_sentence(capsys: pytest.CaptureFixture,
-                                                              monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+                                                              monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "mini").mkdir()
     (tmp_path / "mini" / "config.json").write_text('{"nmae": "mini"}')
     monkeypatch.setattr("astra_play.paths.weights_folder", lambda: tmp_path)
@@ -155,7 +158,7 @@ def test_weights_list_shows_a_damaged_world_with_its_sentence(capsys: pytest.Cap
     assert "did you mean 'name'?" in capsys.readouterr().out
 
 
-def test_weights_verify_fails_if_one_world_is_damaged(capsys: pytest.CaptureFixture, tmp_path) -> None:
+def test_weights_verify_fails_if_one_world_is_damaged(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     from tiny_world import make_tiny_world
 
     whole = make_tiny_world(tmp_path / "whole")

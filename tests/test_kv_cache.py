@@ -9,13 +9,15 @@ import torch
 from naive import naive_velocity, visible_chunks
 
 from astra_play.config import ModelConfig, StreamConfig
+from astra_play.model.anchor import repeat_last
 from astra_play.model.history import CausalHistory
 from astra_play.model.kv_cache import KVCache
 from astra_play.model.transformer import Transformer
 from astra_play.model.two_stream import TwoStream, TwoStreamBatch
+from astra_play.train.losses import clip_anchors
 
 TINY = ModelConfig(dim=48, ffn_dim=64, num_heads=2, num_layers=2, latent_channels=3, grid_height=4, grid_width=4, freq_dim=16,
-                   anchor=True, prediction="clean", router="learned", num_experts=3, router_top_k=2, expert_hidden=8,
+                   anchor="previous", prediction="clean", router="learned", num_experts=3, router_top_k=2, expert_hidden=8,
                    modalities={"camera": 5}, action_dim=6)
 
 
@@ -87,7 +89,8 @@ def test_two_stream_training_sees_what_streaming_sees() -> None:
     stream = StreamConfig(sink_chunks=1, ring_chunks=frames - 2)
     latents, noisy = torch.randn(2, frames, 3, 4, 4), torch.randn(2, frames - 1, 3, 4, 4)
     rows, sigma = torch.randn(2, frames, 4), torch.full((2, frames - 1), 0.8)
-    batch = TwoStreamBatch(latents, torch.zeros(2, frames), noisy, sigma, rows, "camera", latents[:, :1])
+    batch = TwoStreamBatch(latents, torch.zeros(2, frames), noisy, sigma, rows, "camera",
+                           *(a[:, k:] for k, a in enumerate(clip_anchors(latents, rows, 1, repeat_last))))
     clean, _ = TwoStream(model, frames, 1, torch.device("cpu"))(batch)
     history = CausalHistory(model, stream, "camera", batch=2)
     for t in range(1, frames):

@@ -67,7 +67,8 @@ def test_source_parses_with_the_grammar_of_python_3_6() -> None:
 
 def test_version_check_comes_before_anything_an_old_python_cannot_run() -> None:
     body = ast.parse(SOURCE.read_text(encoding="utf-8")).body
-    check = next(i for i, node in enumerate(body) if isinstance(node, ast.If) and "OLDEST_PYTHON" in ast.dump(node.test))
+    check = next(index for index, node in enumerate(body)
+                 if isinstance(node, ast.If) and "OLDEST_PYTHON" in ast.dump(node.test))
     for node in body[:check]:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             assert {alias.name for alias in node.names} <= {"os", "sys"}
@@ -121,6 +122,15 @@ def test_test_command_installs_the_test_tools_and_runs_pytest(launch: ModuleType
     assert "-e .[dev]" in log.read_text()
     assert launch.handed_over[-1] == [str(launch.venv_python()), "-m", "pytest", "-k", "cli"]
     assert Path.cwd() == launch.ROOT
+
+
+@needs_posix
+@pytest.mark.parametrize("command", ["data", "train", "evaluate"])
+def test_command_that_uses_the_simulator_brings_it(launch: ModuleType, command: str) -> None:
+    log = make_fake_venv(launch)
+    launch.main(["play"])
+    launch.main([command])
+    assert "-e .[train]" in log.read_text()
 
 
 @needs_posix
@@ -239,7 +249,8 @@ def test_environment_survives_an_update_without_network(launch: ModuleType) -> N
     launch.main(["play"])
     (launch.VENV / "installed-package").mkdir()
     (launch.ROOT / "pyproject.toml").write_text((launch.ROOT / "pyproject.toml").read_text() + "# changed\n")
-    launch.venv_python().write_text("#!/bin/sh\n[ $3 = install ] && echo 'Max retries exceeded' >&2 && exit 1\nexit 0\n")
+    no_network = "if [ $3 = install ]; then echo 'Max retries exceeded' >&2; exit 1; fi"
+    launch.venv_python().write_text(f"#!/bin/sh\n{no_network}\n")
     assert launch.main(["play"]) == 1
     assert launch.main(["play"]) == 1
     assert (launch.VENV / "installed-package").exists()
@@ -270,7 +281,8 @@ def test_every_requirement_of_the_project_can_be_read(launch: ModuleType) -> Non
 
 
 @pytest.mark.parametrize(("prefix", "installed_here", "complete", "used"), [
-    ("/env", True, True, True), ("/usr", True, True, False), ("/env", False, True, False), ("/env", True, False, False)])
+    ("/env", True, True, True), ("/usr", True, True, False), ("/env", False, True, False),
+    ("/env", True, False, False)])
 def test_active_environment_is_used_only_if_it_holds_this_checkout(
         monkeypatch: pytest.MonkeyPatch, prefix: str, installed_here: bool, complete: bool, used: bool) -> None:
     spec = importlib.util.spec_from_file_location("launch", SOURCE)

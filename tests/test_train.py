@@ -14,6 +14,7 @@ from tiny_world import TINY_WORLD
 
 from astra_play.config import StreamConfig
 from astra_play.errors import ConfigError, DataError
+from astra_play.model.anchor import repeat_last
 from astra_play.model.history import CausalHistory
 from astra_play.model.transformer import Transformer
 from astra_play.model.two_stream import TwoStream, two_stream_mask
@@ -47,13 +48,13 @@ def tiny_recipe(**changes) -> world_loop.WorldRecipe:
 
 def test_four_and_four_steps_equal_eight(tmp_path) -> None:
     recipe, data = tiny_recipe(), FakeData()
-    whole = world_loop.WorldTraining(recipe, data, TINY_WORLD)
+    whole = world_loop.WorldTraining(recipe, data, TINY_WORLD, repeat_last)
     losses = [whole.step_once() for _ in range(8)]
-    first = world_loop.WorldTraining(recipe, data, TINY_WORLD)
+    first = world_loop.WorldTraining(recipe, data, TINY_WORLD, repeat_last)
     for _ in range(4):
         first.step_once()
     save_checkpoint(tmp_path / "checkpoint.pt", first.state())
-    second = world_loop.WorldTraining(recipe, data, TINY_WORLD)
+    second = world_loop.WorldTraining(recipe, data, TINY_WORLD, repeat_last)
     second.restore(load_checkpoint(tmp_path / "checkpoint.pt"))
     assert [second.step_once() for _ in range(4)] == losses[4:]
     assert any("mse_own" in step for step in losses)  # the network's own past was in it
@@ -70,7 +71,7 @@ def test_a_damaged_checkpoint_is_reported(tmp_path) -> None:
 
 def test_training_lowers_the_loss_on_what_it_sees() -> None:
     data = FakeData()
-    training = world_loop.WorldTraining(tiny_recipe(num_steps=60, rollout_from_step=10**9), data, TINY_WORLD)
+    training = world_loop.WorldTraining(tiny_recipe(num_steps=60, rollout_from_step=10**9), data, TINY_WORLD, repeat_last)
     losses = [training.step_once()["mse"] for _ in range(60)]
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])
 

@@ -44,7 +44,7 @@ def test_the_1_3b_astra_is_the_same_class_with_other_numbers() -> None:
 
 @torch.no_grad()
 def test_text_is_read_where_the_config_asks_for_it() -> None:
-    model = tiny_model(text_dim=12, anchor=False, prediction="velocity")
+    model = tiny_model(text_dim=12, anchor="none", prediction="velocity")
     noisy, rows = torch.randn(1, 2, 3, 4, 4), torch.randn(1, 2, 5)
     one, other = (full_pass(model, noisy, 0.5, rows, torch.randn(1, 7, 12)) for _ in range(2))
     assert one.shape == noisy.shape and relative_error(one, other) > 1e-3
@@ -76,7 +76,7 @@ def test_velocity_points_from_clean_to_noise() -> None:
     clean, noise = torch.randn(1, 1, 3, 4, 4), torch.randn(1, 1, 3, 4, 4)
     for sigma in (1.0, 0.3):
         noisy = add_noise(clean, noise, sigma)
-        model = Transformer(dataclasses.replace(TINY, anchor=True))  # a fresh head predicts exactly the anchor
+        model = Transformer(dataclasses.replace(TINY, anchor="previous"))  # a fresh head predicts exactly the anchor
         velocity = model.velocity(torch.randn(1, 1, 4, 48), torch.randn(1, 1, 48), noisy, torch.tensor([[sigma]]), clean)
         assert relative_error(velocity, noise - clean) < 1e-5
     result = euler(lambda noisy, sigma: noise - clean, noise, (1.0, 0.7, 0.2, 0.0))

@@ -14,6 +14,7 @@ from astra_play.actions.rows import camera_row
 from astra_play.chunks import IDLE, ActionChunk
 from astra_play.codec import pixels
 from astra_play.errors import AstraPlayError
+from astra_play.model.anchor import make_anchor
 from astra_play.model.world import World, load_world
 
 
@@ -74,7 +75,8 @@ def test_world_equals_full_passes_without_cache(world: World) -> None:
         world.commit()
         row = torch.from_numpy(action.rows)[None]
         noisy = torch.randn((1, 1, 4, 4, 4), generator=noise)
-        velocity = naive_velocity(world._history.model, stream, "camera", clean, rows, noisy, 1.0, row)
+        velocity = naive_velocity(world._history.model, stream, "camera", clean, rows, noisy, 1.0, row,
+                                  anchor=make_anchor(config, world._codec))
         expected = noisy - velocity
         assert ((ours - (expected * scale)[0]).norm() / ours.norm()).item() < 1e-5, t
         clean.append(committed(expected))

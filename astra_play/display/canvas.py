@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import pygame
@@ -11,6 +12,14 @@ from .text import Text
 from .theme import Colour
 
 Box = pygame.Rect  # in pixels of the surface; the helpers below turn units into pixels
+
+
+@functools.lru_cache(maxsize=32)  # a large sheet at 4K takes longer to make than to blit
+def _sheet(size: tuple[int, int], colour: Colour, alpha: int, radius_px: int) -> pygame.Surface:
+    """Return a see-through rounded box; do not draw on it, it is shared."""
+    sheet = pygame.Surface(size, pygame.SRCALPHA)
+    pygame.draw.rect(sheet, (*colour, alpha), sheet.get_rect(), border_radius=radius_px)
+    return sheet
 
 
 class Canvas:
@@ -61,9 +70,7 @@ class Canvas:
         if alpha >= 255:
             pygame.draw.rect(self.surface, colour, box, border_radius=radius_px)
         else:
-            sheet = pygame.Surface(box.size, pygame.SRCALPHA)
-            pygame.draw.rect(sheet, (*colour, alpha), sheet.get_rect(), border_radius=radius_px)
-            self.surface.blit(sheet, box)
+            self.surface.blit(_sheet(box.size, colour, alpha, radius_px), box)
         if border is not None:
             pygame.draw.rect(self.surface, border, box, width=self.px(border_width), border_radius=radius_px)
 

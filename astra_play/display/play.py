@@ -64,7 +64,7 @@ class PlayScreen:
         self._guidance, self._steps = guidance, steps  # as asked; None until asked: the world's own
         self._presenter = Presenter()
         if self._prompt is not None:
-            self._presenter.set_frame(self._prompt[-1])
+            self._presenter.frame = self._prompt[-1]
         self.frame_index = -1  # of the shown frame, counted from the last reset; -1 before the first
         self.num_shown = 0
         self.first_flip_s: float | None = None
@@ -120,7 +120,9 @@ class PlayScreen:
         return False
 
     def _take(self, due: DueFrame) -> None:
-        self._presenter.set_frame(due.frame)
+        self._presenter.frame = due.frame
+        if self.frame_index < 0:
+            self._begin_play()
         if due.chunk.chunk_index == 0 and due.frame_index == 0:
             self.frame_index = -1
         self.frame_index += 1
@@ -137,12 +139,12 @@ class PlayScreen:
         self.num_shown += 1
         if self.first_flip_s is None:
             self.first_flip_s = flip_s
-            self._begin_play(flip_s)
 
-    def _begin_play(self, now_s: float) -> None:
+    def _begin_play(self) -> None:
+        """Hand the mouse over with the first frame, so that this frame is already drawn as play."""
         if not self._covered:
             self._app.window.grab_mouse()
-            self._app.toasts.show(WELCOME, now_s, seconds=6.0)
+            self._app.toasts.show(WELCOME, self._app.clock.now(), seconds=6.0)
 
     def cover(self) -> None:
         """Something lies over the play: stop the world, let go of keys and mouse."""
@@ -301,7 +303,7 @@ class PlayScreen:
     def draw(self, canvas: Canvas) -> None:
         self._presenter.draw(canvas.surface)
         now_s = self._app.clock.now()
-        if not self.playing:
+        if self.frame_index < 0:
             doing = DOING.get(self.session.status, "Painting the first frame")
             hud.draw_loading(canvas, self.config.title, doing, now_s - self._started_s)
         settings = self._app.settings

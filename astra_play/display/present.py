@@ -40,41 +40,23 @@ def enlarge(frame: np.ndarray, width: int, height: int) -> pygame.Surface:
 
 
 class Presenter:
-    """Draws frames into a window surface and keeps the last one at its shown size, for redraws without a new frame."""
+    """Draws the current frame into a window surface, as large as it fits."""
 
     def __init__(self) -> None:
-        self._frame: np.ndarray | None = None
-        self._shown: pygame.Surface | None = None
-
-    @property
-    def frame(self) -> np.ndarray | None:
-        """Return the last frame given, (H, W, 3) uint8, or None before the first."""
-        return self._frame
-
-    def set_frame(self, frame: np.ndarray) -> None:
-        self._frame = frame
-        self._shown = None
-
-    def clear(self) -> None:
-        self._frame = self._shown = None
+        self.frame: np.ndarray | None = None  # (H, W, 3) uint8; None before the first
 
     def draw(self, surface: pygame.Surface) -> pygame.Rect:
         """Draw the letterboxed frame over the whole surface; return the box of the picture (empty without one)."""
-        if self._frame is None:
+        if self.frame is None:
             surface.fill((0, 0, 0))
             return pygame.Rect(0, 0, 0, 0)
-        height, width, _ = self._frame.shape
+        height, width, _ = self.frame.shape
         box = fit(width, height, surface.get_rect())
-        if self._shown is None or self._shown.get_size() != box.size:
-            self._shown = self._scale(box.size, surface)
         _fill_bars(surface, box)
-        surface.blit(self._shown, box)
+        # 32 bits on both sides is SDL's fast path, and scaling straight into the window saves a copy of all of it
+        picture = enlarge(self.frame, *box.size).convert(surface)
+        pygame.transform.smoothscale(picture, box.size, surface.subsurface(box))
         return box
-
-    def _scale(self, size: tuple[int, int], surface: pygame.Surface) -> pygame.Surface:
-        # 32 bits on both sides: SDL's fast scaling path, and a blit that is a plain copy
-        picture = enlarge(self._frame, *size).convert(surface)
-        return pygame.transform.smoothscale(picture, size)
 
 
 def _fill_bars(surface: pygame.Surface, box: pygame.Rect) -> None:

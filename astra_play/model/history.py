@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..config import StreamConfig
+from .anchor import Anchor, repeat_last
 from .kv_cache import KVCache
 from .sampler import guide
 from .transformer import Transformer
@@ -30,9 +31,10 @@ class CommittedChunk:
 class CausalHistory:
     """The streaming twin of `TwoStream`: same keys for every token, one chunk at a time."""
 
-    def __init__(self, model: Transformer, stream: StreamConfig, modality: str, batch: int = 1) -> None:
+    def __init__(self, model: Transformer, stream: StreamConfig, modality: str, batch: int = 1,
+                 anchor: Anchor = repeat_last) -> None:
         weight = model.patch_embedding.weight
-        self.model, self.stream, self.modality = model, stream, modality
+        self.model, self.stream, self.modality, self._anchor = model, stream, modality, anchor
         self.cache = KVCache(model.config, stream, batch, weight.device, weight.dtype)
         self.routing: Tensor | None = None  # expert weights of the newest target rows, (B, c, num_experts)
         self.num_passes = 0
@@ -51,8 +53,8 @@ class CausalHistory:
     def push(self, latents: Tensor, rows: Tensor) -> None:
         """Take a finished chunk; it enters the cache with the next pass, or at once with `flush`."""
         self.flush()
-        anchor = latents[:, :1] if self._last is None else self._last
-        self._pending = CommittedChunk(latents, rows, anchor.expand(-1, latents.shape[1], -1, -1, -1))
+        anchor = repeat_last(latents[:, :1], rows) if self._last is None else self._anchor(self._last, rows)
+        self._pending = CommittedChunk(latents, rows, anchor)
         self._last = latents[:, -1:]
 
     def flush(self) -> None:
@@ -68,7 +70,7 @@ class CausalHistory:
     def _run(self, noisy: Tensor | None, sigma: float, rows: Tensor | None, guidance: bool) -> list[Tensor]:
         model, pending = self.model, self._pending
         parts, part_rows, sigmas, nulls = [], [], [], []
-        anchor = None
+        anchors: list[Tensor] = []
         if pending is not None:
             parts.append(model.embed(pending.latents, pending.anchor))
             part_rows.append(with_mask(pending.rows, 1.0))
@@ -76,20 +78,20 @@ class CausalHistory:
             nulls += [False] * pending.rows.shape[1]
         num_targets = 0 if noisy is None else 1 + guidance
         if num_targets:
-            anchor = self._last.expand(-1, noisy.shape[1], -1, -1, -1)
-            tokens = model.embed(noisy, anchor)
+            # A target without its action does not know that the camera turned, so its anchor is left where it was.
+            anchors = [self._anchor(self._last, rows), repeat_last(self._last, rows)][:num_targets]
             for target in range(num_targets):
-                parts.append(tokens)
+                parts.append(model.embed(noisy, anchors[target]))
                 part_rows.append(with_mask(rows, 0.0))
                 sigmas += [sigma] * rows.shape[1]
                 nulls += [target == 1] * rows.shape[1]
-        velocities = self._pass(torch.cat(parts, 1), torch.cat(part_rows, 1), sigmas, nulls, num_targets, noisy, anchor)
+        velocities = self._pass(torch.cat(parts, 1), torch.cat(part_rows, 1), sigmas, nulls, noisy, anchors)
         self._pending = None
         return velocities
 
-    def _pass(self, x: Tensor, rows: Tensor, sigmas: list[float], nulls: list[bool], num_targets: int,
-              noisy: Tensor | None, anchor: Tensor | None) -> list[Tensor]:
-        model, batch = self.model, x.shape[0]
+    def _pass(self, x: Tensor, rows: Tensor, sigmas: list[float], nulls: list[bool], noisy: Tensor | None,
+              anchors: list[Tensor]) -> list[Tensor]:
+        model, batch, num_targets = self.model, x.shape[0], len(anchors)
         self.cache.begin_pass(commit=self._pending is not None, num_targets=num_targets)
         self.num_passes += max(1, num_targets)  # two conditions share a call, but they are two evaluations
         null = torch.tensor([nulls], device=x.device).expand(batch, -1) if any(nulls) else None
@@ -102,7 +104,7 @@ class CausalHistory:
         for target in range(num_targets):
             end = x.shape[1] - (num_targets - 1 - target) * frames
             own = slice(end - frames, end)
-            velocities.append(model.velocity(x[:, own], embedding[:, own], noisy, sigma[:, own], anchor))
+            velocities.append(model.velocity(x[:, own], embedding[:, own], noisy, sigma[:, own], anchors[target]))
         if num_targets:
             first = x.shape[1] - num_targets * frames
             self.routing = actions.routing[:, first:first + frames, 0]

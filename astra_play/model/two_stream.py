@@ -23,7 +23,8 @@ class TwoStreamBatch:
     `history` (B, T, C, H, W): clean latents, perhaps lightly noised, perhaps the network's own; `history_sigma` (B, T) how
     noisy they are. `noisy` (B, T - first, C, H, W) and `sigma` (B, T - first): the targets behind their noise, where `first` is
     one chunk (nothing precedes the first chunk, so it is never predicted). `rows` (B, T, width - 1): the motion into each
-    latent frame. `first_anchor` (B, 1, C, H, W): what precedes frame 0. `null` (B, T - first) bool: hide the action of a target.
+    latent frame. `anchor` (B, T, C, H, W) and `target_anchor` (B, T - first, C, H, W): the anchors of the history's and of the
+    targets' frames. `null` (B, T - first) bool: hide the action of a target.
     """
 
     history: Tensor
@@ -32,7 +33,8 @@ class TwoStreamBatch:
     sigma: Tensor
     rows: Tensor
     modality: str
-    first_anchor: Tensor
+    anchor: Tensor
+    target_anchor: Tensor
     null: Tensor | None = None
 
 
@@ -64,20 +66,17 @@ class TwoStream:
 
     def __call__(self, batch: TwoStreamBatch) -> tuple[Tensor, Tensor]:
         """Return the predicted clean latents (B, T - first, C, H, W) and the routing weights of all rows."""
-        model, c = self.model, self.frames_per_chunk
+        model = self.model
         history = batch.history[:, : self.num_clean]
-        anchors = torch.cat([batch.first_anchor, batch.history], dim=1)[:, : self.num_frames]
-        anchors = anchors[:, ::c].repeat_interleave(c, dim=1)  # the frame before a chunk anchors all of its frames
-        target_anchor = anchors[:, c:]
         sigma = torch.cat([batch.history_sigma[:, : self.num_clean], batch.sigma], dim=1)
         x = model.embed(torch.cat([history, batch.noisy], dim=1),
-                        torch.cat([anchors[:, : self.num_clean], target_anchor], dim=1))
+                        torch.cat([batch.anchor[:, : self.num_clean], batch.target_anchor], dim=1))
         actions = model.actions(*self._rows(batch))
         embedding, noise_level = model.embed_sigma(sigma)
         x = model.trunk(x, noise_level, actions, None, self.store)
         noisy_tokens, noisy_embedding = x[:, self.num_clean:], embedding[:, self.num_clean:]
         if model.config.prediction == "clean":
-            clean = model.clean(noisy_tokens, noisy_embedding, target_anchor, *batch.noisy.shape[-2:])
+            clean = model.clean(noisy_tokens, noisy_embedding, batch.target_anchor, *batch.noisy.shape[-2:])
         else:
             velocity = model.velocity(noisy_tokens, noisy_embedding, batch.noisy, batch.sigma)
             clean = batch.noisy - batch.sigma[:, :, None, None, None] * velocity

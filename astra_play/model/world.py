@@ -21,6 +21,7 @@ from ..codec.mini import MiniCodec
 from ..codec.streaming import StreamingDecoder
 from ..config import WorldConfig, load_world_config
 from ..errors import AstraPlayError, ConfigError
+from .anchor import make_anchor
 from .checkpoint import load_codec, load_model
 from .history import CausalHistory
 from .sampler import add_noise, euler, schedule_for
@@ -45,7 +46,8 @@ class World:
         self.guidance_scale = config.stream.guidance_scale
         self._sigmas = config.stream.sigmas
         self._codec = codec.to(device)
-        self._history = CausalHistory(model.to(device), config.stream, config.controls.modality)
+        self._history = CausalHistory(model.to(device), config.stream, config.controls.modality,
+                                      anchor=make_anchor(config, self._codec))
         self._decoder = StreamingDecoder(self._codec)
         scale = torch.tensor(config.latent_scale or (1.0,) * config.codec.latent_channels, device=device)
         self._scale = scale[:, None, None]

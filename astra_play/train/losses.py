@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..config import StreamConfig
+from ..model.anchor import Anchor, repeat_last
 from ..model.experts import load_balance_loss
 from ..model.history import CausalHistory
 from ..model.sampler import add_noise, euler
@@ -38,7 +39,7 @@ def draw_sigmas(batch: int, frames: int, options: NoiseOptions, generator: torch
 
 
 def world_loss(two_stream: TwoStream, clips: Clips, past: Tensor, options: NoiseOptions, modality: str,
-               generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+               generator: torch.Generator, anchor: Anchor = repeat_last) -> tuple[Tensor, dict[str, float]]:
     """Return the loss of one batch and its parts.
 
     `past` (B, T, C, H, W) is what the history stream shows: the clips' own latents (teacher forcing) or a rollout of
@@ -52,8 +53,10 @@ def world_loss(two_stream: TwoStream, clips: Clips, past: Tensor, options: Noise
     target, sigma = clips.latents[:, first:], sigma[:, first:]
     noisy = add_noise(target, torch.randn(target.shape, generator=generator), sigma[:, :, None, None, None])
     null = (torch.rand(batch, 1, generator=generator) < options.action_dropout).expand(-1, frames - first)
-    clean, routing = two_stream(TwoStreamBatch(history, history_sigma, noisy, sigma, clips.rows, modality,
-                                               history[:, :1], null))
+    turned, still = clip_anchors(history, clips.rows, first, anchor)
+    target_anchor = torch.where(null[:, :, None, None, None], still[:, first:], turned[:, first:])
+    clean, routing = two_stream(TwoStreamBatch(history, history_sigma, noisy, sigma, clips.rows, modality, turned,
+                                               target_anchor, null))
     error = (clean.float() - target).square().mean(dim=(2, 3, 4))
     follows = torch.ones_like(error)
     follows[:, :first] = (~clips.is_gap).float()[:, None]  # nothing can foretell the frame after a gap
@@ -66,15 +69,30 @@ def world_loss(two_stream: TwoStream, clips: Clips, past: Tensor, options: Noise
 
 
 @torch.no_grad()
+def clip_anchors(history: Tensor, rows: Tensor, frames_per_chunk: int, anchor: Anchor) -> tuple[Tensor, Tensor]:
+    """Anchors of every latent frame of clips, both (B, T, C, H, W): under its action, and under no action.
+
+    The frame before a chunk anchors all of its frames; the first chunk is anchored by its own first frame.
+    """
+    c, batch = frames_per_chunk, len(history)
+    last = torch.cat([history[:, :1], history[:, c - 1:-1:c]], dim=1)
+    still = last.repeat_interleave(c, dim=1)
+    # All chunks after the first as one long batch: they turn independently of each other.
+    turned = anchor(last[:, 1:].flatten(0, 1)[:, None], rows[:, c:].unflatten(1, (-1, c)).flatten(0, 1))
+    turned = torch.cat([still[:, :c], turned.flatten(0, 1).unflatten(0, (batch, -1))], dim=1)
+    return turned, still
+
+
+@torch.no_grad()
 def rollout_past(model: Transformer, stream: StreamConfig, clips: Clips, num_true: int, modality: str,
-                 generator: torch.Generator) -> Tensor:
+                 generator: torch.Generator, anchor: Anchor = repeat_last) -> Tensor:
     """Let the network play the clips itself: the first `num_true` latent frames are true, the rest its own.
 
     Returns (B, T, C, H, W). Each chunk is denoised with the world's own schedule behind the same cache as at play.
     """
     batch, frames = clips.latents.shape[:2]
     c = stream.latent_frames_per_chunk
-    history = CausalHistory(model, stream, modality, batch)
+    history = CausalHistory(model, stream, modality, batch, anchor)
     past = [clips.latents[:, t:t + c] for t in range(0, num_true, c)]
     for t in range(0, frames - c, c):
         history.push(past[t // c], clips.rows[:, t:t + c])

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..codec import pixels
 from ..config import ControlsConfig, ModelConfig, StreamConfig, WorldConfig, load_world_config
+from ..model.anchor import Anchor, make_anchor
 from ..model.checkpoint import MODEL_FILE, load_codec, save_config, save_module
 from ..model.transformer import Transformer
 from ..model.two_stream import TwoStream
@@ -62,9 +63,9 @@ class WorldRecipe:
 class WorldTraining:
     """State of a run. `step_once` is the whole recipe; everything around it is bookkeeping."""
 
-    def __init__(self, recipe: WorldRecipe, data: LatentDataset, config: WorldConfig) -> None:
+    def __init__(self, recipe: WorldRecipe, data: LatentDataset, config: WorldConfig, anchor: Anchor) -> None:
         torch.manual_seed(recipe.seed)
-        self.recipe, self.data, self.config = recipe, data, config
+        self.recipe, self.data, self.config, self.anchor = recipe, data, config, anchor
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = Transformer(config.model).to(self.device)
         dtypes = {"auto": None, "bf16": torch.bfloat16, "fp32": torch.float32}
@@ -91,7 +92,8 @@ class WorldTraining:
         own = self.step >= recipe.rollout_from_step and self._uniform() < recipe.rollout_prob
         with self.precision():
             past = self._own_past(clips) if own else clips.latents
-            loss, parts = world_loss(self.two_stream, clips, past, recipe.noise, self.config.controls.modality, self.generator)
+            loss, parts = world_loss(self.two_stream, clips, past, recipe.noise, self.config.controls.modality,
+                                     self.generator, self.anchor)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), ADAM_EPS_CLIP)
         for optimizer in self.optimizers:
@@ -111,7 +113,7 @@ class WorldTraining:
         most = max(1, self.recipe.rollout_true_frames)
         num_true = int(torch.randint(1, most + 1, (), generator=self.generator))
         return rollout_past(self.model, self.recipe.stream, clips, max(num_true, 2), self.config.controls.modality,
-                            self.generator)
+                            self.generator, self.anchor)
 
     def _uniform(self) -> float:
         return float(torch.rand((), generator=self.generator))
@@ -157,7 +159,8 @@ def sample_strip(training: WorldTraining, held_out: LatentDataset, codec, path: 
     model = training.averaged_model()
     # Strips run longer than training clips: the window slides over its own output, which is where drift shows.
     clips = held_out.sample(8, num_frames, 0.0, generator)
-    past = rollout_past(model, training.recipe.stream, clips, 2, training.config.controls.modality, generator)
+    past = rollout_past(model, training.recipe.stream, clips, 2, training.config.controls.modality, generator,
+                        training.anchor)
     scale = torch.tensor(training.config.latent_scale)[:, None, None]
     truth, dream = (codec.decode(latents * scale).clamp(-1, 1) for latents in (clips.latents, past))
     repeat = truth[:, 1:2].expand_as(truth)
@@ -181,7 +184,7 @@ def train(recipe: WorldRecipe, data_folder: Path, codec_folder: Path, out: Path,
     held_out = LatentDataset(held_out_folder, codec, scale) if held_out_folder else data
     state = load_checkpoint(out / "checkpoint.pt")
     config = load_world_config(out) if state else world_config(recipe, codec_folder, data)
-    training = WorldTraining(recipe, data, config)
+    training = WorldTraining(recipe, data, config, make_anchor(config, codec))
     if state:
         training.restore(state)
     save_config(config, out)

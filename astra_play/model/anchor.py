@@ -1,0 +1,79 @@
+"""The anchor of a chunk: what the latent frame before it leads one to expect, given beside the noisy latents.
+
+"previous" repeats the last clean latent frame. "turned" also turns it by the commanded rotation of the camera, which
+needs no depth: every pixel of the new picture looks along a ray, and p_next = R p_now says where that ray was before. What
+rotation cannot know (parallax, what comes into view, what the turn blurred) is left to the network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..codec.mini import MiniCodec
+from ..config import WorldConfig
+
+# (last clean latent frame (B, 1, C, H, W), rows (B, T, width - 1)) -> anchors (B, T, C, H, W)
+Anchor = Callable[[Tensor, Tensor], Tensor]
+
+
+def repeat_last(last: Tensor, rows: Tensor) -> Tensor:
+    """The last latent frame for every frame of the chunk, whatever the action."""
+    return last.expand(-1, rows.shape[1], -1, -1, -1)
+
+
+class TurnedAnchor:
+    """Turns network latents by the rotations of camera rows, through the encoder's own linear map.
+
+    The filters of the mini codec's encoder are orthonormal, so their transpose paints the picture that a latent
+    frame stands for, and encoding that picture gives the latent frame back: a row that does not turn changes nothing.
+    """
+
+    def __init__(self, codec: MiniCodec, latent_scale: Tensor, width: int, height: int, vertical_fov_deg: float) -> None:
+        weight = codec.encoder.weight
+        self._weight = weight.detach()
+        self._bias = codec.encoder.bias.detach()
+        self._stride = codec.config.spatial_compression
+        self._scale = latent_scale.to(weight.device)[:, None, None]
+        tangent = math.tan(math.radians(vertical_fov_deg) / 2)
+        self._limits = torch.tensor([tangent * width / height, tangent], device=weight.device)  # of x / z and y / z in view
+        y, x = torch.meshgrid((torch.arange(height, device=weight.device) + 0.5) / height * 2 - 1,
+                              (torch.arange(width, device=weight.device) + 0.5) / width * 2 - 1, indexing="ij")
+        self._rays = torch.stack([x * self._limits[0], y * self._limits[1], torch.ones_like(x)], dim=-1)
+
+    def __call__(self, last: Tensor, rows: Tensor) -> Tensor:
+        """Return one anchor per row: the last frame turned by all rotations up to it."""
+        batch, frames = rows.shape[:2]
+        steps = rows.float().unflatten(-1, (3, 4))[..., :3]
+        rotations = [steps[:, 0]]
+        for t in range(1, frames):
+            rotations.append(steps[:, t] @ rotations[-1])
+        rotation = torch.stack(rotations, dim=1).flatten(0, 1)
+        pictures = self.paint(last.expand(-1, frames, -1, -1, -1).flatten(0, 1).float())
+        return self.encode(self.turn(pictures, rotation)).unflatten(0, (batch, frames)).to(last.dtype)
+
+    def paint(self, latents: Tensor) -> Tensor:
+        """(N, C, h, w) network latents -> (N, 3, H, W) pictures."""
+        return F.conv_transpose2d(latents * self._scale - self._bias[:, None, None], self._weight, stride=self._stride)
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """(N, 3, H, W) pictures -> (N, C, h, w) network latents."""
+        return F.conv2d(pictures, self._weight, self._bias, stride=self._stride) / self._scale
+
+    def turn(self, pictures: Tensor, rotation: Tensor) -> Tensor:
+        """What (N, 3, H, W) pictures show after p_next = R p_now with R (N, 3, 3); beyond the edge, the edge repeats."""
+        before = torch.einsum("hwj,nji->nhwi", self._rays, rotation)  # R^T ray, R being orthonormal
+        grid = before[..., :2] / before[..., 2:].clamp_min(1e-3) / self._limits
+        return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def make_anchor(config: WorldConfig, codec: MiniCodec) -> Anchor:
+    """Return the anchor function that a world's config asks for."""
+    if config.model.anchor != "turned":
+        return repeat_last
+    scale = torch.tensor(config.latent_scale or (1.0,) * config.codec.latent_channels)
+    return TurnedAnchor(codec, scale, config.width, config.height, config.controls.vertical_fov_deg)

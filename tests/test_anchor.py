@@ -1,0 +1,82 @@
+"""The turned anchor: a ray by ray twin, the identity, and the real simulator's geometry."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from astra_play.actions.rows import camera_row
+from astra_play.codec.mini import MiniCodec, fit_linear
+from astra_play.config import CodecConfig
+from astra_play.model.anchor import TurnedAnchor, repeat_last
+from astra_play.train.losses import clip_anchors
+
+
+@pytest.fixture(scope="module")
+def turned() -> TurnedAnchor:
+    torch.manual_seed(0)
+    codec = MiniCodec(CodecConfig(latent_channels=8, spatial_compression=8, decoder_width=16, decoder_blocks=1))
+    fit_linear(codec, torch.rand(50, 3, 24, 32) * 2 - 1)
+    return TurnedAnchor(codec, torch.linspace(2, 0.5, 8), width=32, height=24, vertical_fov_deg=60.0)
+
+
+def rotation(yaw_deg: float, pitch_deg: float = 0.0) -> torch.Tensor:
+    row = camera_row(0.0, 0.0, math.radians(yaw_deg), math.radians(pitch_deg))
+    return torch.from_numpy(row).reshape(3, 4)[:, :3]
+
+
+def test_a_row_that_does_not_turn_changes_nothing(turned: TurnedAnchor) -> None:
+    latents = torch.randn(2, 1, 8, 3, 4)
+    rows = torch.from_numpy(camera_row(0.2, 0.1)).expand(2, 3, 12)
+    assert torch.allclose(turned(latents, rows), latents.expand(-1, 3, -1, -1, -1), atol=1e-4)
+
+
+def test_turning_left_moves_the_picture_right_and_looking_up_moves_it_down(turned: TurnedAnchor) -> None:
+    picture = torch.zeros(1, 3, 24, 32)
+    picture[..., 12, 16] = 1.0
+    left = turned.turn(picture, rotation(5.0)[None])[0, 0]
+    up = turned.turn(picture, rotation(0.0, 5.0)[None])[0, 0]
+    column, row = (left.sum(0) * torch.arange(32)).sum() / left.sum(), (up.sum(1) * torch.arange(24)).sum() / up.sum()
+    focal_px = 12 / math.tan(math.radians(30))
+    assert column.item() == pytest.approx(16 + focal_px * math.tan(math.radians(5)), abs=0.3)
+    assert row.item() == pytest.approx(12 + focal_px * math.tan(math.radians(5)), abs=0.3)
+
+
+def test_turning_equals_a_walk_over_all_pixels(turned: TurnedAnchor) -> None:
+    picture, turn = torch.rand(1, 3, 24, 32), rotation(4.0, -3.0)
+    ours = turned.turn(picture, turn[None])[0]
+    tangent = math.tan(math.radians(30))
+    for y in range(0, 24, 5):
+        for x in range(0, 32, 5):
+            ray = torch.tensor([((x + 0.5) / 16 - 1) * tangent * 32 / 24, ((y + 0.5) / 12 - 1) * tangent, 1.0])
+            before = turn.T @ ray
+            column = (before[0] / before[2] / (tangent * 32 / 24) + 1) * 16 - 0.5
+            row = (before[1] / before[2] / tangent + 1) * 12 - 0.5
+            column, row = min(max(column.item(), 0.0), 31.0), min(max(row.item(), 0.0), 23.0)
+            x0, y0 = min(int(column), 30), min(int(row), 22)
+            fx, fy = column - x0, row - y0
+            corners = picture[0, :, y0:y0 + 2, x0:x0 + 2]
+            expected = ((1 - fy) * ((1 - fx) * corners[:, 0, 0] + fx * corners[:, 0, 1])
+                        + fy * ((1 - fx) * corners[:, 1, 0] + fx * corners[:, 1, 1]))
+            assert torch.allclose(ours[:, y, x], expected, atol=1e-4), (x, y)
+
+
+def test_frames_of_a_chunk_are_turned_by_all_rotations_before_them(turned: TurnedAnchor) -> None:
+    latents = torch.randn(1, 1, 8, 3, 4)
+    rows = torch.stack([torch.from_numpy(camera_row(yaw_left_rad=y)) for y in (0.05, -0.02)])[None]
+    both = torch.from_numpy(camera_row(yaw_left_rad=0.03))[None, None]
+    assert torch.allclose(turned(latents, rows)[:, 1:], turned(latents, both), atol=1e-4)
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_clip_anchors_are_those_of_streaming(turned: TurnedAnchor, chunk: int) -> None:
+    history = torch.randn(2, 6, 8, 3, 4)
+    rows = torch.stack([torch.from_numpy(camera_row(yaw_left_rad=0.02 * t)) for t in range(6)]).expand(2, -1, -1)
+    with_action, without = clip_anchors(history, rows, chunk, turned)
+    assert torch.equal(with_action[:, :chunk], history[:, :1].expand(-1, chunk, -1, -1, -1))
+    for t in range(chunk, 6, chunk):
+        own = slice(t, t + chunk)
+        assert torch.allclose(with_action[:, own], turned(history[:, t - 1:t], rows[:, own]), atol=1e-5)
+        assert torch.equal(without[:, own], repeat_last(history[:, t - 1:t], rows[:, own]))

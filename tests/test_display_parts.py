@@ -1,0 +1,257 @@
+"""The display's parts without a loop: scaling, text, settings, events, photos, the catalogue and the menus' focus."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pygame
+import pytest
+
+from astra_play import paths
+from astra_play.chunks import InputEvent
+from astra_play.config import to_dict
+from astra_play.display import hud, present, theme
+from astra_play.display import settings as settings_file
+from astra_play.display.canvas import Canvas
+from astra_play.display.catalogue import Catalogue, StartPoint, WorldEntry, start_title
+from astra_play.display.events import to_input, to_pygame
+from astra_play.display.listmenu import Line, ListMenu
+from astra_play.display.menu import StartMenu
+from astra_play.display.navigation import Move, Navigator
+from astra_play.display.photo import save_photo
+from astra_play.display.settings import PlayerSettings
+from astra_play.display.text import Text
+from astra_play.errors import DisplayError
+from fakes_display import card_config
+
+SIZES = ((1280, 720), (3840, 2160))
+
+
+@pytest.fixture(scope="module")
+def text() -> Text:
+    return Text()
+
+
+# --- scaling --------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("size", [(1280, 720), (500, 900), (3840, 2160), (64, 48)])
+def test_picture_keeps_its_shape_in_the_middle_of_any_window(size):
+    box = present.fit(128, 96, pygame.Rect(0, 0, *size))
+    assert box.width / box.height == pytest.approx(128 / 96, rel=0.02)
+    assert abs(box.centerx - size[0] / 2) <= 1 and abs(box.centery - size[1] / 2) <= 1
+    assert box.width == size[0] or box.height == size[1]
+
+
+def test_letterbox_is_black_and_the_picture_keeps_its_colours():
+    surface = pygame.Surface((400, 200))
+    surface.fill((9, 9, 9))
+    presenter = present.Presenter()
+    presenter.frame = np.full((24, 32, 3), (200, 100, 50), np.uint8)
+    box = presenter.draw(surface)
+    assert surface.get_at((2, 100))[:3] == (0, 0, 0)
+    assert surface.get_at((397, 100))[:3] == (0, 0, 0)
+    for corner in (box.topleft, (box.right - 1, box.bottom - 1), box.center):
+        assert surface.get_at(corner)[:3] == (200, 100, 50)
+
+
+def test_large_scaling_is_smooth_where_bilinear_alone_has_corners():
+    # along a ramp of one bright column the second difference is what the eye sees as a ridge
+    frame = np.zeros((24, 32, 3), np.uint8)
+    frame[:, 16] = 255
+    surface = pygame.Surface((32 * 24, 24 * 24))
+    presenter = present.Presenter()
+    presenter.frame = frame
+    presenter.draw(surface)
+    row = pygame.surfarray.array3d(surface)[:, 288, 0].astype(float)
+    plain = pygame.transform.smoothscale(present.frame_surface(frame), surface.get_size())
+    plain_row = pygame.surfarray.array3d(plain)[:, 288, 0].astype(float)
+    assert np.abs(np.diff(row[::4], 2)).max() < 0.75 * np.abs(np.diff(plain_row[::4], 2)).max()
+
+
+# --- text -----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("size", SIZES)
+def test_smallest_text_is_a_readable_share_of_the_window(text, size):
+    canvas = Canvas(pygame.Surface(size), text)
+    height_px = text.render("x", canvas.px(theme.SMALL), theme.TEXT).get_height()
+    assert height_px / size[1] >= 0.018  # 13 px at 720p, 39 at 4K: a desktop's own menus are this large
+    assert height_px >= 13
+
+
+def test_everything_of_the_hud_scales_with_the_window(text):
+    boxes = [hud.draw_hud(Canvas(pygame.Surface(size), text), _figures()) for size in SIZES]
+    assert boxes[1].width == 3 * boxes[0].width
+    assert boxes[1].height == pytest.approx(3 * boxes[0].height, rel=0.03)
+
+
+def test_hud_rows_fit_their_panel(text):
+    canvas = Canvas(pygame.Surface(SIZES[0]), text)
+    room_px = canvas.px(hud.PANEL_WIDTH) - 2 * canvas.px(14)
+    for name, value in _figures(latency=(1234.0, 1234.0, 1234.0)).rows():
+        assert text.width_px(name, canvas.px(theme.SMALL)) + text.width_px(value, canvas.px(theme.SMALL)) <= room_px
+
+
+def test_wrapped_lines_fit_and_lose_no_letter(text):
+    sentence = "weights/a_very_long_folder_name_without_any_space_in_it_at_all/config.json lacks fps; add it"
+    lines = text.wrap(sentence, 17, 200)
+    assert all(text.width_px(line, 17) <= 200 for line in lines)
+    assert "".join(lines).replace(" ", "") == sentence.replace(" ", "")
+
+
+def test_text_without_letters_is_drawn_as_nothing(text):
+    assert text.render("", 17, theme.TEXT).get_height() > 0
+
+
+def _figures(latency: tuple[float, float, float] = (80.0, 100.0, 120.0)) -> hud.HudFigures:
+    return hud.HudFigures("World", 16.0, 16.0, 31.0, 62.5, latency, 3, 1, 1.5, 2, 4.0, 123456, 2, 512.0, (30.0, 70.0))
+
+
+# --- settings -------------------------------------------------------------------------------------------------------
+
+def test_settings_come_back_as_they_were_saved(tmp_path):
+    chosen = PlayerSettings(900, 700, True, True, True, 2.5, 4, 0.7)
+    settings_file.save(chosen, tmp_path / "folder" / "settings.json")
+    assert settings_file.load(tmp_path / "folder" / "settings.json") == chosen
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["settings.json"]
+
+
+@pytest.mark.parametrize("damaged", [
+    "", "{", "[]", '{"hud": "yes"}', '{"hudd": true}', '{"window_width_px": -5}', '{"mouse_sensitivity": 1e99}',
+    '{"guidance": NaN}', "\x00\x01"])
+def test_damaged_settings_give_the_defaults_and_a_logged_sentence(tmp_path, caplog, damaged):
+    path = tmp_path / "settings.json"
+    path.write_text(damaged)
+    with caplog.at_level(logging.WARNING):
+        assert settings_file.load(path) == PlayerSettings()
+    assert "back to their defaults" in caplog.text
+
+
+def test_settings_that_cannot_be_saved_are_logged_and_do_not_stop_the_player(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    with caplog.at_level(logging.WARNING):
+        settings_file.save(PlayerSettings(), tmp_path / "file" / "settings.json")
+    assert "could not be saved" in caplog.text
+
+
+# --- events ---------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("event", [
+    InputEvent("button", "w", True, time_s=1.5), InputEvent("button", "left shift", False, time_s=2.0),
+    InputEvent("button", "mouse right", True, time_s=0.1), InputEvent("button", "pad a", True, time_s=0.2),
+    InputEvent("motion", motion_px=(12.0, -3.0), time_s=0.3), InputEvent("axis", "pad left x", value=-1.0, time_s=0.4),
+    InputEvent("button", "ä", True, time_s=0.6), InputEvent("focus_lost", time_s=0.5)])
+def test_what_a_script_posts_is_what_the_world_hears(event):
+    assert to_input(to_pygame(event), polled_at_s=99.0) == event
+
+
+def test_event_without_a_time_of_its_own_happened_when_it_was_polled():
+    event = pygame.Event(pygame.KEYDOWN, key=pygame.K_w, mod=0, unicode="w", scancode=pygame.KSCAN_W)
+    assert to_input(event, polled_at_s=3.25) == InputEvent("button", "w", True, time_s=3.25)
+
+
+def test_walking_keys_are_places_on_the_keyboard():
+    # on a French keyboard the key in the place of W types z
+    event = pygame.Event(pygame.KEYDOWN, key=pygame.K_z, mod=0, unicode="z", scancode=pygame.KSCAN_W)
+    assert to_input(event, 0.0).control == "w"
+
+
+def test_wheel_is_no_control():
+    assert to_input(pygame.Event(pygame.MOUSEBUTTONDOWN, button=4, pos=(0, 0)), 0.0) is None
+
+
+def test_stick_moves_the_focus_once_per_flick():
+    navigator = Navigator()
+
+    def push(value: int) -> Move | None:
+        return navigator.move(pygame.Event(pygame.CONTROLLERAXISMOTION, axis=pygame.CONTROLLER_AXIS_LEFTX, value=value))
+
+    assert [push(v) for v in (30000, 32000, 20000, 100, 30000, -32000)] \
+        == [Move.RIGHT, None, None, None, Move.RIGHT, None]
+
+
+# --- photos ---------------------------------------------------------------------------------------------------------
+
+def test_second_photo_of_a_frame_does_not_replace_the_first(tmp_path):
+    frame = np.zeros((4, 4, 3), np.uint8)
+    paths_written = [save_photo(frame, tmp_path, "park / town", 3, 12) for _ in range(2)]
+    assert [path.name for path in paths_written] == ["park-town_seed3_frame12.png", "park-town_seed3_frame12_2.png"]
+
+
+def test_photo_folder_that_is_a_file_gives_a_sentence(tmp_path):
+    (tmp_path / "photos").write_text("")
+    with pytest.raises(DisplayError, match="could not be written.*make the folder writable"):
+        save_photo(np.zeros((4, 4, 3), np.uint8), tmp_path / "photos", "park", 0, 0)
+
+
+# --- catalogue and menus --------------------------------------------------------------------------------------------
+
+def test_catalogue_lists_worlds_with_their_starts_and_the_broken_ones_with_why(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "checkout_folder", lambda: tmp_path)
+    for name, content in (("alpha", to_dict(card_config())), ("mini", to_dict(card_config())), ("broken", {"nam": 1})):
+        (tmp_path / "weights" / name).mkdir(parents=True)
+        (tmp_path / "weights" / name / "config.json").write_text(json.dumps(content))
+    (tmp_path / "assets" / "starts" / "mini").mkdir(parents=True)
+    for picture in ("02_pond.png", "01_village-green.png"):
+        (tmp_path / "assets" / "starts" / "mini" / picture).touch()
+    entries = Catalogue().entries()
+    assert [entry.name for entry in entries] == ["mini", "alpha", "broken"]
+    assert [start.title for start in entries[0].starts] == ["Village green", "Pond"]
+    assert entries[1].starts == (StartPoint("Test card"),)
+    assert "has no setting 'nam'" in entries[2].error
+
+
+def test_start_titles_are_words():
+    assert start_title(Path("03_pond-at-dusk.png")) == "Pond at dusk"
+    assert start_title(Path("07.png")) == "07"
+
+
+def test_focus_walks_the_cards_by_rows_and_stops_at_the_edges():
+    worlds = [WorldEntry("a", "A", "", tuple(StartPoint(str(i)) for i in range(6))),
+              WorldEntry("b", "B", "", (StartPoint("only"),))]
+    menu = StartMenu(worlds)
+    moves = [Move.UP, Move.RIGHT, Move.RIGHT, Move.RIGHT, Move.DOWN, Move.DOWN, Move.DOWN, Move.RIGHT, Move.UP]
+    walked = []
+    for move in moves:
+        menu.move(move)
+        walked.append(menu.focus_index)
+    assert walked == [0, 1, 2, 3, 5, 6, 6, 6, 4]
+
+
+def test_focused_card_is_always_on_screen(text):
+    worlds = [WorldEntry("a", "A", "words", tuple(StartPoint(str(i)) for i in range(40)))]
+    menu = StartMenu(worlds)
+    canvas = Canvas(pygame.Surface((1280, 720)), text)
+    for move in [Move.DOWN] * 12 + [Move.UP] * 12:
+        menu.move(move)
+        menu.draw(canvas)
+        box = menu._boxes[menu.focus_index]
+        assert box.height >= canvas.px(200) and canvas.box.contains(box)
+
+
+def test_menu_without_worlds_says_what_to_do(text):
+    menu = StartMenu([])
+    menu.move(Move.DOWN)
+    menu.draw(Canvas(pygame.Surface((1280, 720)), text))
+    assert menu.focused is None
+
+
+def test_list_menu_wraps_chooses_and_changes():
+    done: list[object] = []
+    menu = ListMenu("t", [Line("a", lambda: done.append("a")),
+                          Line("b", value=lambda: "v", change=lambda step: done.append(step))],
+                    back=lambda: done.append("back"))
+    for move in (Move.ACCEPT, Move.UP, Move.LEFT, Move.RIGHT, Move.DOWN, Move.LEFT, Move.BACK):
+        menu.move(move)
+    assert done == ["a", -1, 1, "back"]
+
+
+def test_naming_the_display_package_loads_no_pygame_and_the_player_no_torch():
+    code = ("import sys, astra_play.display; assert 'pygame' not in sys.modules; "
+            "import astra_play.display.app; assert 'torch' not in sys.modules; print('cheap')")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "cheap\n", done.stderr

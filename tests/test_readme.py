@@ -1,0 +1,63 @@
+"""README.md against the program: every command parses, the Python block runs, every linked file is there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from fakes import FakeWorld
+
+import astra_play
+from astra_play import cli
+from astra_play.actions.script import parse_script
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line.split("  #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def test_opens_with_the_two_commands() -> None:
+    assert [shlex.split(line, comments=True) for line in blocks("sh")[0].splitlines()] == [
+        ["python3", "launch.py"], ["python3", "launch.py", "test"]]
+    assert README.index("launch.py test") < README.index("screenshot.png") < README.index("## Controls")
+
+
+@pytest.mark.parametrize("line", commands())
+def test_command_parses(line: str) -> None:
+    words = shlex.split(line, comments=True)
+    assert words[:2] == ["python3", "launch.py"], "README commands go through launch.py"
+    if words[2:3] != ["test"]:
+        assert callable(cli.parse(words[2:] or ["play"]).run)
+
+
+def test_script_lines_are_events() -> None:
+    events = parse_script(blocks("json")[0])
+    assert [event.kind for event in events] == ["button", "motion", "button"]
+
+
+def test_python_block_runs_on_a_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = FakeWorld()
+    monkeypatch.setattr(astra_play, "load_world", lambda name, device: world, raising=False)
+    block = blocks("python")[0]
+    exec(compile(block, "README.md", "exec"), {})
+    assert len(block.strip().splitlines()) <= 14
+    assert world.calls == ["reset"] + ["step"] * 30 + ["close"]
+
+
+def test_linked_files_exist(checkout: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (checkout / target).is_file() or target == "assets/screenshot.png", target
+
+
+def test_recipes_named_in_commands_exist(checkout: Path) -> None:
+    recipes = re.findall(r"--recipe (\S+)", README)
+    assert recipes and all((checkout / recipe).is_file() for recipe in recipes)
