@@ -1,4 +1,4 @@
-"""Stand-ins for the display's neighbours: a test card that moves with the action rows, and a catalogue of such worlds."""
+"""Stand-ins for the display's neighbours: a test card that moves with the action rows, and a catalogue of such."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 from fakes_display import CardCatalogue
+from PIL import Image
 
 from astra_play.display import unattended
 from astra_play.display.app import PlayOptions, run_play
@@ -45,10 +45,10 @@ def test_script_moves_the_world_and_frames_show_it_at_native_size(tmp_path):
     catalogue = CardCatalogue()
     walk = script(tmp_path, {"t": 0.0, "key": "w", "down": True}, {"t": 0.0, "mouse": [-50, 0]})
     run_play(options(script=walk, frames_dir=tmp_path / "frames", catalogue=catalogue))
-    first, *_, last = (np.asarray(Image.open(path)) for path in sorted((tmp_path / "frames").iterdir()))
-    assert first.shape == (24, 32, 3)
-    assert first[0, 0, 0] == 255  # nobody had walked
-    assert last[0, 0, 0] != 255 or catalogue.loaded[0].walked_steps >= 32
+    frames = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "frames").iterdir())]
+    assert frames[0].shape == (24, 32, 3)
+    assert frames[0][0, 0, 0] == 255  # nobody has walked yet
+    assert any(frame[0, 0, 0] != 255 for frame in frames)
     assert catalogue.loaded[0].walked_steps > 3
     assert catalogue.loaded[0].yaw_deg == pytest.approx(50 * 0.12, rel=1e-3)
 

@@ -6,11 +6,13 @@ import json
 import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pygame
 import pytest
+from fakes_display import card_config
 
 from astra_play import paths
 from astra_play.chunks import InputEvent
@@ -27,9 +29,16 @@ from astra_play.display.photo import save_photo
 from astra_play.display.settings import PlayerSettings
 from astra_play.display.text import Text
 from astra_play.errors import DisplayError
-from fakes_display import card_config
 
 SIZES = ((1280, 720), (3840, 2160))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def key_names() -> Iterator[None]:
+    """pygame knows the names of keys only while its display module is up."""
+    pygame.display.init()
+    yield
+    pygame.display.quit()
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +201,8 @@ def test_photo_folder_that_is_a_file_gives_a_sentence(tmp_path):
 
 def test_catalogue_lists_worlds_with_their_starts_and_the_broken_ones_with_why(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "checkout_folder", lambda: tmp_path)
-    for name, content in (("alpha", to_dict(card_config())), ("mini", to_dict(card_config())), ("broken", {"nam": 1})):
+    for name, content in (("alpha", to_dict(card_config())), ("mini", to_dict(card_config(name="mini"))),
+                          ("broken", {"nam": 1})):
         (tmp_path / "weights" / name).mkdir(parents=True)
         (tmp_path / "weights" / name / "config.json").write_text(json.dumps(content))
     (tmp_path / "assets" / "starts" / "mini").mkdir(parents=True)

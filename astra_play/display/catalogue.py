@@ -12,7 +12,9 @@ from pathlib import Path
 from .. import paths
 from ..config import WorldConfig, load_world_config
 from ..errors import AstraPlayError
+from ..runtime.clock import MonotonicClock
 from ..runtime.interfaces import PlayableWorld
+from ..runtime.threads import choose_num_threads
 
 
 @dataclass(frozen=True)
@@ -47,27 +49,30 @@ class Catalogue:
         return load_world_config(paths.world_folder(name))
 
     def start_pictures(self, name: str) -> list[Path]:
+        """Return the start pictures of a world by the name in its config."""
         return paths.start_pictures(name)
 
     def load(self, name: str, num_threads: int | None) -> tuple[PlayableWorld, int]:
         """Load a world and return it with the number of compute threads it runs on (generator thread).
 
-        None leaves the number of threads to the world.
+        None chooses by a short probe: on a busy machine one thread may beat two.
         """
         import torch  # here and not above: the window is on screen before this takes its seconds
 
         from ..model.world import load_world
 
-        if num_threads is not None:
-            torch.set_num_threads(num_threads)
-        return load_world(name), torch.get_num_threads()
+        world = load_world(name)
+        if num_threads is None:
+            num_threads = choose_num_threads(world.run_probe_pass, MonotonicClock())
+        torch.set_num_threads(num_threads)
+        return world, num_threads
 
     def _entry(self, name: str) -> WorldEntry:
         try:
             config = self.config(name)
         except (AstraPlayError, OSError) as error:
             return WorldEntry(name, name, "", (StartPoint("Not playable"),), error=str(error))
-        starts = tuple(StartPoint(start_title(picture), picture) for picture in self.start_pictures(name))
+        starts = tuple(StartPoint(start_title(picture), picture) for picture in self.start_pictures(config.name))
         return WorldEntry(name, config.title, config.description, starts or (StartPoint(config.title),))
 
 

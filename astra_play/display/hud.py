@@ -12,7 +12,7 @@ from . import theme
 from .canvas import Canvas
 
 PANEL_ALPHA = 205  # the world stays visible through the figures
-PANEL_WIDTH = 288
+PANEL_WIDTH = 300
 ROW_HEIGHT = 21
 GRAPH_HEIGHT = 46
 TOAST_S = 4.0
@@ -51,6 +51,7 @@ class HudFigures:
     def rows(self) -> list[tuple[str, str]]:
         """Return (name, value) per line of the panel."""
         latency = " / ".join(_number(value) for value in self.latency_ms)
+        passes = f"({self.passes_per_chunk:g} pass{'es' * (self.passes_per_chunk != 1)})"
         return [
             ("shown", f"{self.fps:.1f} of {self.target_fps:.0f} fps"),
             ("generator", f"{_number(self.generate_ms)} of {self.chunk_ms:.0f} ms"),
@@ -58,7 +59,7 @@ class HudFigures:
             ("underruns", str(self.underruns)),
             ("dropped", str(self.dropped)),
             ("guidance", "-" if self.guidance is None else f"{self.guidance:.2f}"),
-            ("steps", "-" if self.steps is None else f"{self.steps}  ({self.passes_per_chunk:g} pass{'es' * (self.passes_per_chunk != 1)})"),
+            ("steps", "-" if self.steps is None else f"{self.steps}  {passes}"),
             ("seed", str(self.seed)),
             ("threads", "-" if self.threads is None else str(self.threads)),
             ("memory", f"{self.rss_mb:.0f} MB"),

@@ -37,7 +37,7 @@ HUD_EVERY_S = 0.25  # figures that change faster cannot be read
 LOADING_EVERY_S = 1.0 / 20.0  # of the moving bar; more would take time from the thread that loads
 MOTION_MEMORY_S = 0.12  # of the overlay's mouse vector
 HISTORY_CHUNKS = 80
-WELCOME = "Mouse and keys are yours.  Esc pauses and frees the mouse.  F1 shows figures."
+WELCOME = "Esc pauses and frees the mouse.  F1 shows figures."
 DOING = {"loading": "Loading the network", "warming up": "Warming up"}
 
 
@@ -84,7 +84,7 @@ class PlayScreen:
     def _prompt_frames(self, choice: Choice) -> np.ndarray | None:
         """Return (1, H, W, 3) uint8 prompt frames, or None if the world has no start pictures."""
         # the first picture is what the world itself starts from; here it is also what is shown while it loads
-        pictures = [choice.picture] if choice.picture else self._app.options.catalogue.start_pictures(choice.world)
+        pictures = [choice.picture] if choice.picture else self._app.options.catalogue.start_pictures(self.config.name)
         return load_start_image(pictures[0], self.config.width, self.config.height)[None] if pictures else None
 
     def _load_world(self) -> PlayableWorld:

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..codec import pixels
 from ..codec.mini import MiniCodec
 from ..config import WorldConfig, load_world_config
+from ..model.anchor import make_anchor
 from ..model.checkpoint import load_codec, load_model
 from ..model.history import CausalHistory
 from ..model.sampler import add_noise, euler, schedule_for
@@ -69,7 +70,8 @@ def roll_out(world: WorldParts, prompts: np.ndarray, rows: np.ndarray, seeds: Se
     batch, num_frames, _ = rows.shape
     chunk = world.config.stream.latent_frames_per_chunk
     rows = torch.from_numpy(np.asarray(rows, np.float32))
-    history = CausalHistory(world.model, world.config.stream, world.config.controls.modality, batch)
+    history = CausalHistory(world.model, world.config.stream, world.config.controls.modality, batch,
+                            make_anchor(world.config, world.codec))
     noise, commit_noise = _Noise(seeds), _Noise([seed + COMMIT_STREAM for seed in seeds])
     parts = list(encode(world, prompts).split(chunk, dim=1))
     num_given = len(parts)
