@@ -25,7 +25,8 @@ from .actions.rows import RowMaker
 from .actions.script import load_script
 from .actions.sources import ScriptedSource
 from .chunks import ActionChunk
-from .errors import ConfigError
+from .config import WorldConfig
+from .errors import ConfigError, ImageError
 from .paths import DEFAULT_WORLD, start_pictures
 from .runtime.interfaces import ActionSource, PlayableWorld
 
@@ -67,9 +68,7 @@ def run_render(options: RenderOptions) -> int:
         if options.num_denoise_steps is not None:
             world.num_denoise_steps = options.num_denoise_steps
         world.reset(options.seed)
-        frame = start_frame(world, options.image, options.seed)
-        if frame is not None:
-            world.prefill(frame[None])
+        world.prefill(start_frame(world.config, options.image, options.seed)[None])
         keymap = default_keymap().limited_to(world.config.controls.buttons)
         frames = rollout(world, ScriptedSource(events, keymap), options.num_frames)
         digest = hashlib.sha256()
@@ -96,17 +95,16 @@ def rollout(world: PlayableWorld, source: ActionSource, num_frames: int) -> Iter
         yield from frames[:num_frames - chunk_index * world.config.frames_per_chunk]
 
 
-def start_frame(world: PlayableWorld, image: Path | None, seed: int) -> np.ndarray | None:
-    """Return the (H, W, 3) picture to start from, as `play` does: without an image the seed picks one of the world's.
-
-    None means that the world has no start pictures: it starts as it can by itself.
-    """
+def start_frame(config: WorldConfig, image: Path | None, seed: int) -> np.ndarray:
+    """Return the (H, W, 3) picture to start from, as `play` does: without an image the seed picks one of the world's."""
     from .codec.pixels import load_start_image
 
-    pictures = start_pictures(world.config.name)
-    if image is None and pictures:
+    if image is None:
+        pictures = start_pictures(config.name)
+        if not pictures:
+            raise ImageError(f"the world {config.name!r} has no start picture of its own; give one with --image FILE")
         image = pictures[seed % len(pictures)]
-    return None if image is None else load_start_image(image, world.config.width, world.config.height)
+    return load_start_image(image, config.width, config.height)
 
 
 # --- outputs: written under another name and renamed, so that what has the final name is whole -----------------------

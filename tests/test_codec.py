@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from astra_play.codec import pixels
-from astra_play.codec.mini import MiniCodec, fit_linear
+from astra_play.codec.mini import MiniCodec, fit_linear, project_patches
 from astra_play.codec.streaming import StreamingDecoder
 from astra_play.config import CodecConfig
 
@@ -53,6 +53,12 @@ def test_linear_fit_is_the_best_of_its_rank() -> None:
     best = (singular[6:].square().sum() / 1000).item()
     assert abs(error - best) < 1e-3 * best
     assert torch.allclose(latents.flatten(0, 1).std(dim=(0, 2, 3), unbiased=False), std, rtol=1e-3)
+
+
+def test_projecting_patches_is_a_strided_convolution() -> None:
+    pictures, weight, bias = torch.randn(2, 3, 24, 32), torch.randn(5, 3, 8, 8), torch.randn(5)
+    expected = torch.nn.functional.conv2d(pictures, weight, bias, stride=8)
+    assert torch.allclose(project_patches(pictures, weight, bias), expected, atol=1e-4)
 
 
 def test_pictures_survive_the_round_trip_exactly() -> None:

@@ -40,9 +40,12 @@ def source(script: str = "") -> ScriptedSource:
 
 
 @pytest.fixture
-def worlds(monkeypatch: pytest.MonkeyPatch) -> list[PaintingWorld]:
-    """The worlds that `render` loads, newest last."""
+def worlds(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> list[PaintingWorld]:
+    """The worlds that `render` loads, newest last; they have one start picture."""
     loaded: list[PaintingWorld] = []
+    picture = tmp_path_factory.mktemp("starts") / "grey.png"
+    Image.new("RGB", (32, 24), (90, 90, 90)).save(picture)
+    monkeypatch.setattr(render, "start_pictures", lambda name: [picture])
 
     def load_world(name: str, device: str) -> PaintingWorld:
         loaded.append(PaintingWorld(fake_config(fps=10)))
@@ -132,13 +135,16 @@ def test_seed_picks_the_start_picture(monkeypatch: pytest.MonkeyPatch, tmp_path:
     for path, red in zip(pictures, (10, 20), strict=True):
         Image.new("RGB", (32, 24), (red, 0, 0)).save(path)
     monkeypatch.setattr(render, "start_pictures", lambda name: pictures)
-    reds = [int(render.start_frame(FakeWorld(), None, seed)[0, 0, 0]) for seed in (0, 1, 2)]
+    reds = [int(render.start_frame(fake_config(), None, seed)[0, 0, 0]) for seed in (0, 1, 2)]
     assert reds == [10, 20, 10]
 
 
-def test_world_without_start_pictures_starts_by_itself(worlds, tmp_path: Path) -> None:
-    main(["render", "--frames", "1", "--out", str(tmp_path / "out")])
-    assert "prefill" not in worlds[0].calls
+def test_world_without_start_pictures_asks_for_one(worlds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                   capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr(render, "start_pictures", lambda name: [])
+    assert main(["render", "--frames", "1", "--out", str(tmp_path / "out")]) == 2
+    assert "'fake' has no start picture of its own; give one with --image" in capsys.readouterr().err
+    assert worlds[0].calls[-1] == "close"
 
 
 def test_guidance_and_steps_are_set_only_when_asked_for(worlds, tmp_path: Path) -> None:

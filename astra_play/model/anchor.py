@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..codec.mini import MiniCodec
+from ..codec.mini import MiniCodec, project_patches
 from ..config import WorldConfig
 
 # (last clean latent frame (B, 1, C, H, W), rows (B, T, width - 1)) -> anchors (B, T, C, H, W)
@@ -62,7 +62,7 @@ class TurnedAnchor:
 
     def encode(self, pictures: Tensor) -> Tensor:
         """(N, 3, H, W) pictures -> (N, C, h, w) network latents."""
-        return F.conv2d(pictures, self._weight, self._bias, stride=self._stride) / self._scale
+        return project_patches(pictures, self._weight, self._bias) / self._scale
 
     def turn(self, pictures: Tensor, rotation: Tensor) -> Tensor:
         """What (N, 3, H, W) pictures show after p_next = R p_now with R (N, 3, 3); beyond the edge, the edge repeats."""

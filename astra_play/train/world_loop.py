@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shutil
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from torch import Tensor
 from ..codec import pixels
 from ..config import ControlsConfig, ModelConfig, StreamConfig, WorldConfig, load_world_config
 from ..model.anchor import Anchor, make_anchor
-from ..model.checkpoint import MODEL_FILE, load_codec, save_config, save_module
+from ..model.checkpoint import CODEC_FILE, MODEL_FILE, load_codec, save_config, save_module
 from ..model.transformer import Transformer
 from ..model.two_stream import TwoStream
 from .latents import Clips, LatentDataset
@@ -191,10 +192,27 @@ def train(recipe: WorldRecipe, data_folder: Path, codec_folder: Path, out: Path,
     log = TrainingLog(out)
     log.write(event="start", step=training.step, frames=data.num_frames, precision=str(training.dtype),
               parameters=sum(p.numel() for p in training.model.parameters()))
-    _run(training, log, held_out, codec, out)
+    _run(training, log, held_out, codec_folder, out)
 
 
-def _run(training: WorldTraining, log: TrainingLog, held_out: LatentDataset, codec, out: Path) -> None:
+def save_world(training: WorldTraining, codec_folder: Path, out: Path) -> None:
+    """Write a folder that the player can open: averaged weights, the codec as it is now, config with its origin."""
+    recipe, data = training.recipe, training.data
+    codec_config = load_world_config(codec_folder)
+    provenance = {
+        **codec_config.provenance,
+        "command": "train world", "recipe": dataclasses.asdict(recipe), "steps": training.step,
+        "minutes": round(training.minutes, 1), "device": str(training.device), "precision": str(training.dtype),
+        "frames_seen": training.step * recipe.batch * recipe.clip_frames, "data_frames": data.num_frames,
+        "data_sha256": data.dataset.manifest["sha256_of_all"],
+    }
+    provenance["recipe"].pop("model")  # written out whole as the config's own
+    shutil.copyfile(codec_folder / CODEC_FILE, out / CODEC_FILE)
+    save_module(training.averaged_model(), out / MODEL_FILE)
+    save_config(dataclasses.replace(training.config, provenance=provenance), out)
+
+
+def _run(training: WorldTraining, log: TrainingLog, held_out: LatentDataset, codec_folder: Path, out: Path) -> None:
     recipe = training.recipe
     sums: dict[str, list[float]] = {}
     mark, marked_step = time.perf_counter(), training.step
@@ -210,11 +228,12 @@ def _run(training: WorldTraining, log: TrainingLog, held_out: LatentDataset, cod
                       **{k: sum(v) / len(v) for k, v in sums.items()})
             sums, mark, marked_step = {}, time.perf_counter(), training.step
         if training.step % recipe.sample_every == 0 or done:
+            codec = load_codec(codec_folder, load_world_config(codec_folder))  # anew: it may be training next door
             scores = sample_strip(training, held_out, codec, out / "strips" / f"{training.step:06d}.png")
             log.write(step=training.step, **scores)
         if training.step % recipe.save_every == 0 or done:
             save_checkpoint(out / "checkpoint.pt", training.state())
-            save_module(training.averaged_model(), out / MODEL_FILE)
+            save_world(training, codec_folder, out)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

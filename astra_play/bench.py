@@ -1,0 +1,278 @@
+"""`bench`: how fast a world runs on this machine, how fast arithmetic alone would allow, and what is counted in that.
+
+A chunk is timed in the steady state (context window full, warm-up left out), from its action rows to its uint8 frames.
+The floor is the chunk's counted FLOP at the rate of this machine's own matrix product on as many threads. Start-up and
+memory are measured in a fresh process, since this one has loaded more than a player does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from . import paths
+from .actions.rows import RowMaker
+from .chunks import ActionChunk, ActionSample
+from .model.world import World, load_world
+from .runtime.clock import MonotonicClock
+from .runtime.interfaces import Clock
+from .runtime.threads import choose_num_threads
+
+GEMM_SIZES = (256, 512, 768, 1024)
+GEMM_REPEATS = 8
+EXTRA_CHUNKS = 8  # after the window is full, before timing starts
+VARIANT_SHARE = 0.3  # of the default's time, for each other setting
+GUIDED_SCALE = 2.0
+MORE_STEPS = 2
+CHILD_CHUNKS = 48
+BYTES_PER_MB = 1e6
+QUANTILES = (50, 95, 99)
+WALK = ActionSample(buttons=frozenset({"forward", "turn_left"}))
+
+
+@dataclass
+class Timings:
+    """Milliseconds of each chunk, by stage. `generate` is the transformer with sampling and commit, `whole` all of it."""
+
+    generate_ms: list[float] = field(default_factory=list)
+    decode_ms: list[float] = field(default_factory=list)
+    whole_ms: list[float] = field(default_factory=list)
+
+
+class Player:
+    """Plays one walking chunk after another on a world, stage by stage."""
+
+    def __init__(self, world: World, clock: Clock) -> None:
+        self.world, self.clock = world, clock
+        self.rows = RowMaker(world.config).rows(WALK)
+        self.num_chunks = 0
+
+    def start(self) -> None:
+        """Fill the context window, and let every kernel run a few times."""
+        config = self.world.config
+        self.world.reset(0)
+        frame = np.random.default_rng(0).integers(0, 256, (1, config.height, config.width, 3), np.uint8)
+        self.world.prefill(frame)
+        for _ in range(config.stream.sink_chunks + config.stream.ring_chunks + EXTRA_CHUNKS):
+            self.chunk(Timings())
+
+    def chunk(self, timings: Timings) -> None:
+        """Make one chunk and note how long its stages took."""
+        now = self.clock.now
+        action = ActionChunk(WALK, self.rows, self.world.config.controls.modality, self.num_chunks)
+        begin_s = now()
+        latents = self.world.generate(action)
+        generated_s = now()
+        self.world.decode(latents)
+        decoded_s = now()
+        self.world.commit()
+        end_s = now()
+        timings.generate_ms.append(1000.0 * (generated_s - begin_s + end_s - decoded_s))
+        timings.decode_ms.append(1000.0 * (decoded_s - generated_s))
+        timings.whole_ms.append(1000.0 * (end_s - begin_s))
+        self.num_chunks += 1
+
+    def flop(self) -> dict[str, int]:
+        """Count the floating-point operations of one steady chunk: a multiplication and an addition are two."""
+        action = ActionChunk(WALK, self.rows, self.world.config.controls.modality, self.num_chunks)
+        with _flop_counter() as generating:
+            latents = self.world.generate(action)
+        with _flop_counter() as decoding:
+            self.world.decode(latents)
+        self.world.commit()
+        counts = {"transformer": generating.get_total_flops(), "decode": decoding.get_total_flops()}
+        return {**counts, "total": sum(counts.values())}
+
+
+def _flop_counter() -> FlopCounterMode:
+    """torch counts products and convolutions; it knows attention on CUDA, but not the CPU's kernel."""
+    return FlopCounterMode(display=False, custom_mapping={
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flop})
+
+
+def _attention_flop(query: tuple[int, ...], key: tuple[int, ...], value: tuple[int, ...], *_: Any, **__: Any) -> int:
+    batch, heads, queries, width = query
+    return 2 * batch * heads * queries * key[-2] * (width + value[-1])
+
+
+def measure(player: Player, seconds: float) -> dict[str, Any]:
+    """Time chunks for `seconds` at the world's current guidance and steps; GEMM and FLOP are the caller's."""
+    player.start()
+    flop = player.flop()
+    passes_before, timings = player.world.num_passes, Timings()
+    end_s = player.clock.now() + seconds
+    while not timings.whole_ms or player.clock.now() < end_s:
+        player.chunk(timings)
+    chunks = len(timings.whole_ms)
+    median_ms = float(np.median(timings.whole_ms))
+    return {
+        "denoise_steps": player.world.num_denoise_steps, "guidance_scale": player.world.guidance_scale,
+        "passes_per_chunk": (player.world.num_passes - passes_before) / chunks, "flop_per_chunk": flop,
+        "fps": 1000.0 * player.world.config.frames_per_chunk / median_ms, "chunks": chunks,
+        "generate_ms": _percentiles(timings.generate_ms), "decode_ms": _percentiles(timings.decode_ms),
+        "chunk_ms": _percentiles(timings.whole_ms),
+    }
+
+
+def against_floor(figures: dict[str, Any], gemm_gflop_s: float) -> dict[str, Any]:
+    """Add the arithmetic floor of a chunk and the share of its rate that the median chunk reaches, by stage."""
+    flop = figures["flop_per_chunk"]
+    floor_ms = {stage: count / gemm_gflop_s / 1e6 for stage, count in flop.items()}
+    measured = {"transformer": "generate_ms", "decode": "decode_ms", "total": "chunk_ms"}
+    return {**figures, "floor_ms": floor_ms,
+            "share_of_floor_rate": {stage: floor_ms[stage] / figures[name]["p50"] for stage, name in measured.items()}}
+
+
+def gemm_gflop_s(clock: Clock) -> float:
+    """Return the best rate of a square float32 matrix product over several sizes, at the current threads."""
+    best = 0.0
+    for size in GEMM_SIZES:
+        a, b = torch.randn(size, size), torch.randn(size, size)
+        for _ in range(GEMM_REPEATS):
+            begin_s = clock.now()
+            a @ b
+            best = max(best, 2 * size**3 / 1e9 / (clock.now() - begin_s))
+    return best
+
+
+def bench(folder: Path, seconds: float, threads: int | None, clock: Clock) -> dict[str, Any]:
+    """Run every measurement of a world folder."""
+    start = fresh_process(folder, threads)
+    world = load_world(folder, device="cpu")
+    torch.set_num_threads(threads or choose_num_threads(world.run_probe_pass, clock))
+    player = Player(world, clock)
+    rates = [gemm_gflop_s(clock)]
+    figures = {}
+    for name, change in variants(world).items():
+        world.guidance_scale, world.num_denoise_steps = change
+        figures[name] = measure(player, seconds if not figures else seconds * VARIANT_SHARE)
+        rates.append(gemm_gflop_s(clock))  # again, since a neighbour may have slowed the first
+    rows = {name: against_floor(row, max(rates)) for name, row in figures.items()}
+    config = world.config
+    return {
+        "world": {"name": config.name, "title": config.title, "width": config.width, "height": config.height,
+                  "fps": config.fps, "frames_per_chunk": config.frames_per_chunk,
+                  "model_parameters": world.num_parameters["model"], "codec_parameters": world.num_parameters["codec"]},
+        "machine": machine(), "threads": torch.get_num_threads(), "threads_chosen_by": "user" if threads else "probe",
+        "gemm_gflop_s": max(rates), "start": start, "peak_rss_mb": start["peak_rss_mb"],
+        **rows["default"], "variants": {name: row for name, row in rows.items() if name != "default"},
+    }
+
+
+def variants(world: World) -> dict[str, tuple[float, int]]:
+    """Return the (guidance scale, denoise steps) to measure; the world's own come first."""
+    scale, steps = world.guidance_scale, world.num_denoise_steps
+    return {"default": (scale, steps), f"guidance {GUIDED_SCALE:g}": (GUIDED_SCALE, steps),
+            f"{MORE_STEPS} steps": (scale, MORE_STEPS)}
+
+
+def fresh_process(folder: Path, threads: int | None) -> dict[str, float]:
+    """Start the world in a process of its own: seconds of each stage of starting, and peak memory while playing."""
+    command = [sys.executable, "-c", f"from astra_play.bench import child; child({str(folder)!r}, {threads!r})"]
+    begin_s = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=paths.checkout_folder())
+    return {**json.loads(done.stdout), "process_s": time.monotonic() - begin_s}
+
+
+def child(folder: str, threads: int | None) -> None:
+    """What `fresh_process` runs; prints its figures as JSON."""
+    clock = MonotonicClock()
+    imported_s = time.time() - psutil.Process().create_time()
+    begin_s = clock.now()
+    world = load_world(folder, device="cpu")
+    loaded_s = clock.now()
+    torch.set_num_threads(threads or choose_num_threads(world.run_probe_pass, clock))
+    world.warm_up()
+    ready_s = clock.now()
+    player, timings = Player(world, clock), Timings()
+    world.prefill(np.zeros((1, world.config.height, world.config.width, 3), np.uint8))
+    for _ in range(CHILD_CHUNKS):
+        player.chunk(timings)
+    print(json.dumps({"import_s": imported_s, "load_s": loaded_s - begin_s, "probe_and_warm_up_s": ready_s - loaded_s,
+                      "first_chunk_ms": timings.whole_ms[0], "peak_rss_mb": peak_rss_mb()}))
+
+
+def peak_rss_mb() -> float:
+    """Return the most resident memory that this process has had, in MB (10^6 bytes)."""
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / BYTES_PER_MB
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS and in KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / BYTES_PER_MB
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures were measured on."""
+    return {"system": platform.platform(), "processor": platform.processor() or platform.machine(),
+            "cores": psutil.cpu_count(logical=False), "busy_percent": psutil.cpu_percent(interval=0.2),
+            "torch": torch.__version__, "python": platform.python_version()}
+
+
+def _percentiles(values: list[float]) -> dict[str, float]:
+    return {f"p{q}": float(np.percentile(values, q)) for q in QUANTILES}
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return the result as lines of text."""
+    world, start = result["world"], result["start"]
+    lines = [
+        f"{world['title']} ({world['name']}): {world['width']}x{world['height']} at {world['fps']} fps, "
+        f"{world['model_parameters'] / 1e6:.2f} M + {world['codec_parameters'] / 1e6:.2f} M parameters, float32",
+        f"{result['threads']} compute threads (chosen by the {result['threads_chosen_by']}), matrix product "
+        f"{result['gemm_gflop_s']:.0f} GFLOP/s, machine {result['machine']['busy_percent']:.0f} % busy before", "",
+        "setting        passes  GFLOP   floor ms  chunk p50/p95/p99 ms    generate  decode    fps   of floor's rate"]
+    for name, row in {"default": result, **result["variants"]}.items():
+        chunk = "/".join(f"{row['chunk_ms'][f'p{q}']:.1f}" for q in QUANTILES)
+        lines.append(f"{name:<15}{row['passes_per_chunk']:<8.2f}{row['flop_per_chunk']['total'] / 1e9:<8.3f}"
+                     f"{row['floor_ms']['total']:<10.2f}{chunk:<24}{row['generate_ms']['p50']:<10.2f}"
+                     f"{row['decode_ms']['p50']:<8.2f}{row['fps']:>5.1f}   {100 * row['share_of_floor_rate']['total']:.0f} %")
+    share, flop = result["share_of_floor_rate"], result["flop_per_chunk"]
+    return "\n".join([
+        *lines, "",
+        f"by stage: transformer {flop['transformer'] / 1e9:.3f} GFLOP at {100 * share['transformer']:.0f} % of the floor's "
+        f"rate, decoder {flop['decode'] / 1e9:.3f} GFLOP at {100 * share['decode']:.0f} %",
+        f"start: {start['import_s']:.1f} s to import, {start['load_s']:.2f} s to load, {start['probe_and_warm_up_s']:.2f} s "
+        f"probe and warm-up, first chunk {start['first_chunk_ms']:.0f} ms; peak memory {result['peak_rss_mb']:.0f} MB"])
+
+
+def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return value
+
+    parse.__name__ = "number"
+    return parse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `bench`."""
+    parser.add_argument("--world", default=paths.DEFAULT_WORLD, metavar="NAME", help="a name in weights/ or a folder")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure here")
+    parser.add_argument("--seconds", type=_positive(float), default=10.0, metavar="S",
+                        help="time to measure the default setting for (%(default)s)")
+    parser.add_argument("--threads", type=_positive(int), metavar="N", help="compute threads (chosen by a probe)")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run `bench`."""
+    result = bench(paths.world_folder(args.world), args.seconds, args.threads, MonotonicClock())
+    print(table(result))
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return 0
