@@ -278,7 +278,7 @@ def make_venv() -> None:
 def run_pip(extras: Sequence[str]) -> None:
     """Install the project in editable mode, so that weights/ and assets/ are found beside it."""
     target = f".[{','.join(extras)}]" if extras else "."
-    say(f"installing {target} with pip, once (some minutes and about {SPACE_NEEDED_GB} GB on the first run)")
+    say(f"installing {target} with pip, once: some minutes, {SPACE_NEEDED_GB} GB (5 GB where torch comes with CUDA)")
     command = [str(venv_python()), "-m", "pip", "install", "--disable-pip-version-check", "--no-input",
                "-c", os.path.join(".ci", "constraints.txt"), "-e", target]
     # pip keeps the terminal for its progress bars; only its complaints pass through here, to be explained at the end

@@ -26,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from . import paths
 from .actions.rows import RowMaker
 from .chunks import ActionChunk, ActionSample
+from .model.checkpoint import CODEC_FILE, MODEL_FILE, read_tensors
 from .model.world import World, load_world
 from .runtime.clock import MonotonicClock
 from .runtime.interfaces import Clock
@@ -150,7 +151,7 @@ def gemm_gflop_s(clock: Clock) -> float:
 
 def bench(folder: Path, seconds: float, threads: int | None, clock: Clock) -> dict[str, Any]:
     """Run every measurement of a world folder."""
-    start = fresh_process(folder, threads)
+    start = fresh_process(folder, threads, clock)
     world = load_world(folder, device="cpu")
     torch.set_num_threads(threads or choose_num_threads(world.run_probe_pass, clock))
     player = Player(world, clock)
@@ -165,7 +166,8 @@ def bench(folder: Path, seconds: float, threads: int | None, clock: Clock) -> di
     return {
         "world": {"name": config.name, "title": config.title, "width": config.width, "height": config.height,
                   "fps": config.fps, "frames_per_chunk": config.frames_per_chunk,
-                  "model_parameters": world.num_parameters["model"], "codec_parameters": world.num_parameters["codec"]},
+                  "model_parameters": num_parameters(folder / MODEL_FILE),
+                  "codec_parameters": num_parameters(folder / CODEC_FILE)},
         "machine": machine(), "threads": torch.get_num_threads(), "threads_chosen_by": "user" if threads else "probe",
         "gemm_gflop_s": max(rates), "start": start, "peak_rss_mb": start["peak_rss_mb"],
         **rows["default"], "variants": {name: row for name, row in rows.items() if name != "default"},
@@ -179,18 +181,23 @@ def variants(world: World) -> dict[str, tuple[float, int]]:
             f"{MORE_STEPS} steps": (scale, MORE_STEPS)}
 
 
-def fresh_process(folder: Path, threads: int | None) -> dict[str, float]:
+def num_parameters(weights: Path) -> int:
+    """Return how many numbers a weights file holds."""
+    return sum(tensor.numel() for tensor in read_tensors(weights).values())
+
+
+def fresh_process(folder: Path, threads: int | None, clock: Clock) -> dict[str, float]:
     """Start the world in a process of its own: seconds of each stage of starting, and peak memory while playing."""
-    command = [sys.executable, "-c", f"from astra_play.bench import child; child({str(folder)!r}, {threads!r})"]
-    begin_s = time.monotonic()
+    command = [sys.executable, "-c", f"from astra_play.bench import child; child({str(folder.resolve())!r}, {threads!r})"]
+    begin_s = clock.now()
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=paths.checkout_folder())
-    return {**json.loads(done.stdout), "process_s": time.monotonic() - begin_s}
+    return {**json.loads(done.stdout), "process_s": clock.now() - begin_s}
 
 
 def child(folder: str, threads: int | None) -> None:
     """What `fresh_process` runs; prints its figures as JSON."""
     clock = MonotonicClock()
-    imported_s = time.time() - psutil.Process().create_time()
+    imported_s = time.time() - psutil.Process().create_time()  # the system dates the start of a process by wall clock
     begin_s = clock.now()
     world = load_world(folder, device="cpu")
     loaded_s = clock.now()

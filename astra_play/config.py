@@ -36,8 +36,8 @@ class ModelConfig:
     eps: float = 1e-6
     history: Literal["kv_cache", "framepack"] = "kv_cache"
     prediction: Literal["velocity", "clean"] = "velocity"  # what the head's numbers mean; forward() returns velocity
-    # What is given beside the noisy latents and added to a "clean" prediction: nothing, the last clean latent frame, or that
-    # frame turned by the commanded camera rotation (model/anchor.py).
+    # What is given beside the noisy latents and added to a "clean" prediction: nothing, the last clean latent frame,
+    # or that frame turned by the commanded camera rotation (model/anchor.py).
     anchor: Literal["none", "previous", "turned"] = "none"
     modalities: dict[str, int] = field(default_factory=lambda: {"camera": 13})  # row width, mask column included
     action_mean: dict[str, list[float]] = field(default_factory=dict)  # subtracted from rows, per modality
@@ -160,7 +160,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if origin is tuple and Ellipsis not in args and len(args) != len(value):
             raise ConfigError(f"{where} must hold {len(args)} values, but holds {len(value)}")
         items = args if origin is tuple and Ellipsis not in args else [args[0]] * len(value)
-        return origin(_convert(h, v, f"{where}[{i}]") for i, (h, v) in enumerate(zip(items, value)))
+        return origin(_convert(h, v, f"{where}[{i}]") for i, (h, v) in enumerate(zip(items, value, strict=True)))
     if origin is dict:
         if not isinstance(value, dict):
             raise ConfigError(f"{where} must be a table, but is {value!r}")

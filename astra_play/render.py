@@ -96,7 +96,7 @@ def rollout(world: PlayableWorld, source: ActionSource, num_frames: int) -> Iter
 
 
 def start_frame(config: WorldConfig, image: Path | None, seed: int) -> np.ndarray:
-    """Return the (H, W, 3) picture to start from, as `play` does: without an image the seed picks one of the world's."""
+    """Return the (H, W, 3) picture to start from; without an image the seed picks one of the world's, as in `play`."""
     from .codec.pixels import load_start_image
 
     if image is None:

@@ -21,12 +21,12 @@ def naive_rotate(x: Tensor, time: int, config: ModelConfig) -> Tensor:
     out = x.double().clone()
     for token in range(height * width):
         start = 0
-        for position, size in zip((time, token // width, token % width), parts):
-            for j in range(size // 2):
-                angle = position * 10000.0 ** (-2 * j / size)
-                a, b = x[:, :, token, start + 2 * j].double(), x[:, :, token, start + 2 * j + 1].double()
-                out[:, :, token, start + 2 * j] = a * math.cos(angle) - b * math.sin(angle)
-                out[:, :, token, start + 2 * j + 1] = a * math.sin(angle) + b * math.cos(angle)
+        for position, size in zip((time, token // width, token % width), parts, strict=True):
+            if position:  # an angle of zero turns nothing
+                angle = position * 10000.0 ** (-torch.arange(0, size, 2).double() / size)
+                a, b = (x[:, :, token, start + i:start + size:2].double() for i in (0, 1))
+                out[:, :, token, start:start + size:2] = a * angle.cos() - b * angle.sin()
+                out[:, :, token, start + 1:start + size:2] = a * angle.sin() + b * angle.cos()
             start += size
     return out.to(x.dtype)
 
@@ -56,19 +56,21 @@ class NaiveWindow:
             keys = [naive_rotate(k, place * frames + f, self.config)
                     for place, c in enumerate(seen) for f, k in enumerate(chunks[1][c])]
             values = [v for c in seen for v in chunks[2][c]]
-            queries = [naive_rotate(q, (len(seen) - 1) * frames + f, self.config) for f, q in enumerate(chunks[0][chunk])]
+            own = (len(seen) - 1) * frames
+            queries = [naive_rotate(q, own + f, self.config) for f, q in enumerate(chunks[0][chunk])]
             q, k, v = (torch.cat(list(t), dim=2) for t in (queries, keys, values))
             outputs.append(torch.softmax(q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]), dim=-1) @ v)
         return torch.cat(outputs, dim=2)
 
 
-def naive_velocity(model: Transformer, stream: StreamConfig, modality: str, clean: list[Tensor], clean_rows: list[Tensor],
+def naive_velocity(model: Transformer, stream: StreamConfig, modality: str, clean: list[Tensor],
+                   clean_rows: list[Tensor],
                    noisy: Tensor, sigma: float, rows: Tensor, null: bool = False, anchor=repeat_last) -> Tensor:
     """Velocity of a noisy chunk after the clean chunks since reset, by one full pass without any cache."""
     anchors = [repeat_last(clean[0][:, :1], rows)]
-    anchors += [anchor(c[:, -1:], r) for c, r in zip(clean, clean_rows[1:])]
+    anchors += [anchor(c[:, -1:], r) for c, r in zip(clean, clean_rows[1:], strict=False)]
     anchors.append((repeat_last if null else anchor)(clean[-1][:, -1:], rows))
-    x = torch.cat([model.embed(c, a) for c, a in zip(clean + [noisy], anchors)], dim=1)
+    x = torch.cat([model.embed(c, a) for c, a in zip(clean + [noisy], anchors, strict=True)], dim=1)
     all_rows = torch.cat([with_mask(r, 1.0) for r in clean_rows] + [with_mask(rows, 0.0)], dim=1)
     frames = noisy.shape[1]
     levels = torch.tensor([[stream.context_sigma] * frames * len(clean) + [sigma] * frames])

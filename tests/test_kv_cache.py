@@ -16,9 +16,9 @@ from astra_play.model.transformer import Transformer
 from astra_play.model.two_stream import TwoStream, TwoStreamBatch
 from astra_play.train.losses import clip_anchors
 
-TINY = ModelConfig(dim=48, ffn_dim=64, num_heads=2, num_layers=2, latent_channels=3, grid_height=4, grid_width=4, freq_dim=16,
-                   anchor="previous", prediction="clean", router="learned", num_experts=3, router_top_k=2, expert_hidden=8,
-                   modalities={"camera": 5}, action_dim=6)
+TINY = ModelConfig(dim=48, ffn_dim=64, num_heads=2, num_layers=2, latent_channels=3, grid_height=4, grid_width=4,
+                   freq_dim=16, anchor="previous", prediction="clean", router="learned", num_experts=3, router_top_k=2,
+                   expert_hidden=8, modalities={"camera": 5}, action_dim=6)
 
 
 def tiny_model(seed: int = 0, **changes) -> Transformer:
@@ -50,7 +50,8 @@ def test_cached_generation_equals_a_full_pass(sink: int, ring: int, frames: int)
             noisy, action = torch.randn(1, frames, 3, 4, 4), torch.randn(1, frames, 4)
             for sigma in (1.0, 0.4):  # the first call folds the commit in, the second finds it done
                 expected = naive_velocity(model, stream, "camera", clean, rows, noisy, sigma, action)
-                assert relative_error(history.velocity(noisy, sigma, action), expected) < 1e-5, (session, len(clean), sigma)
+                ours = history.velocity(noisy, sigma, action)
+                assert relative_error(ours, expected) < 1e-5, (session, len(clean), sigma)
 
 
 @torch.no_grad()

@@ -71,7 +71,8 @@ def test_a_damaged_checkpoint_is_reported(tmp_path) -> None:
 
 def test_training_lowers_the_loss_on_what_it_sees() -> None:
     data = FakeData()
-    training = world_loop.WorldTraining(tiny_recipe(num_steps=60, rollout_from_step=10**9), data, TINY_WORLD, repeat_last)
+    recipe = tiny_recipe(num_steps=60, rollout_from_step=10**9)
+    training = world_loop.WorldTraining(recipe, data, TINY_WORLD, repeat_last)
     losses = [training.step_once()["mse"] for _ in range(60)]
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])
 
@@ -160,14 +161,15 @@ def test_muon_takes_the_matrices_inside_blocks_and_splits_fused_ones() -> None:
     muon, adam = make_optimizers(model, 1e-3, 1e-3, 0.0, torch.float32)
     names = {id(p): n for n, p in model.named_parameters()}
     taken = sorted(names[id(p)].split(".", 2)[2] for p in muon.param_groups[0]["params"])
-    assert set(taken) == {"adapter.weight", "attention.out.weight", "attention.qkv.weight", "mlp.down.weight", "mlp.up.weight"}
+    assert set(taken) == {"adapter.weight", "attention.out.weight", "attention.qkv.weight",
+                          "mlp.down.weight", "mlp.up.weight"}
     assert len(muon.param_groups[0]["params"]) + len(adam.param_groups[0]["params"]) == len(names)
     weight = torch.nn.Parameter(torch.zeros(12, 4))
     optimizer = Muon([weight], lr=1.0, splits={id(weight): 3})
     weight.grad = torch.cat([torch.randn(4, 4) * s for s in (1e-3, 1.0, 1e3)])
     optimizer.step()
     sizes = [piece.norm().item() for piece in weight.detach().chunk(3)]
-    assert max(sizes) < 1.5 * min(sizes)  # each matrix is orthogonalised by itself, so the loud one does not drown the others
+    assert max(sizes) < 1.5 * min(sizes)  # each matrix by itself, so the loud one does not drown the others
 
 
 def test_ema_follows_fast_first_and_slowly_later() -> None:

@@ -1,4 +1,5 @@
-"""The network by itself: sizes by configuration, signs, the identity of the adapter, experts and guidance, schedules."""
+"""The network by itself: sizes by configuration, signs, the identity of the adapter, experts and guidance,
+schedules."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ from astra_play.model.sampler import add_noise, euler, guide, schedule_for, sigm
 from astra_play.model.transformer import Transformer
 
 ASTRA_1_3B = ModelConfig(
-    dim=1536, ffn_dim=8960, num_heads=12, num_layers=30, latent_channels=16, grid_height=60, grid_width=104, text_dim=4096,
-    history="framepack", modalities={"camera": 13, "vehicle": 8, "arm": 13}, num_experts=3)
+    dim=1536, ffn_dim=8960, num_heads=12, num_layers=30, latent_channels=16, grid_height=60, grid_width=104,
+    text_dim=4096, history="framepack", modalities={"camera": 13, "vehicle": 8, "arm": 13}, num_experts=3)
 
 
 def full_pass(model: Transformer, noisy: torch.Tensor, sigma: float, rows: torch.Tensor, text=None) -> torch.Tensor:
@@ -77,7 +78,8 @@ def test_velocity_points_from_clean_to_noise() -> None:
     for sigma in (1.0, 0.3):
         noisy = add_noise(clean, noise, sigma)
         model = Transformer(dataclasses.replace(TINY, anchor="previous"))  # a fresh head predicts exactly the anchor
-        velocity = model.velocity(torch.randn(1, 1, 4, 48), torch.randn(1, 1, 48), noisy, torch.tensor([[sigma]]), clean)
+        tokens, embedding = torch.randn(1, 1, 4, 48), torch.randn(1, 1, 48)
+        velocity = model.velocity(tokens, embedding, noisy, torch.tensor([[sigma]]), clean)
         assert relative_error(velocity, noise - clean) < 1e-5
     result = euler(lambda noisy, sigma: noise - clean, noise, (1.0, 0.7, 0.2, 0.0))
     assert relative_error(result, clean) < 1e-5
@@ -87,7 +89,7 @@ def test_schedules_descend_from_one_to_zero_and_bend_with_shift() -> None:
     for steps in (1, 2, 7, 50):
         sigmas = sigma_schedule(steps, shift=5.0)
         assert len(sigmas) == steps + 1 and sigmas[0] == 1.0 and sigmas[-1] == 0.0
-        assert all(a > b for a, b in zip(sigmas, sigmas[1:]))
+        assert all(a > b for a, b in zip(sigmas, sigmas[1:], strict=False))
     published = sigma_schedule(50, shift=5.0)
     assert [round(s, 6) for s in published[1:5]] == [0.995935, 0.991736, 0.987395, 0.982906]
     assert [round(s, 6) for s in published[-3:-1]] == [0.172414, 0.092593]

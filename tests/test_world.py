@@ -1,4 +1,5 @@
-"""The five verbs of World, and that what comes out depends on the seed, the actions and the past, and on nothing else."""
+"""The five verbs of World, and that what comes out depends on the seed, the actions and the past, and on nothing
+else."""
 
 from __future__ import annotations
 

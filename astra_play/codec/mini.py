@@ -1,8 +1,9 @@
 """The mini world's own autoencoder: a linear patch encoder and a convolutional decoder with one latent of memory.
 
-The encoder is a single strided convolution whose filters are the principal components of picture patches: it is fitted in seconds,
-costs nothing at play, and gives the world stable latents from the first minute of training. The decoder starts as the
-transpose of the encoder and learns everything that a linear map cannot know (edges, seams between patches).
+The encoder is a single strided convolution whose filters are the principal components of picture patches: it is
+fitted in seconds, costs nothing at play, and gives the world stable latents from the first minute of training. The
+decoder starts as the transpose of the encoder and learns everything that a linear map cannot know (edges, seams
+between patches).
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ class MiniCodec(nn.Module):
 def project_patches(pictures: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Convolve (N, 3, H, W) pictures with filters (C, 3, s, s) at stride s.
 
-    The same as conv2d; written as one matrix product, which CPUs do twenty times faster than a convolution of this shape.
+    The same as conv2d; written as one matrix product, which CPUs do twenty times faster than a convolution of this
+    shape.
     """
     number, colours, height, width = pictures.shape
     size = weight.shape[-1]

@@ -30,15 +30,17 @@ def to_uint8(pictures: torch.Tensor) -> torch.Tensor:
 def load_start_image(path: Path, width: int, height: int) -> np.ndarray:
     """Read a picture file as a (height, width, 3) uint8 start frame.
 
-    EXIF rotation is applied, transparency is laid on black, the first picture of an animation is taken, and the largest centred part
-    of the right shape is scaled down. ImageError says what is wrong with a file that cannot be used.
+    EXIF rotation is applied, transparency is laid on black, the first picture of an animation is taken, and the
+    largest centred part of the right shape is scaled down. ImageError says what is wrong with a file that cannot be
+    used.
     """
     path = Path(path)
     try:
         with Image.open(path) as image:
             if image.width * image.height > MAX_IMAGE_PIXELS:
-                raise ImageError(f"{path} has {image.width} x {image.height} pixels, more than the {MAX_IMAGE_PIXELS // 10**6}"
-                                 " million that a start picture may have; scale it down first")
+                raise ImageError(f"{path} has {image.width} x {image.height} pixels, more than the "
+                                 f"{MAX_IMAGE_PIXELS // 10**6} million that a start picture may have; "
+                                 "scale it down first")
             image.seek(0)
             picture = ImageOps.exif_transpose(image)
             if min(picture.size) < MIN_IMAGE_SIDE_PX:
@@ -51,7 +53,8 @@ def load_start_image(path: Path, width: int, height: int) -> np.ndarray:
     except IsADirectoryError:
         raise ImageError(f"{path} is a folder; give one picture file (PNG, JPEG, WebP, ...)") from None
     except Image.DecompressionBombError:
-        raise ImageError(f"{path} decodes to more than {MAX_IMAGE_PIXELS // 10**6} million pixels; scale it down first") from None
+        raise ImageError(f"{path} decodes to more than {MAX_IMAGE_PIXELS // 10**6} million pixels; "
+                         "scale it down first") from None
     except UnidentifiedImageError:
         raise ImageError(f"{path} is not a picture that can be read; use PNG, JPEG or WebP") from None
     except (OSError, SyntaxError, ValueError) as error:

@@ -1,8 +1,8 @@
 """The anchor of a chunk: what the latent frame before it leads one to expect, given beside the noisy latents.
 
 "previous" repeats the last clean latent frame. "turned" also turns it by the commanded rotation of the camera, which
-needs no depth: every pixel of the new picture looks along a ray, and p_next = R p_now says where that ray was before. What
-rotation cannot know (parallax, what comes into view, what the turn blurred) is left to the network.
+needs no depth: every pixel of the new picture looks along a ray, and p_next = R p_now says where that ray was before.
+What rotation cannot know (parallax, what comes into view, what the turn blurred) is left to the network.
 """
 
 from __future__ import annotations
@@ -33,14 +33,16 @@ class TurnedAnchor:
     frame stands for, and encoding that picture gives the latent frame back: a row that does not turn changes nothing.
     """
 
-    def __init__(self, codec: MiniCodec, latent_scale: Tensor, width: int, height: int, vertical_fov_deg: float) -> None:
+    def __init__(self, codec: MiniCodec, latent_scale: Tensor, width: int, height: int,
+                 vertical_fov_deg: float) -> None:
         weight = codec.encoder.weight
         self._weight = weight.detach()
         self._bias = codec.encoder.bias.detach()
         self._stride = codec.config.spatial_compression
         self._scale = latent_scale.to(weight.device)[:, None, None]
         tangent = math.tan(math.radians(vertical_fov_deg) / 2)
-        self._limits = torch.tensor([tangent * width / height, tangent], device=weight.device)  # of x / z and y / z in view
+        # The largest x / z and y / z in view.
+        self._limits = torch.tensor([tangent * width / height, tangent], device=weight.device)
         y, x = torch.meshgrid((torch.arange(height, device=weight.device) + 0.5) / height * 2 - 1,
                               (torch.arange(width, device=weight.device) + 0.5) / width * 2 - 1, indexing="ij")
         self._rays = torch.stack([x * self._limits[0], y * self._limits[1], torch.ones_like(x)], dim=-1)
@@ -65,7 +67,8 @@ class TurnedAnchor:
         return project_patches(pictures, self._weight, self._bias) / self._scale
 
     def turn(self, pictures: Tensor, rotation: Tensor) -> Tensor:
-        """What (N, 3, H, W) pictures show after p_next = R p_now with R (N, 3, 3); beyond the edge, the edge repeats."""
+        """What (N, 3, H, W) pictures show after p_next = R p_now with R (N, 3, 3); beyond the edge, the edge
+        repeats."""
         before = torch.einsum("hwj,nji->nhwi", self._rays, rotation)  # R^T ray, R being orthonormal
         grid = before[..., :2] / before[..., 2:].clamp_min(1e-3) / self._limits
         return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)

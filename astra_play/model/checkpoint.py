@@ -65,7 +65,8 @@ def _some(names: list[str]) -> str:
 def load_codec(folder: Path, config: WorldConfig) -> MiniCodec:
     """Build the autoencoder of a world folder, in eval mode, float32."""
     if config.codec.kind != "mini":
-        raise WeightsError(f"{folder} asks for the codec {config.codec.kind!r}, which this version cannot run; use \"mini\"")
+        raise WeightsError(f"{folder} asks for the codec {config.codec.kind!r}, which this version cannot run; "
+                           "use \"mini\"")
     codec = MiniCodec(config.codec)
     load_strict(codec, read_tensors(folder / CODEC_FILE), folder / CODEC_FILE)
     return codec.eval().requires_grad_(False)

@@ -1,8 +1,9 @@
 """Mixture of action experts: one projector per modality, a router, and experts in every block.
 
-An action row (mask column included) is projected to `action_dim` numbers that all modalities share. The router turns them into weights over the experts:
-learned (softmax over the top-k logits) or fixed (a table by modality, weight 1, as in the published weights). Each block owns its experts and adds
-their weighted sum to its normalised tokens, before self-attention.
+An action row (mask column included) is projected to `action_dim` numbers that all modalities share. The router turns
+them into weights over the experts: learned (softmax over the top-k logits) or fixed (a table by modality, weight 1,
+as in the published weights). Each block owns its experts and adds their weighted sum to its normalised tokens, before
+self-attention.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """How the past is shown to the network while a world streams: a KV cache, fed one clean chunk at a time.
 
-`CausalHistory` owns the cache and knows the three kinds of tokens of a pass: the finished chunk that is being committed, the
-noisy chunk, and the noisy chunk once more without its action (guidance). The commit of chunk k rides in the first
-pass of chunk k+1: its tokens look only at the past, so the result is the same as that of a pass of its own.
+`CausalHistory` owns the cache and knows the three kinds of tokens of a pass: the finished chunk that is being
+committed, the noisy chunk, and the noisy chunk once more without its action (guidance). The commit of chunk k rides
+in the first pass of chunk k+1: its tokens look only at the past, so the result is the same as that of a pass of its
+own.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ class CausalHistory:
             self._run(None, 0.0, None, guidance=False)
 
     def velocity(self, noisy: Tensor, sigma: float, rows: Tensor, guidance_scale: float = 1.0) -> Tensor:
-        """Return the (guided) velocity of a noisy chunk (B, c, C, H, W); the first call also commits what is pending."""
+        """Return the (guided) velocity of a noisy chunk (B, c, C, H, W); the first call also commits what is
+        pending."""
         velocities = self._run(noisy, sigma, rows, guidance=guidance_scale != 1.0)
         return velocities[0] if len(velocities) == 1 else guide(velocities[1], velocities[0], guidance_scale)
 

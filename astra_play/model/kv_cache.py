@@ -1,9 +1,10 @@
 """Preallocated keys and values of the context window: sink chunks that stay, ring chunks that are overwritten in turn.
 
-Every chunk owns one slot of `chunk_tokens` tokens. While the window fills, slots are taken in order, so the filled part is always
-a prefix and no attention mask is needed; one more slot behind it holds the chunk that is being denoised.
-Keys are stored without positions. Their time index is the place in the window, not the time of play: the sink keeps
-0 .. S-1, the newest chunk has the highest index, and an hour of play never leaves the indices that training saw.
+Every chunk owns one slot of `chunk_tokens` tokens. While the window fills, slots are taken in order, so the filled
+part is always a prefix and no attention mask is needed; one more slot behind it holds the chunk that is being
+denoised. Keys are stored without positions. Their time index is the place in the window, not the time of play: the
+sink keeps 0 .. S-1, the newest chunk has the highest index, and an hour of play never leaves the indices that
+training saw.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class KVCache:
         self._num_targets = num_targets
 
     def _shift_ring(self) -> None:
-        """Give every ring chunk the time index of its age; the slot to be overwritten is turned too, which harms nobody."""
+        """Give every ring chunk the time index of its age; the slot to be overwritten is turned too, which harms
+        nobody."""
         newest = self.slot_of(self.num_committed - 1) - self.num_sink
         ages = [(newest - slot) % self.num_ring for slot in range(self.num_ring)]
         table = torch.cat([self._table[self.num_slots - 1 - age] for age in ages])

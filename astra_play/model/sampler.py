@@ -41,7 +41,7 @@ def add_noise(clean: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
 def euler(predict_velocity: Callable[[Tensor, float], Tensor], noise: Tensor, sigmas: Sequence[float]) -> Tensor:
     """Walk from pure noise at sigmas[0] to clean latents at sigmas[-1] = 0, one network call per interval."""
     noisy = noise
-    for sigma, sigma_next in zip(sigmas, sigmas[1:]):
+    for sigma, sigma_next in zip(sigmas, sigmas[1:], strict=False):
         noisy = noisy + predict_velocity(noisy, sigma) * (sigma_next - sigma)
     return noisy
 

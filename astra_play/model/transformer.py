@@ -110,8 +110,8 @@ class Transformer(nn.Module):
                  anchor: Tensor | None = None) -> Tensor:
         """Head: trunk output (B, T, n, D) of the noisy frames -> velocity (B, T, C, H, W).
 
-        With `prediction = "clean"` the head's numbers are the clean latents (relative to the anchor, if there is one) and
-        velocity = (noisy - clean) / sigma, which is noise - clean for noisy = (1 - sigma) clean + sigma noise.
+        With `prediction = "clean"` the head's numbers are the clean latents (relative to the anchor, if there is one)
+        and velocity = (noisy - clean) / sigma, which is noise - clean for noisy = (1 - sigma) clean + sigma noise.
         """
         if self.config.prediction == "velocity":
             return self._head(tokens, embedding, *noisy.shape[-2:])

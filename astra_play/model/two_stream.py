@@ -1,7 +1,8 @@
 """One causal pass over a whole clip for training: a clean stream that is the past, a noisy stream that is predicted.
 
-Chunk k of the noisy stream sees itself and the clean chunks before k; chunk k of the clean stream sees clean chunks up to
-k. Streaming generation visits exactly the same keys one chunk at a time, so what is learned here is what is played.
+Chunk k of the noisy stream sees itself and the clean chunks before k; chunk k of the clean stream sees clean chunks
+up to k. Streaming generation visits exactly the same keys one chunk at a time, so what is learned here is what is
+played.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from .transformer import Transformer
 class TwoStreamBatch:
     """Inputs of a two-stream pass over T latent frames in chunks of `frames_per_chunk`.
 
-    `history` (B, T, C, H, W): clean latents, perhaps lightly noised, perhaps the network's own; `history_sigma` (B, T) how
-    noisy they are. `noisy` (B, T - first, C, H, W) and `sigma` (B, T - first): the targets behind their noise, where `first` is
-    one chunk (nothing precedes the first chunk, so it is never predicted). `rows` (B, T, width - 1): the motion into each
-    latent frame. `anchor` (B, T, C, H, W) and `target_anchor` (B, T - first, C, H, W): the anchors of the history's and of the
-    targets' frames. `null` (B, T - first) bool: hide the action of a target.
+    `history` (B, T, C, H, W): clean latents, perhaps lightly noised, perhaps the network's own; `history_sigma` (B,
+    T) how noisy they are. `noisy` (B, T - first, C, H, W) and `sigma` (B, T - first): the targets behind their noise,
+    where `first` is one chunk (nothing precedes the first chunk, so it is never predicted). `rows` (B, T, width - 1):
+    the motion into each latent frame. `anchor` (B, T, C, H, W) and `target_anchor` (B, T - first, C, H, W): the
+    anchors of the history's and of the targets' frames. `null` (B, T - first) bool: hide the action of a target.
     """
 
     history: Tensor

@@ -1,7 +1,8 @@
 """World: the only face of the network that anybody outside model/ sees. Actions in, frames out, chunk by chunk.
 
-Five verbs: `reset` forgets, `prefill` shows the past, `generate` makes latents (and `step` decodes them too), `commit` writes the
-finished chunk to the history, `close` gives the memory back. Out of scope: windows, input devices, pacing, files of frames.
+Five verbs: `reset` forgets, `prefill` shows the past, `generate` makes latents (and `step` decodes them too),
+`commit` writes the finished chunk to the history, `close` gives the memory back. Out of scope: windows, input
+devices, pacing, files of frames.
 """
 
 from __future__ import annotations
@@ -114,8 +115,8 @@ class World:
         self.commit()
         config, chunk = self.config, self.config.stream.latent_frames_per_chunk
         if frames.ndim != 4 or frames.shape[1:] != (config.height, config.width, 3) or frames.dtype != np.uint8:
-            raise AstraPlayError(f"prompt frames must be uint8 of shape (F, {config.height}, {config.width}, 3), but are "
-                                 f"{frames.dtype} of shape {frames.shape}; see codec.pixels.load_start_image")
+            raise AstraPlayError(f"prompt frames must be uint8 of shape (F, {config.height}, {config.width}, 3), but "
+                                 f"are {frames.dtype} of shape {frames.shape}; see codec.pixels.load_start_image")
         missing = -len(frames) % config.frames_per_chunk
         frames = np.concatenate([np.repeat(frames[:1], missing, axis=0), frames])
         pictures = pixels.to_float(torch.from_numpy(np.ascontiguousarray(frames)).to(self.device))
@@ -131,7 +132,8 @@ class World:
 
     @torch.inference_mode()
     def generate(self, action: ActionChunk) -> LatentChunk:
-        """Denoise one chunk under its action rows. A world that was shown nothing starts from its first start picture."""
+        """Denoise one chunk under its action rows. A world that was shown nothing starts from its first start
+        picture."""
         self.commit()
         if not self._history.has_past:
             self.prefill(self._default_start())
@@ -140,7 +142,8 @@ class World:
         shape = (1, config.stream.latent_frames_per_chunk, config.model.latent_channels,
                  config.model.grid_height, config.model.grid_width)
         noise = torch.randn(shape, generator=self._noise, device=self.device)
-        clean = euler(lambda noisy, sigma: self._history.velocity(noisy, sigma, rows, self.guidance_scale), noise, self._sigmas)
+        clean = euler(lambda noisy, sigma: self._history.velocity(noisy, sigma, rows, self.guidance_scale),
+                      noise, self._sigmas)
         self._finished = (clean, rows)
         return LatentChunk(clean[0] * self._scale, action.chunk_index, action.reset_count)
 

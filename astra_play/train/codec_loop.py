@@ -53,9 +53,8 @@ class FramePairs:
     """All frames of a data set in memory as uint8; batches are neighbouring frames, for the decoder's memory."""
 
     def __init__(self, folder: Path) -> None:
-        dataset = Dataset(folder)
-        self.frames = [torch.from_numpy(read_episode(p).frames) for p in tqdm(dataset.episodes, desc="reading", unit="episode",
-                                                                               leave=False)]
+        progress = tqdm(Dataset(folder).episodes, desc="reading", unit="episode", leave=False)
+        self.frames = [torch.from_numpy(read_episode(path).frames) for path in progress]
 
     def sample(self, batch: int, generator: torch.Generator) -> Tensor:
         """Return (batch, 2, 3, H, W) pictures in [-1, 1]."""
@@ -106,7 +105,8 @@ class CodecTraining:
         factor = learning_rate_factor(self.step, recipe.num_steps, recipe.warmup_steps, recipe.decay_steps)
         self.optimizer.param_groups[0]["lr"] = recipe.lr * factor
         pictures = self.data.sample(recipe.batch, self.generator).to(self.device)
-        level = torch.rand(recipe.batch, 1, 1, 1, 1, generator=self.generator).mul(2).sub(1).clamp_min(0) * recipe.noise_max
+        level = torch.rand(recipe.batch, 1, 1, 1, 1, generator=self.generator)
+        level = (2 * level - 1).clamp_min(0) * recipe.noise_max
         precision = torch.autocast(self.device.type, torch.bfloat16) if self.dtype == torch.bfloat16 else nullcontext()
         with torch.no_grad():
             latents = self.codec.encode(pictures)
@@ -124,7 +124,8 @@ class CodecTraining:
         with torch.no_grad():
             quiet = (level.flatten() == 0)
             mse = (ours[:, 0].float() - pictures[:, 1]).square().mean(dim=(1, 2, 3))
-        return {"loss": loss.item(), "mse_noiseless": (mse * quiet.to(self.device)).sum().item() / max(1, int(quiet.sum()))}
+        mse_quiet = (mse * quiet.to(self.device)).sum().item() / max(1, int(quiet.sum()))
+        return {"loss": loss.item(), "mse_noiseless": mse_quiet}
 
     def state(self) -> dict:
         """Everything that resuming needs."""
@@ -210,7 +211,8 @@ def _run(training: CodecTraining, log: TrainingLog, held_out: Tensor, out: Path)
             some = held_out[:: max(1, len(held_out) // 10)][:10]
             with torch.no_grad():
                 ours = codec.decode(codec.encode(some[:, None]))[:, 0]
-            save_strip(out / "strips" / f"codec_{training.step:06d}.png", [pixels.to_uint8(v).numpy() for v in (some, ours)])
+            save_strip(out / "strips" / f"codec_{training.step:06d}.png",
+                       [pixels.to_uint8(v).numpy() for v in (some, ours)])
         if training.step % recipe.save_every == 0 or done:
             save_checkpoint(out / "codec_checkpoint.pt", training.state())
             save_module(training.averaged(), out / CODEC_FILE)
@@ -221,7 +223,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", type=Path, required=True, help="TOML file, see astra_play/train/recipes")
     parser.add_argument("--data", type=Path, required=True, help="folder made by `data make`")
     parser.add_argument("--held-out", type=Path, required=True, help="data of held-out seeds, for scores and strips")
-    parser.add_argument("--out", type=Path, required=True, help="codec, config, log, strips, checkpoint; resumed if it exists")
+    parser.add_argument("--out", type=Path, required=True, help="codec, config, log, strips; resumed if it exists")
     parser.add_argument("--threads", type=int, help="compute threads (default: torch's own choice)")
 
 

@@ -19,7 +19,8 @@ from .dataset import Dataset, read_episode
 class Clips:
     """A batch of clips: network latents (B, T, C, H, W) float32 and the rows (B, T, A) that lead into each frame.
 
-    `is_gap` (B,): frame 0 was taken from earlier in the episode, as the sink of a long session is, so frame 1 does not follow it.
+    `is_gap` (B,): frame 0 was taken from earlier in the episode, as the sink of a long session is, so frame 1 does
+    not follow it.
     """
 
     latents: Tensor
@@ -59,7 +60,8 @@ class LatentDataset:
             episode = int(torch.randint(len(self.latents), (), generator=generator))
             length = len(self.latents[episode])
             if length < num_frames + 1:
-                raise DataError(f"an episode has {length} frames, but clips need {num_frames + 1}; make longer episodes")
+                raise DataError(f"an episode has {length} frames, but clips need {num_frames + 1}; "
+                                "make longer episodes")
             start = int(torch.randint(length - num_frames, (), generator=generator))
             index = torch.arange(start, start + num_frames)
             gap = start > 0 and float(torch.rand((), generator=generator)) < gap_prob

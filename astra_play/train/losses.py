@@ -1,4 +1,5 @@
-"""What the world learns from: targets behind noise, a past that is lightly noised or the network's own, actions sometimes hidden."""
+"""What the world learns from: targets behind noise, a past that is lightly noised or the network's own, actions
+sometimes hidden."""
 
 from __future__ import annotations
 
@@ -43,8 +44,8 @@ def world_loss(two_stream: TwoStream, clips: Clips, past: Tensor, options: Noise
     """Return the loss of one batch and its parts.
 
     `past` (B, T, C, H, W) is what the history stream shows: the clips' own latents (teacher forcing) or a rollout of
-    the network under the same actions (self-forcing); the targets are always the true latents. The loss is the mean squared
-    error of the predicted clean latents, which at sigma 1 is the velocity's own error.
+    the network under the same actions (self-forcing); the targets are always the true latents. The loss is the mean
+    squared error of the predicted clean latents, which at sigma 1 is the velocity's own error.
     """
     batch, frames = past.shape[:2]
     first = two_stream.frames_per_chunk

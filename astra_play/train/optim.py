@@ -1,8 +1,8 @@
 """Optimizers of the training loops: Muon for matrices inside blocks, AdamW for everything else, and the EMA of weights.
 
 Muon (Jordan et al., 2024): the momentum of a matrix is replaced by its nearest semi-orthogonal matrix, found by five
-Newton-Schulz iterations. The update is scaled by 0.2 sqrt(max(rows, columns)) so that its root mean square matches AdamW's
-(arXiv 2502.16982, section 2.2), and one learning-rate scale serves both.
+Newton-Schulz iterations. The update is scaled by 0.2 sqrt(max(rows, columns)) so that its root mean square matches
+AdamW's (arXiv 2502.16982, section 2.2), and one learning-rate scale serves both.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def orthogonalise(matrix: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised per matrix. `splits`: how many stacked matrices a fused weight holds (3 for query/key/value)."""
+    """Momentum, orthogonalised per matrix. `splits`: how many stacked matrices a fused weight holds (3 for
+    query/key/value)."""
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0,
                  compute_dtype: torch.dtype = torch.float32, splits: dict[int, int] | None = None) -> None:

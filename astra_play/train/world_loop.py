@@ -127,7 +127,7 @@ class WorldTraining:
     def restore(self, state: dict) -> None:
         """Go on from `state`."""
         self.model.load_state_dict(state["model"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"]):
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.ema.shadow = {k: v.to(self.device) for k, v in state["ema"].items()}
         self.generator.set_state(state["generator"])
@@ -155,7 +155,8 @@ def world_config(recipe: WorldRecipe, codec_folder: Path, data: LatentDataset) -
 
 @torch.no_grad()
 def sample_strip(training: WorldTraining, held_out: LatentDataset, codec, path: Path, num_frames: int = 33) -> dict:
-    """Let the averaged network play held-out clips from two true frames; write truth above dream, return PSNRs in dB."""
+    """Let the averaged network play held-out clips from two true frames; write truth above dream, return PSNRs in
+    dB."""
     generator = torch.Generator().manual_seed(1234)
     model = training.averaged_model()
     # Strips run longer than training clips: the window slides over its own output, which is where drift shows.
@@ -242,7 +243,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder made by `data make`")
     parser.add_argument("--held-out", type=Path, help="data of held-out seeds, for the sample strips")
     parser.add_argument("--codec", type=Path, required=True, help="folder made by `train codec`")
-    parser.add_argument("--out", type=Path, required=True, help="weights, log, strips and checkpoint; resumed if it exists")
+    parser.add_argument("--out", type=Path, required=True, help="weights, log, strips; resumed if it exists")
     parser.add_argument("--threads", type=int, help="compute threads (default: torch's own choice)")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,7 +120,8 @@ class Explore:
     IDLE = WalkControl()
 
     def __init__(self, width: int = 128, height: int = 96) -> None:
-        os.environ.setdefault("MUJOCO_GL", "egl")  # read when mujoco is imported; a window is never needed
+        if sys.platform == "linux":
+            os.environ.setdefault("MUJOCO_GL", "egl")  # read when mujoco is imported; a window is never needed
         try:
             import mujoco
         except ImportError as error:
