@@ -42,7 +42,8 @@ class FakeData:
 def tiny_recipe(**changes) -> world_loop.WorldRecipe:
     recipe = world_loop.WorldRecipe(
         name="tiny", title="", description="", model=TINY_WORLD.model, stream=TINY_WORLD.stream, clip_frames=5, batch=2,
-        num_steps=8, warmup_steps=1, decay_steps=2, rollout_from_step=2, rollout_prob=0.7, precision="fp32")
+        num_steps=8, warmup_steps=1, decay_steps=2, rollout_from_step=2, rollout_prob=0.7, rollout_extra_frames=4,
+        precision="fp32")
     return dataclasses.replace(recipe, **changes)
 
 

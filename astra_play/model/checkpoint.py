@@ -84,6 +84,7 @@ def save_module(module: nn.Module, path: Path) -> None:
     tensors = {name: p.detach().to("cpu", torch.float16).contiguous() for name, p in module.named_parameters()}
     temporary = path.with_name(path.name + ".tmp")
     save_file(tensors, temporary)
+    temporary.chmod(0o644)  # the library makes files that only their owner may read
     os.replace(temporary, path)
 
 

@@ -54,6 +54,7 @@ class WorldRecipe:
     rollout_from_step: int = 1500
     rollout_prob: float = 0.5
     rollout_true_frames: int = 4  # at most this many true frames before the network plays by itself
+    rollout_extra_frames: int = 16  # at most this many more frames are played before the clip that is trained on
     precision: str = "auto"  # "auto", "bf16" or "fp32"
     seed: int = 0
     log_every: int = 20
@@ -89,10 +90,9 @@ class WorldTraining:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = factor * (recipe.lr if group is self.optimizers[0].param_groups[0] else recipe.lr_other)
-        clips = self._draw()
         own = self.step >= recipe.rollout_from_step and self._uniform() < recipe.rollout_prob
         with self.precision():
-            past = self._own_past(clips) if own else clips.latents
+            clips, past = self._own_past() if own else self._true_past()
             loss, parts = world_loss(self.two_stream, clips, past, recipe.noise, self.config.controls.modality,
                                      self.generator, self.anchor)
         loss.backward()
@@ -105,16 +105,30 @@ class WorldTraining:
         parts["gradient_norm"] = float(norm)
         return {f"{k}_own" if own and k.startswith("mse") else k: v for k, v in parts.items()}
 
-    def _draw(self) -> Clips:
+    def _draw(self, num_frames: int) -> Clips:
         recipe = self.recipe
-        clips = self.data.sample(recipe.batch, recipe.clip_frames, recipe.noise.gap_prob, self.generator)
+        clips = self.data.sample(recipe.batch, num_frames, recipe.noise.gap_prob, self.generator)
         return Clips(*(t.to(self.device) for t in dataclasses.astuple(clips)))
 
-    def _own_past(self, clips: Clips) -> Tensor:
-        most = max(1, self.recipe.rollout_true_frames)
-        num_true = int(torch.randint(1, most + 1, (), generator=self.generator))
-        return rollout_past(self.model, self.recipe.stream, clips, max(num_true, 2), self.config.controls.modality,
-                            self.generator, self.anchor)
+    def _true_past(self) -> tuple[Clips, Tensor]:
+        clips = self._draw(self.recipe.clip_frames)
+        return clips, clips.latents
+
+    def _own_past(self) -> tuple[Clips, Tensor]:
+        """Let the network play a clip that may be longer than the window, and keep its sink and its newest frames."""
+        recipe = self.recipe
+        extra = self._integer(0, recipe.rollout_extra_frames)
+        num_true = self._integer(2, max(2, recipe.rollout_true_frames))
+        clips = self._draw(recipe.clip_frames + extra)
+        past = rollout_past(self.model, recipe.stream, clips, num_true, self.config.controls.modality, self.generator,
+                            self.anchor)
+        if extra == 0:
+            return clips, past
+        kept = [0, *range(extra + 1, extra + recipe.clip_frames)]
+        return Clips(clips.latents[:, kept], clips.rows[:, kept], torch.ones_like(clips.is_gap)), past[:, kept]
+
+    def _integer(self, least: int, most: int) -> int:
+        return int(torch.randint(least, most + 1, (), generator=self.generator))
 
     def _uniform(self) -> float:
         return float(torch.rand((), generator=self.generator))
