@@ -19,7 +19,7 @@ from astra_play.model.history import CausalHistory
 from astra_play.model.transformer import Transformer
 from astra_play.model.two_stream import TwoStream, two_stream_mask
 from astra_play.train import codec_loop, world_loop
-from astra_play.train.latents import Clips
+from astra_play.train.latents import Clips, LatentDataset
 from astra_play.train.loop import load_checkpoint, load_recipe, psnr_db, save_checkpoint
 from astra_play.train.losses import NoiseOptions, draw_sigmas, rollout_past, world_loss
 from astra_play.train.optim import EMA, Muon, learning_rate_factor, make_optimizers, orthogonalise
@@ -237,3 +237,21 @@ def test_codec_training_resumes_exactly_and_beats_its_linear_start(tmp_path) -> 
     manifest = {"width": 32, "height": 32, "fps": 16, "sha256_of_all": "x"}
     fake = type("D", (), {"manifest": manifest})()
     assert json.dumps(codec_loop.codec_world(recipe, fake, whole.scale.flatten()).provenance)
+
+
+def test_bfloat16_training_runs_with_both_kinds_of_past() -> None:
+    recipe = tiny_recipe(precision="bf16", rollout_from_step=1, rollout_prob=1.0)
+    training = world_loop.WorldTraining(recipe, FakeData(), TINY_WORLD, repeat_last)
+    for name in ("mse", "mse_own", "mse_own"):
+        assert np.isfinite(training.step_once()[name])
+
+
+def test_clips_of_a_data_set_are_float32_even_under_autocast() -> None:
+    data = LatentDataset.__new__(LatentDataset)
+    data.latents, data.rows = [torch.arange(40.0).reshape(40, 1, 1, 1).half()], [torch.arange(40.0)[:, None]]
+    with torch.autocast("cpu", torch.bfloat16):
+        clips = data.sample(4, 10, 1.0, torch.Generator().manual_seed(0))
+    assert clips.latents.dtype == torch.float32
+    frames = clips.latents[..., 0, 0, 0]
+    assert (frames[:, 2:] - frames[:, 1:-1] == 1).all() and (clips.is_gap == (frames[:, 0] < frames[:, 1])).all()
+    assert (frames[:, 0] < frames[:, 1]).all() and torch.equal(clips.rows[..., 0], frames)

@@ -67,7 +67,7 @@ class LatentDataset:
             gap = start > 0 and float(torch.rand((), generator=generator)) < gap_prob
             if gap:
                 index[0] = int(torch.randint(start, (), generator=generator))
-            latents.append(self.latents[episode][index])
+            latents.append(self.latents[episode][index].float())
             rows.append(self.rows[episode][index])
             gaps.append(gap)
-        return Clips(torch.stack(latents).float(), torch.stack(rows), torch.tensor(gaps))
+        return Clips(torch.stack(latents), torch.stack(rows), torch.tensor(gaps))
