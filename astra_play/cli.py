@@ -116,6 +116,13 @@ def positive_seconds(text: str) -> float:
     return value
 
 
+def seed_number(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**63 - 1:  # what the network's generators of noise take, one more for the second of them
+        raise argparse.ArgumentTypeError(f"{text} is not within 0 and 2^63 - 2")
+    return value
+
+
 def guidance_scale(text: str) -> float:
     value = float(text)
     if not 0.0 <= value <= 20.0:
@@ -125,6 +132,7 @@ def guidance_scale(text: str) -> float:
 
 # argparse names the type in its sentence about a value that does not parse
 positive_int.__name__ = "whole number"
+seed_number.__name__ = "whole number"
 positive_seconds.__name__ = "number of seconds"
 guidance_scale.__name__ = "guidance scale"
 
@@ -132,7 +140,7 @@ guidance_scale.__name__ = "guidance scale"
 def add_world_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--world", metavar="NAME", help=f"a name in weights/ or a folder ({DEFAULT_WORLD})")
     parser.add_argument("--image", type=Path, metavar="FILE", help="start from this picture")
-    parser.add_argument("--seed", type=int, help="seed of the world's noise")
+    parser.add_argument("--seed", type=seed_number, help="seed of the world's noise")
     parser.add_argument("--guidance", type=guidance_scale, metavar="SCALE", help="guidance scale; 1, off, is cheapest")
     parser.add_argument("--steps", type=positive_int, metavar="N", help="denoise steps per chunk")
 

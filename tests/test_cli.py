@@ -68,7 +68,9 @@ def test_missing_command_is_an_error_in_one_sentence(argv: list[str], capsys: py
     (["play", "--seconds", "-1"], "-1 is not a number of seconds above 0"),
     (["play", "--seconds", "nan"], "nan is not a number of seconds above 0"),
     (["play", "--guidance", "99"], "99 is not within 0 and 20"),
-    (["play", "--seed", "x"], "invalid int value: 'x'"),
+    (["play", "--seed", "x"], "invalid whole number value: 'x'"),
+    (["play", "--seed", "-1"], "-1 is not within 0 and 2^63 - 2"),
+    (["render", "--seed", str(2**63)], f"{2**63} is not within 0 and 2^63 - 2"),
     (["play", "--fulscreen"], "unrecognized arguments: --fulscreen"),
 ])
 def test_wrong_option_is_named_with_its_value(argv: list[str], words: str, capsys: pytest.CaptureFixture) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from astra_play.codec import pixels
-from astra_play.codec.mini import MiniCodec, fit_linear, project_patches
+from astra_play.codec.mini import MiniCodec, fit_linear, paint_patches, project_patches
 from astra_play.codec.streaming import StreamingDecoder
 from astra_play.config import CodecConfig
 
@@ -59,6 +59,8 @@ def test_projecting_patches_is_a_strided_convolution() -> None:
     pictures, weight, bias = torch.randn(2, 3, 24, 32), torch.randn(5, 3, 8, 8), torch.randn(5)
     expected = torch.nn.functional.conv2d(pictures, weight, bias, stride=8)
     assert torch.allclose(project_patches(pictures, weight, bias), expected, atol=1e-4)
+    expected = torch.nn.functional.conv_transpose2d(latents := torch.randn(2, 5, 3, 4), weight, stride=8)
+    assert torch.allclose(paint_patches(latents, weight), expected, atol=1e-4)
 
 
 def test_pictures_survive_the_round_trip_exactly() -> None:

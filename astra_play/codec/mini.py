@@ -80,7 +80,8 @@ class MiniCodec(nn.Module):
         pairs = torch.cat([latents, torch.cat([before, latents[:, :-1]], dim=1)], dim=2).flatten(0, 1)
         x = self.stages(self.stem(pairs.contiguous(memory_format=torch.channels_last)))
         detail = F.pixel_shuffle(self.head(F.silu(x)), 2)
-        return (self.linear_decoder(latents.flatten(0, 1)) + detail).unflatten(0, (batch, frames))
+        blocks = paint_patches(latents.flatten(0, 1), self.linear_decoder.weight)
+        return (blocks + self.linear_decoder.bias[:, None, None] + detail).unflatten(0, (batch, frames))
 
 
 def project_patches(pictures: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -93,6 +94,14 @@ def project_patches(pictures: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     size = weight.shape[-1]
     patches = pictures.reshape(number, colours, height // size, size, width // size, size).permute(0, 2, 4, 1, 3, 5)
     return F.linear(patches.flatten(3), weight.flatten(1), bias).permute(0, 3, 1, 2)
+
+
+def paint_patches(latents: Tensor, weight: Tensor) -> Tensor:
+    """Transposed convolution of (N, C, h, w) with filters (C, 3, s, s) at stride s: the mirror of `project_patches`."""
+    number, _, height, width = latents.shape
+    _, colours, size, _ = weight.shape
+    patches = F.linear(latents.permute(0, 2, 3, 1), weight.flatten(1).T).unflatten(-1, (colours, size, size))
+    return patches.permute(0, 3, 1, 4, 2, 5).reshape(number, colours, height * size, width * size)
 
 
 @torch.no_grad()

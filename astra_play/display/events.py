@@ -40,8 +40,8 @@ _PLACES = {getattr(pygame, f"KSCAN_{letter.upper()}"): letter for letter in "abc
 
 
 def key_control(event: pygame.Event) -> str:
-    """Return the control that a key event belongs to: letters by place, other keys by name."""
-    return _PLACES.get(getattr(event, "scancode", 0)) or pygame.key.name(event.key)
+    """Return the control that a key event names or belongs to: letters by place, other keys by name."""
+    return getattr(event, "control", "") or _PLACES.get(getattr(event, "scancode", 0)) or pygame.key.name(event.key)
 
 
 def to_input(event: pygame.Event, polled_at_s: float, mouse_sensitivity: float = 1.0) -> InputEvent | None:
@@ -49,7 +49,7 @@ def to_input(event: pygame.Event, polled_at_s: float, mouse_sensitivity: float =
     time_s = getattr(event, "time_s", polled_at_s)
     kind = event.type
     if kind in (pygame.KEYDOWN, pygame.KEYUP):
-        control = getattr(event, "control", "") or key_control(event)
+        control = key_control(event)
         return InputEvent("button", control, down=kind == pygame.KEYDOWN, time_s=time_s) if control else None
     if kind == pygame.MOUSEMOTION:
         right, down = event.rel

@@ -20,7 +20,7 @@ from ..runtime.playout import DueFrame
 from ..runtime.session import Session, Settings
 from . import hud
 from .canvas import Canvas
-from .events import PAD_BUTTONS, to_input
+from .events import PAD_BUTTONS, key_control, to_input
 from .options import Choice
 from .photo import save_photo
 from .present import Presenter
@@ -62,6 +62,7 @@ class PlayScreen:
                                Settings(seed=choice.seed, prompt_frames=self._prompt, guidance_scale=guidance,
                                         num_denoise_steps=steps))
         self._guidance, self._steps = guidance, steps  # as asked; None until asked: the world's own
+        self._remembered = settings.guidance, settings.steps  # as `apply_settings` saw them last
         self._presenter = Presenter()
         if self._prompt is not None:
             self._presenter.frame = self._prompt[-1]
@@ -213,7 +214,7 @@ class PlayScreen:
         if event.type == pygame.CONTROLLERBUTTONDOWN and PAD_BUTTONS.get(event.button) == "pad start":
             self._app.pause_play(self)
             return True
-        if event.type != pygame.KEYDOWN or pygame.key.name(event.key) in self.keymap.keys:
+        if event.type != pygame.KEYDOWN or key_control(event) in self.keymap.keys:
             return False
         match event.key:
             case pygame.K_ESCAPE:
@@ -271,16 +272,19 @@ class PlayScreen:
         self._toast(f"{self._steps} denoise step{'s' if self._steps > 1 else ''}")
 
     def apply_settings(self) -> None:
-        """Take over what the settings menu changed. None is the world's own value."""
+        """Take over what the settings menu changed, and only that: a command-line option outlives the other settings.
+
+        None is the world's own value.
+        """
         settings, own = self._app.settings, self.config.stream
-        guidance = own.guidance_scale if settings.guidance is None else settings.guidance
-        steps = len(own.sigmas) - 1 if settings.steps is None else settings.steps
-        if settings.guidance != self._guidance:
+        old_guidance, old_steps = self._remembered
+        self._remembered = settings.guidance, settings.steps
+        if settings.guidance not in (old_guidance, self._guidance):
             self._guidance = settings.guidance
-            self.session.set_guidance(guidance)
-        if settings.steps != self._steps:
+            self.session.set_guidance(own.guidance_scale if settings.guidance is None else settings.guidance)
+        if settings.steps not in (old_steps, self._steps):
             self._steps = settings.steps
-            self.session.set_steps(steps)
+            self.session.set_steps(len(own.sigmas) - 1 if settings.steps is None else settings.steps)
 
     def take_photo(self) -> None:
         """Save the shown frame; what cannot be written is said in the window."""

@@ -15,6 +15,7 @@ from ..errors import DisplayError
 from .settings import MIN_WINDOW_PX
 
 TITLE = "Astra Play"
+UNSEEN_DRIVERS = ("dummy", "offscreen")  # SDL falls back to these where nothing can show a picture
 
 
 class Window:
@@ -45,10 +46,6 @@ class Window:
     def size(self) -> tuple[int, int]:
         """Width and height in the points that the desktop counts in."""
         return self._window.size
-
-    @property
-    def focused(self) -> bool:
-        return self._window.focused
 
     def resize(self, size: tuple[int, int]) -> None:
         self._window.size = size
@@ -102,6 +99,9 @@ class Window:
 def _open(size: tuple[int, int]) -> pygame.Window:
     try:
         pygame.display.init()
+        driver = pygame.display.get_driver()
+        if driver in UNSEEN_DRIVERS and "SDL_VIDEODRIVER" not in os.environ:  # the session would run where nobody sees
+            raise pygame.error(f"SDL found only its {driver!r} driver")
         return pygame.Window(TITLE, size, resizable=True, allow_high_dpi=True)
     except pygame.error as error:
         pygame.display.quit()

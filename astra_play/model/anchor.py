@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..codec.mini import MiniCodec, project_patches
+from ..codec.mini import MiniCodec, paint_patches, project_patches
 from ..config import WorldConfig
 
 # (last clean latent frame (B, 1, C, H, W), rows (B, T, width - 1)) -> anchors (B, T, C, H, W)
@@ -38,7 +38,6 @@ class TurnedAnchor:
         weight = codec.encoder.weight
         self._weight = weight.detach()
         self._bias = codec.encoder.bias.detach()
-        self._stride = codec.config.spatial_compression
         self._scale = latent_scale.to(weight.device)[:, None, None]
         tangent = math.tan(math.radians(vertical_fov_deg) / 2)
         # The largest x / z and y / z in view.
@@ -60,7 +59,7 @@ class TurnedAnchor:
 
     def paint(self, latents: Tensor) -> Tensor:
         """(N, C, h, w) network latents -> (N, 3, H, W) pictures."""
-        return F.conv_transpose2d(latents * self._scale - self._bias[:, None, None], self._weight, stride=self._stride)
+        return paint_patches(latents * self._scale - self._bias[:, None, None], self._weight)
 
     def encode(self, pictures: Tensor) -> Tensor:
         """(N, 3, H, W) pictures -> (N, C, h, w) network latents."""
