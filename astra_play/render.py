@@ -36,8 +36,8 @@ H264_QUALITY = {"crf": "16", "preset": "medium"}
 
 @dataclass(frozen=True)
 class RenderOptions:
-    """What to render and where to. `script` None means idle, `image` None one of the world's start pictures, picked by
-    the seed; guidance and steps are the world's own where they are None."""
+    """What to render and where to. `script` None means idle, `image` None the world's first start picture; guidance
+    and steps are the world's own where they are None."""
 
     num_frames: int
     out: Path
@@ -68,7 +68,7 @@ def run_render(options: RenderOptions) -> int:
         if options.num_denoise_steps is not None:
             world.num_denoise_steps = options.num_denoise_steps
         world.reset(options.seed)
-        world.prefill(start_frame(world.config, options.image, options.seed)[None])
+        world.prefill(start_frame(world.config, options.image)[None])
         keymap = default_keymap().limited_to(world.config.controls.buttons)
         frames = rollout(world, ScriptedSource(events, keymap), options.num_frames)
         digest = hashlib.sha256()
@@ -95,15 +95,15 @@ def rollout(world: PlayableWorld, source: ActionSource, num_frames: int) -> Iter
         yield from frames[:num_frames - chunk_index * world.config.frames_per_chunk]
 
 
-def start_frame(config: WorldConfig, image: Path | None, seed: int) -> np.ndarray:
-    """Return the (H, W, 3) picture to start from; without an image the seed picks one of the world's, as in `play`."""
+def start_frame(config: WorldConfig, image: Path | None) -> np.ndarray:
+    """Return the (H, W, 3) picture to start from; without an image the world's first, as in `play`."""
     from .codec.pixels import load_start_image
 
     if image is None:
         pictures = start_pictures(config.name)
         if not pictures:
             raise ImageError(f"the world {config.name!r} has no start picture of its own; give one with --image FILE")
-        image = pictures[seed % len(pictures)]
+        image = pictures[0]
     return load_start_image(image, config.width, config.height)
 
 

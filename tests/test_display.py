@@ -17,7 +17,8 @@ from astra_play.display import settings as settings_file
 from astra_play.display.app import App, PlayOptions
 from astra_play.display.screens import FailureScreen, KeysScreen, MenuScreen, PauseScreen, SettingsScreen
 from astra_play.display.settings import PlayerSettings
-from astra_play.errors import DisplayError, ImageError
+from astra_play.display.window import Window
+from astra_play.errors import DisplayError, ImageError, WeightsError
 
 PATIENCE_S = 5.0  # a busy machine may be slow, and only a broken loop uses it up
 
@@ -150,6 +151,15 @@ def test_escape_pauses_and_frees_the_mouse_and_resuming_takes_it_again(playing):
     playing.press(pygame.K_ESCAPE)
     assert playing.app.window.grabbed and not playing.play.session.paused
     playing.frames(2)
+
+
+def test_first_frame_leaves_the_mouse_to_another_window_that_has_the_focus(make_player, monkeypatch):
+    player = make_player()
+    monkeypatch.setattr(Window, "focused", property(lambda window: False))
+    player.until(lambda: player.play.playing, "the first frame")
+    assert not player.app.window.grabbed
+    player.click((5, 5))
+    assert player.app.window.grabbed
 
 
 def test_a_click_beside_the_pause_panel_resumes(playing):
@@ -292,6 +302,16 @@ def test_failure_in_play_is_shown_as_its_sentence_with_ways_out(make_player):
     assert isinstance(player.top, MenuScreen)
 
 
+def test_quitting_from_a_failure_ends_with_its_sentence_and_the_menu_forgets_it(make_player):
+    player = make_player(CardCatalogue(fail_at_chunk=2))
+    player.app.unattended = None
+    player.until(lambda: isinstance(player.top, FailureScreen), "the failure")
+    with pytest.raises(WeightsError, match="break at a chosen chunk"):
+        player.app.finish()
+    player.press(pygame.K_ESCAPE)
+    player.app.finish()
+
+
 def test_failure_of_the_program_names_itself(make_player, monkeypatch):
     monkeypatch.setattr(CardCatalogue, "load", lambda self, name, num_threads: 1 / 0)
     player = make_player()
@@ -409,6 +429,15 @@ def test_no_display_is_one_sentence_with_what_to_do(monkeypatch, tmp_path):
     app.close()
 
 
+@pytest.mark.parametrize("driver", ["dummy", "offscreen"])
+def test_driver_that_shows_nothing_is_no_display_unless_it_was_asked_for(monkeypatch, tmp_path, driver):
+    monkeypatch.delenv("SDL_VIDEODRIVER")
+    monkeypatch.setattr(pygame.display, "init", lambda: None)
+    monkeypatch.setattr(pygame.display, "get_driver", lambda: driver)
+    with pytest.raises(DisplayError, match=f"only its '{driver}' driver.*--headless"):
+        Window((640, 480))
+
+
 def _default_keymap(folder: Path) -> Path:
     path = folder / "keymap.toml"
     path.write_text("")
@@ -421,3 +450,22 @@ def test_settings_options_win_over_what_is_remembered(make_player, tmp_path):
     player = make_player(guidance=2.0)
     player.until(lambda: player.play.playing, "the first frame")
     assert (player.world.guidance_scale, player.world.num_denoise_steps) == (2.0, 4)
+
+
+def test_other_settings_leave_options_of_the_command_line_alone(make_player):
+    player = make_player(guidance=2.0, steps=3)
+    player.until(lambda: player.play.playing, "the first frame")
+    player.press(pygame.K_F1)
+    player.frames(2)
+    assert (player.world.guidance_scale, player.world.num_denoise_steps) == (2.0, 3)
+    player.app.change_settings(guidance=4.0)
+    player.until(lambda: player.world.guidance_scale == 4.0, "what the menu says")
+    player.app.change_settings(guidance=None)
+    player.until(lambda: player.world.guidance_scale == 1.0, "the world's own")
+    assert player.world.num_denoise_steps == 3
+
+
+def test_letter_of_a_command_in_the_place_of_a_walking_key_walks(playing):
+    pygame.event.post(pygame.Event(pygame.KEYDOWN, key=pygame.K_p, mod=0, unicode="", scancode=pygame.KSCAN_D))
+    playing.steps(1)
+    assert "right" in playing.play.input.held() and "Photo" not in playing.app.toasts.message

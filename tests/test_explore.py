@@ -6,13 +6,17 @@ import math
 
 import numpy as np
 import pytest
+from fakes import fake_config
 
 from astra_play.actions import rows
+from astra_play.chunks import ActionSample
+from astra_play.config import ControlsConfig
 from astra_play.errors import ConfigError
 from astra_play.train import scenarios
-from astra_play.train.scenarios.explore import BODY_RADIUS_M, PITCH_LIMIT_RAD, STEP_M, WalkControl, Walker
+from astra_play.train.scenarios.explore import BODY_RADIUS_M, FPS, PITCH_LIMIT_RAD, STEP_M, WalkControl, Walker
+from astra_play.train.scenarios.explore_mjcf import _Mjcf
 from astra_play.train.scenarios.explore_scene import WORLD_RADIUS_M, Obstacles, make_scene
-from astra_play.train.scenarios.policy import MAX_YAW_RAD, wander
+from astra_play.train.scenarios.policy import KEY_TURN_RAD, MAX_YAW_RAD, wander
 
 
 @pytest.fixture
@@ -70,6 +74,26 @@ def test_diagonal_is_as_fast_as_straight_ahead():
 def test_row_gives_the_control_back():
     control = WalkControl(0.12, -0.14, 0.08, -0.05)
     assert rows.camera_motion(control.row()) == pytest.approx(control.values(), abs=1e-6)
+
+
+@pytest.mark.parametrize("keys", [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)])
+@pytest.mark.parametrize("turn", [0, 1, -1])
+def test_keys_in_play_give_the_rows_that_training_saw(keys: tuple[int, int], turn: int) -> None:
+    """Speeds and angles are written down twice, in the world's config and in the simulator: here they meet."""
+    ahead, right = keys
+    held = {name for name, is_held in (("forward", ahead > 0), ("back", ahead < 0), ("right", right > 0),
+                                       ("left", right < 0), ("turn_left", turn > 0), ("turn_right", turn < 0))
+            if is_held}
+    ours = rows.RowMaker(fake_config(fps=FPS)).rows(ActionSample(buttons=frozenset(held)))[0]
+    trained = WalkControl.from_keys(ahead, right, turn * KEY_TURN_RAD).row()
+    assert ours == pytest.approx(trained, abs=1e-7)
+
+
+def test_limits_and_lens_of_play_are_those_of_the_simulator() -> None:
+    controls = ControlsConfig()
+    assert math.radians(controls.max_turn_deg_per_frame) == MAX_YAW_RAD
+    text = _Mjcf(make_scene(0), 64, 48).text()
+    assert f'fovy="{controls.vertical_fov_deg:g}"' in text
 
 
 def test_head_on_obstacle_stops_and_a_slanted_one_lets_slide():

@@ -199,6 +199,17 @@ def test_reset_forgets_a_flick_that_was_still_turning() -> None:
     assert not [turn for count, turn in turns if count == 1 and turn]
 
 
+def test_pause_forgets_a_flick_that_was_still_turning() -> None:
+    bench = Bench(steady_world())
+    bench.clock.at(0.5, lambda: bench.state.handle(InputEvent("motion", motion_px=(300.0, 0.0))))
+    bench.at(0.6, bench.generator.paused.set)
+    bench.at(0.7, bench.generator.paused.clear)
+    bench.run_until(1.2)
+    turns = [(action.sample.taken_at_s, round(camera_motion(action.rows[0])[2], 3)) for action in bench.world.actions]
+    assert [turn for at_s, turn in turns if at_s < 0.7 and turn], "the flick began before the pause"
+    assert not [turn for at_s, turn in turns if at_s >= 0.7 and turn]
+
+
 def test_unpaced_generator_plays_a_script_in_virtual_time() -> None:
     def samples(step_s: float) -> list[list[str]]:
         source = ScriptedSource([key(True, 0.3), key(False, 0.6)], KEYMAP)

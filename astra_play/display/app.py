@@ -40,7 +40,7 @@ MINIMISED_POLL_S = 0.1  # nobody sees or hears anything until the window comes b
 
 
 def run_play(options: PlayOptions) -> int:
-    """Run the player until it is left; return 0, or raise the AstraPlayError that ended an unattended run."""
+    """Run the player until it is left; return 0, or raise the AstraPlayError that it ended with."""
     app = App(options)
     try:
         app.open()
@@ -95,7 +95,7 @@ class App:
             self.step()
 
     def finish(self) -> None:
-        """Write what an unattended run was asked for; raise the failure that ended it."""
+        """Write what an unattended run was asked for; raise the failure that ended it or that was on screen last."""
         if self._failure is not None:
             raise as_sentence(self._failure) from self._failure
         if self.unattended is not None:
@@ -222,6 +222,7 @@ class App:
 
     def to_menu(self) -> None:
         """Leave whatever is open for a fresh start menu."""
+        self._failure = None
         self.toasts.clear()
         while self.screens:
             self.screens.pop().close()
@@ -230,11 +231,11 @@ class App:
     def fail(self, error: BaseException, choice: Choice) -> None:
         """Show the first failure of a session; an unattended run ends with it."""
         log.debug("The session failed.", exc_info=error)
+        self._failure = error
         self.toasts.clear()
         while self.screens and not isinstance(self.screens[-1], MenuScreen):
             self.screens.pop().close()
         if self.unattended is not None:
-            self._failure = error
             self.quit()
         retry = Line("Try again", lambda: self._retry(choice))
         self.push(FailureScreen(self, str(as_sentence(error)), retry))
@@ -244,6 +245,7 @@ class App:
         self._start(choice)
 
     def _start(self, choice: Choice) -> None:
+        self._failure = None
         try:
             screen = PlayScreen(self, choice)
         except AstraPlayError as error:

@@ -51,15 +51,12 @@ class Canvas:
         return box
 
     def paragraph(self, string: str, at: tuple[int, int], width_px: int, size: float = theme.BODY,
-                  colour: Colour = theme.TEXT, max_lines: int = 99, centred: bool = False) -> int:
+                  colour: Colour = theme.TEXT, max_lines: int = 99) -> int:
         """Write wrapped text below `at` and return the pixel row under it."""
         x, y = at
         size_px = self.px(size)
         for line in self.text.wrap(string, size_px, width_px, max_lines):
-            if centred:
-                self.write(line, (x + width_px // 2, y), size, colour, anchor="midtop")
-            else:
-                self.write(line, (x, y), size, colour)
+            self.write(line, (x, y), size, colour)
             y += self.text.line_height_px(size_px)
         return y
 

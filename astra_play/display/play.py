@@ -144,7 +144,7 @@ class PlayScreen:
     def _begin_play(self) -> None:
         """Hand the mouse over with the first frame, so that this frame is already drawn as play."""
         if not self._covered:
-            self._app.window.grab_mouse()
+            self._grab_if_focused()
             self._app.toasts.show(WELCOME, self._app.clock.now(), seconds=6.0)
 
     def cover(self) -> None:
@@ -160,7 +160,7 @@ class PlayScreen:
         if not self._app.window.minimised:
             self.session.pause(False)
         if self.playing:
-            self._app.window.grab_mouse()
+            self._grab_if_focused()
 
     def minimise(self, minimised: bool) -> None:
         """Stop the world while nobody can see it; it goes on when the window is back, unless a menu is open."""
@@ -173,6 +173,11 @@ class PlayScreen:
         self.session.stop()
         if self.num_shown:
             log.info("%s", self.session.stats.summary())
+
+    def _grab_if_focused(self) -> None:
+        """Take the mouse, unless the player went to another window meanwhile: a click takes it then."""
+        if self._app.window.focused:
+            self._app.window.grab_mouse()
 
     def _let_go(self) -> None:
         self.input.handle(InputEvent("focus_lost", time_s=self._app.clock.now()))

@@ -47,6 +47,11 @@ class Window:
         """Width and height in the points that the desktop counts in."""
         return self._window.size
 
+    @property
+    def focused(self) -> bool:
+        """Tell whether keys reach this window now."""
+        return self._window.focused
+
     def resize(self, size: tuple[int, int]) -> None:
         self._window.size = size
 
