@@ -13,7 +13,7 @@ from ..errors import ImageError
 if TYPE_CHECKING:
     import torch
 
-MAX_IMAGE_PIXELS = 200_000_000  # 600 MB decoded; larger files are panoramas or bombs, and a start picture needs 0.05 %
+MAX_IMAGE_PIXELS = 150_000_000  # 450 MB decoded; larger files are panoramas or bombs, and none need that to start
 MIN_IMAGE_SIDE_PX = 16  # less than one latent cell holds no scene to start from
 
 
@@ -53,7 +53,7 @@ def load_start_image(path: Path, width: int, height: int) -> np.ndarray:
     except IsADirectoryError:
         raise ImageError(f"{path} is a folder; give one picture file (PNG, JPEG, WebP, ...)") from None
     except Image.DecompressionBombError:
-        raise ImageError(f"{path} decodes to more than {MAX_IMAGE_PIXELS // 10**6} million pixels; "
+        raise ImageError(f"{path} decodes to more than {2 * Image.MAX_IMAGE_PIXELS // 10**6} million pixels; "
                          "scale it down first") from None
     except UnidentifiedImageError:
         raise ImageError(f"{path} is not a picture that can be read; use PNG, JPEG or WebP") from None

@@ -15,6 +15,10 @@ from torch import Tensor, nn
 
 from ..config import ModelConfig
 
+# Standard deviations that a normalised action number may be off its mean. Products of two small turns have a tiny
+# deviation in training, and a player who moves the mouse diagonally would otherwise be 100 of them away.
+MAX_DEVIATIONS = 8.0
+
 
 @dataclass(frozen=True)
 class ActionTokens:
@@ -36,9 +40,9 @@ class ActionEncoder(nn.Module):
         self.config = config
         self.projectors = nn.ModuleDict({m: nn.Linear(width, config.action_dim)
                                          for m, width in config.modalities.items()})
-        for name, width in config.modalities.items():
-            self.register_buffer(f"mean_{name}", torch.tensor(config.action_mean.get(name, [0.0] * width)), False)
-            self.register_buffer(f"std_{name}", torch.tensor(config.action_std.get(name, [1.0] * width)), False)
+        for name in config.action_std:
+            self.register_buffer(f"mean_{name}", torch.tensor(config.action_mean[name]), False)
+            self.register_buffer(f"std_{name}", torch.tensor(config.action_std[name]), False)
         if config.router == "learned":
             self.router = nn.Linear(config.action_dim, config.num_experts)
             self.null_action = nn.Parameter(torch.zeros(config.action_dim))
@@ -51,11 +55,17 @@ class ActionEncoder(nn.Module):
         """
         if null is not None and self.config.router == "fixed":
             rows = rows.masked_fill(null[..., None], 0.0)
-        mean, std = getattr(self, f"mean_{modality}"), getattr(self, f"std_{modality}")
-        features = self.projectors[modality]((rows - mean) / std)
+        features = self.projectors[modality](self.normalise(rows, modality))
         if null is not None and self.config.router == "learned":
             features = torch.where(null[..., None], self.null_action.to(features.dtype), features)
         return self.route(features[:, :, None], modality)
+
+    def normalise(self, rows: Tensor, modality: str) -> Tensor:
+        """Centre and scale rows by the statistics of training; rows of weights that came without any are left alone."""
+        if modality not in self.config.action_std:
+            return rows
+        mean, std = getattr(self, f"mean_{modality}"), getattr(self, f"std_{modality}")
+        return ((rows - mean) / std).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
 
     def route(self, features: Tensor, modality: str) -> ActionTokens:
         """Attach the routing weights to features (B, G, A, action_dim)."""

@@ -37,6 +37,10 @@ class KVCache:
         times = torch.arange((self.num_slots + 1) * frames, device=device)
         table = rotary_table(times, config.grid_height // ph, config.grid_width // pw, config.head_dim)
         self._table = table.unflatten(0, (self.num_slots + 1, self.chunk_tokens))  # by time index of a chunk
+        # Tables of the whole ring for each place of the newest chunk in it, made once: a chunk costs one product.
+        self._ring_tables = [
+            torch.cat([self._table[self.num_slots - 1 - (newest - slot) % self.num_ring]
+                       for slot in range(self.num_ring)]) for newest in range(self.num_ring)]
         self.num_committed = 0  # chunks since the last reset
         self._commit_tokens = 0
         self._num_targets = 0
@@ -71,10 +75,8 @@ class KVCache:
         """Give every ring chunk the time index of its age; the slot to be overwritten is turned too, which harms
         nobody."""
         newest = self.slot_of(self.num_committed - 1) - self.num_sink
-        ages = [(newest - slot) % self.num_ring for slot in range(self.num_ring)]
-        table = torch.cat([self._table[self.num_slots - 1 - age] for age in ages])
         ring = slice(self.num_sink * self.chunk_tokens, self.num_slots * self.chunk_tokens)
-        self._rotated[..., ring, :] = rotate(self._keys[..., ring, :], table)
+        self._rotated[..., ring, :] = rotate(self._keys[..., ring, :], self._ring_tables[newest])
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """query, key, value: (B, heads, N, head_dim) of the announced pass, not rotated. Returns the same shape."""

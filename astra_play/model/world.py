@@ -30,7 +30,6 @@ from .transformer import Transformer
 
 log = logging.getLogger(__name__)
 
-WARM_UP_CHUNKS = 3  # the first passes pay for kernel selection and page faults
 COMMIT_STREAM = 1  # offset of the seed whose noise goes to committed context, apart from the noise of chunks
 
 
@@ -42,6 +41,9 @@ class World:
         if config.model.history != "kv_cache":
             raise ConfigError(f"the world {config.name!r} asks for the history {config.model.history!r}, which cannot "
                               "be played by this version; use \"kv_cache\"")
+        if config.model.text_dim:
+            raise ConfigError(f"the world {config.name!r} is conditioned on text, which this version cannot encode; "
+                              "its config needs \"text_dim\": 0")
         self.config = config
         self.device = device
         self.guidance_scale = config.stream.guidance_scale
@@ -83,9 +85,9 @@ class World:
         return float(self.num_denoise_steps * (1 if self.guidance_scale == 1.0 else 2))
 
     def warm_up(self) -> None:
-        """Run a few chunks on an idle world and forget them, so that the first real chunk is as fast as the others."""
+        """Play an idle world until its window is full and forget it: every shape that play will meet has been met."""
         self.prefill(np.zeros((1, self.config.height, self.config.width, 3), np.uint8))
-        for _ in range(WARM_UP_CHUNKS):
+        for _ in range(self.config.stream.sink_chunks + self.config.stream.ring_chunks + 1):
             self.step(self._idle_chunk())
             self.commit()
         self.reset(0)
@@ -117,12 +119,18 @@ class World:
         if frames.ndim != 4 or frames.shape[1:] != (config.height, config.width, 3) or frames.dtype != np.uint8:
             raise AstraPlayError(f"prompt frames must be uint8 of shape (F, {config.height}, {config.width}, 3), but "
                                  f"are {frames.dtype} of shape {frames.shape}; see codec.pixels.load_start_image")
+        if len(frames) == 0:
+            raise AstraPlayError("prefill needs at least one prompt frame, but was given none")
         missing = -len(frames) % config.frames_per_chunk
         frames = np.concatenate([np.repeat(frames[:1], missing, axis=0), frames])
         pictures = pixels.to_float(torch.from_numpy(np.ascontiguousarray(frames)).to(self.device))
         latents = self._codec.encode(pictures[None])
         if rows is None:
             rows = np.tile(self._idle_row(), (latents.shape[1], 1))
+        row_width = config.model.modalities[config.controls.modality] - 1
+        if rows.ndim != 2 or rows.shape[1] != row_width or len(rows) > latents.shape[1]:
+            raise AstraPlayError(f"rows must have the shape (T, {row_width}) with T at most {latents.shape[1]} for "
+                                 f"these prompt frames, but have {rows.shape}; see actions.rows")
         rows = np.concatenate([np.repeat(rows[:1], latents.shape[1] - len(rows), axis=0), rows])
         rows_on_device = torch.from_numpy(rows.astype(np.float32)).to(self.device)[None]
         for start in range(0, latents.shape[1], chunk):
@@ -164,8 +172,8 @@ class World:
             self._push(latents, rows)
 
     def close(self) -> None:
-        """Give the memory back; the world cannot be used afterwards."""
-        self._history = self._decoder = self._codec = None
+        """Give the memory back; the world cannot be used afterwards. Closing twice is harmless."""
+        self._history = self._decoder = self._codec = self._finished = None
 
     def _push(self, latents: Tensor, rows: Tensor) -> None:
         sigma = self.config.stream.context_sigma
@@ -193,7 +201,10 @@ class World:
 def choose_device(device: Literal["auto"] | str = "auto") -> torch.device:
     """Return the device to play on: "auto" takes CUDA where there is one, else the CPU."""
     if device != "auto":
-        return torch.device(device)
+        try:
+            return torch.device(device)
+        except RuntimeError:
+            raise ConfigError(f"there is no device {device!r}; use \"auto\", \"cpu\" or \"cuda\"") from None
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

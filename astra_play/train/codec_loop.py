@@ -162,6 +162,7 @@ def codec_world(recipe: CodecRecipe, dataset: Dataset, scale: Tensor) -> WorldCo
 @torch.no_grad()
 def evaluate_codec(codec: MiniCodec, frames: Tensor) -> dict[str, float]:
     """PSNR in dB of frames (N, 3, H, W) through the whole codec, and through its linear part alone."""
+    frames = frames.to(codec.encoder.weight.device)
     latents = codec.encode(frames[:, None])
     whole = torch.cat([codec.decode(piece) for piece in latents.split(32)]).clamp(-1, 1)[:, 0]
     linear = codec.linear_decoder(latents[:, 0]).clamp(-1, 1)
@@ -210,7 +211,7 @@ def _run(training: CodecTraining, log: TrainingLog, held_out: Tensor, out: Path)
             log.write(step=training.step, **evaluate_codec(codec, held_out))
             some = held_out[:: max(1, len(held_out) // 10)][:10]
             with torch.no_grad():
-                ours = codec.decode(codec.encode(some[:, None]))[:, 0]
+                ours = codec.decode(codec.encode(some[:, None].to(training.device)))[:, 0].cpu()
             save_strip(out / "strips" / f"codec_{training.step:06d}.png",
                        [pixels.to_uint8(v).numpy() for v in (some, ours)])
         if training.step % recipe.save_every == 0 or done:

@@ -27,6 +27,10 @@ class Clips:
     rows: Tensor
     is_gap: Tensor
 
+    def to(self, device: torch.device) -> Clips:
+        """The same clips on another device."""
+        return Clips(self.latents.to(device), self.rows.to(device), self.is_gap.to(device))
+
 
 class LatentDataset:
     """All episodes of a data set as float16 network latents (codec latents / scale) with their action rows."""

@@ -49,12 +49,21 @@ def world_loss(two_stream: TwoStream, clips: Clips, past: Tensor, options: Noise
     """
     batch, frames = past.shape[:2]
     first = two_stream.frames_per_chunk
-    sigma, history_sigma = draw_sigmas(batch, frames, options, generator)
-    history = add_noise(past, torch.randn(past.shape, generator=generator), history_sigma[:, :, None, None, None])
+    # Drawn on the CPU whatever the device, so that a resumed run draws what the killed one would have drawn.
+    sigma, history_sigma = (s.to(past.device) for s in draw_sigmas(batch, frames, options, generator))
+    noise = torch.randn(past.shape, generator=generator).to(past.device)
+    history = add_noise(past, noise, history_sigma[:, :, None, None, None])
     target, sigma = clips.latents[:, first:], sigma[:, first:]
-    noisy = add_noise(target, torch.randn(target.shape, generator=generator), sigma[:, :, None, None, None])
-    null = (torch.rand(batch, 1, generator=generator) < options.action_dropout).expand(-1, frames - first)
+    noise = torch.randn(target.shape, generator=generator).to(past.device)
+    noisy = add_noise(target, noise, sigma[:, :, None, None, None])
+    null = (torch.rand(batch, 1, generator=generator) < options.action_dropout).to(past.device)
+    null = null.expand(-1, frames - first)
     turned, still = clip_anchors(history, clips.rows, first, anchor)
+    # At play a frame after the sink was anchored by its true predecessor, which a clip with a gap no longer holds; the
+    # frame itself comes nearest to that.
+    gap = clips.is_gap[:, None, None, None]
+    turned = torch.cat([turned[:, :first], torch.where(gap, history[:, first], turned[:, first])[:, None],
+                        turned[:, first + 1:]], dim=1)
     target_anchor = torch.where(null[:, :, None, None, None], still[:, first:], turned[:, first:])
     clean, routing = two_stream(TwoStreamBatch(history, history_sigma, noisy, sigma, clips.rows, modality, turned,
                                                target_anchor, null))
@@ -100,7 +109,7 @@ def rollout_past(model: Transformer, stream: StreamConfig, clips: Clips, num_tru
         if len(past) > t // c + 1:  # the next chunk is given
             continue
         following = slice(t + c, t + 2 * c)
-        noise = torch.randn(clips.latents[:, following].shape, generator=generator)
+        noise = torch.randn(clips.latents[:, following].shape, generator=generator).to(clips.latents.device)
         rows = clips.rows[:, following]
         past.append(euler(lambda x, s, rows=rows: history.velocity(x, s, rows).float(), noise, stream.sigmas))
     return torch.cat(past, dim=1)

@@ -19,10 +19,12 @@ from torch import Tensor
 
 from ..codec import pixels
 from ..config import ControlsConfig, ModelConfig, StreamConfig, WorldConfig, load_world_config
+from ..errors import ConfigError
 from ..model.anchor import Anchor, make_anchor
 from ..model.checkpoint import CODEC_FILE, MODEL_FILE, load_codec, save_config, save_module
 from ..model.transformer import Transformer
 from ..model.two_stream import TwoStream
+from ..model.world import choose_device
 from .latents import Clips, LatentDataset
 from .loop import TrainingLog, load_checkpoint, load_recipe, psnr_db, save_checkpoint, save_strip
 from .losses import NoiseOptions, rollout_past, world_loss
@@ -68,7 +70,11 @@ class WorldTraining:
     def __init__(self, recipe: WorldRecipe, data: LatentDataset, config: WorldConfig, anchor: Anchor) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.data, self.config, self.anchor = recipe, data, config, anchor
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        needed = (recipe.stream.sink_chunks + recipe.stream.ring_chunks + 1) * recipe.stream.latent_frames_per_chunk
+        if recipe.clip_frames < needed:
+            raise ConfigError(f"clip_frames is {recipe.clip_frames}, but the context window and one chunk hold "
+                              f"{needed} latent frames; a shorter clip would leave time indices untrained")
+        self.device = choose_device()
         self.model = Transformer(config.model).to(self.device)
         dtypes = {"auto": None, "bf16": torch.bfloat16, "fp32": torch.float32}
         self.dtype = dtypes[recipe.precision] or fast_dtype(self.device)
@@ -107,8 +113,7 @@ class WorldTraining:
 
     def _draw(self, num_frames: int) -> Clips:
         recipe = self.recipe
-        clips = self.data.sample(recipe.batch, num_frames, recipe.noise.gap_prob, self.generator)
-        return Clips(*(t.to(self.device) for t in dataclasses.astuple(clips)))
+        return self.data.sample(recipe.batch, num_frames, recipe.noise.gap_prob, self.generator).to(self.device)
 
     def _true_past(self) -> tuple[Clips, Tensor]:
         clips = self._draw(self.recipe.clip_frames)
@@ -174,11 +179,11 @@ def sample_strip(training: WorldTraining, held_out: LatentDataset, codec, path: 
     generator = torch.Generator().manual_seed(1234)
     model = training.averaged_model()
     # Strips run longer than training clips: the window slides over its own output, which is where drift shows.
-    clips = held_out.sample(8, num_frames, 0.0, generator)
+    clips = held_out.sample(8, num_frames, 0.0, generator).to(training.device)
     past = rollout_past(model, training.recipe.stream, clips, 2, training.config.controls.modality, generator,
                         training.anchor)
     scale = torch.tensor(training.config.latent_scale)[:, None, None]
-    truth, dream = (codec.decode(latents * scale).clamp(-1, 1) for latents in (clips.latents, past))
+    truth, dream = (codec.decode(latents.cpu() * scale).clamp(-1, 1) for latents in (clips.latents, past))
     repeat = truth[:, 1:2].expand_as(truth)
     picks = list(range(1, num_frames, 3))
     rows = [pixels.to_uint8(v[i, picks]).numpy() for i in range(4) for v in (truth, dream)]
@@ -200,7 +205,12 @@ def train(recipe: WorldRecipe, data_folder: Path, codec_folder: Path, out: Path,
     held_out = LatentDataset(held_out_folder, codec, scale) if held_out_folder else data
     state = load_checkpoint(out / "checkpoint.pt")
     config = load_world_config(out) if state else world_config(recipe, codec_folder, data)
-    training = WorldTraining(recipe, data, config, make_anchor(config, codec))
+    wanted = dataclasses.replace(recipe.model, action_mean=config.model.action_mean, action_std=config.model.action_std)
+    if config.model != wanted:
+        raise ConfigError(f"the run in {out} trains another model than the recipe; give another --out "
+                          "or the old recipe")
+    config = dataclasses.replace(config, stream=recipe.stream, controls=recipe.controls)
+    training = WorldTraining(recipe, data, config, make_anchor(config, codec.to(choose_device())))
     if state:
         training.restore(state)
     save_config(config, out)
