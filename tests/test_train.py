@@ -21,7 +21,7 @@ from astra_play.model.two_stream import TwoStream, two_stream_mask
 from astra_play.train import codec_loop, world_loop
 from astra_play.train.latents import Clips, LatentDataset
 from astra_play.train.loop import load_checkpoint, load_recipe, psnr_db, save_checkpoint
-from astra_play.train.losses import NoiseOptions, draw_sigmas, rollout_past, world_loss
+from astra_play.train.losses import NoiseOptions, draw_sigmas, energy_score, rollout_past, world_loss
 from astra_play.train.optim import EMA, Muon, learning_rate_factor, make_optimizers, orthogonalise
 
 RECIPES = Path(world_loop.__file__).parent / "recipes"
@@ -43,7 +43,7 @@ def tiny_recipe(**changes) -> world_loop.WorldRecipe:
     recipe = world_loop.WorldRecipe(
         name="tiny", title="", description="", model=TINY_WORLD.model, stream=TINY_WORLD.stream, clip_frames=5, batch=2,
         num_steps=8, warmup_steps=1, decay_steps=2, rollout_from_step=2, rollout_prob=0.7, rollout_extra_frames=4,
-        precision="fp32")
+        energy_from_step=5, precision="fp32")
     return dataclasses.replace(recipe, **changes)
 
 
@@ -105,7 +105,7 @@ def test_no_target_can_see_itself_or_the_future() -> None:
     original = two_stream.__call__
 
     class Spy:
-        frames_per_chunk = 1
+        frames_per_chunk = num_samples = 1
 
         def __call__(self, batch):
             clean, routing = original(batch)
@@ -117,6 +117,30 @@ def test_no_target_can_see_itself_or_the_future() -> None:
         gradient, = torch.autograd.grad(seen["clean"][:, target - 1].sum(), history, retain_graph=True)
         reaches = gradient.abs().sum(dim=(0, 2, 3, 4)) > 0
         assert reaches.tolist() == [t < target for t in range(5)], target
+
+
+def test_samples_of_a_target_do_not_see_each_other() -> None:
+    mask = two_stream_mask(4, 1, 1, torch.device("cpu"), num_samples=2)
+    single = two_stream_mask(4, 1, 1, torch.device("cpu"))
+    first, second = list(range(6)), [0, 1, 2, 6, 7, 8]
+    for kept in (first, second):
+        assert torch.equal(mask[kept][:, kept], single)
+    assert not mask[3:6, 6:].any() and not mask[6:, 3:6].any()
+
+
+def test_energy_score_prefers_a_spread_that_matches_the_truth() -> None:
+    """Truth is +1 or -1 everywhere, by chance: the mean (0) must score worse than drawing either."""
+    torch.manual_seed(0)
+    truth = torch.randn(4000, 1, 1, 1, 1).sign().expand(-1, -1, 2, 2, 2)
+    spread = torch.ones(4000, 1)
+
+    def score(samples: torch.Tensor) -> float:
+        return energy_score(samples, truth, spread, (2, 2)).mean().item()
+
+    drawn = torch.randn(4000, 2, 1, 1, 1, 1).sign().expand(-1, -1, -1, 2, 2, 2)
+    assert score(drawn) == pytest.approx(0.5, abs=0.03)  # E|X-y| = 1, E|X-X'| = 1
+    assert score(torch.zeros_like(drawn)) == pytest.approx(1.0, abs=0.01)
+    assert score(drawn.abs()) == pytest.approx(1.0, abs=0.03)  # always the same picture is no better
 
 
 def test_noise_levels_of_history_and_target_are_independent_and_as_configured() -> None:

@@ -15,13 +15,13 @@ LOOKS = {"sharpness": metrics.sharpness, "contrast": metrics.contrast, "saturati
 
 
 def picks(num_frames: int, first: int) -> np.ndarray:
-    """Return the frame indices (NUM_WINDOWS, PAIRS_PER_WINDOW) to look at, evenly over frames first + 1 .. num_frames - 1."""
+    """Return the frames (NUM_WINDOWS, PAIRS_PER_WINDOW) to look at, evenly over first + 1 .. num_frames - 1."""
     total = NUM_WINDOWS * PAIRS_PER_WINDOW
     return np.linspace(first + 1, num_frames - 1, total).round().astype(int).reshape(NUM_WINDOWS, PAIRS_PER_WINDOW)
 
 
 def measure(before: np.ndarray, frames: np.ndarray) -> dict[str, np.ndarray]:
-    """Return every look and the change from the frame before, (B, NUM_WINDOWS), of frames (B, windows * pairs, H, W, 3)."""
+    """Return every look and the change from the frame before, (B, NUM_WINDOWS), of picked frames (B, F, H, W, 3)."""
     values = {name: look(frames) for name, look in LOOKS.items()} | {"change": metrics.change(before, frames)}
     return {name: v.reshape(len(frames), NUM_WINDOWS, -1).mean(axis=2) for name, v in values.items()}
 
@@ -44,6 +44,6 @@ def compare(generated: dict[str, np.ndarray], real: dict[str, np.ndarray]) -> di
 
 
 def worst(ratios: np.ndarray) -> float:
-    """Return the ratio that is furthest from 1 as a factor: 0.5 is as far as 2."""
+    """Return the ratio that is furthest from 1 either way."""
     ratios = np.ravel(ratios)
-    return float(ratios[np.argmax(np.abs(np.log(np.maximum(ratios, 1e-6))))])
+    return float(ratios[np.argmax(np.abs(ratios - 1.0))])

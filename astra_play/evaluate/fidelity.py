@@ -22,7 +22,10 @@ def is_moving(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def compare(generated: np.ndarray, repeated: np.ndarray, codec: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-    """Return the figures at one horizon; all (N, H, W, 3): the world's frame, the last prompt frame, the codec's, the true one."""
+    """Return the figures at one horizon; all are frames (N, H, W, 3).
+
+    `repeated` is the last prompt frame, `codec` what the codec makes of the true frame: no world can be better.
+    """
     contenders = {"generated": generated, "repeat_last_frame": repeated, "codec_ceiling": codec}
     psnr = {name: metrics.psnr_db(frames, truth) for name, frames in contenders.items()}
     figures: dict[str, Any] = {}

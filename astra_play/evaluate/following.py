@@ -10,7 +10,6 @@ from . import metrics
 from .truth import MOTIONS
 
 YAW = MOTIONS.index("yaw_left_rad")
-FOV_Y_DEG = 60.0  # of the simulator's camera; turns a shift in pixels into an angle
 NUM_PARTS = 4  # of a rollout, for the figure that shows whether following fades
 # A key counts as read when the motion is at least half of what it commands: 3 m/s walking at 16 frames a second, and
 # 1 degree a frame for turning, about a fifth of a held turning key.
@@ -37,9 +36,9 @@ def yaw_by_rollout(read: np.ndarray, commanded: np.ndarray) -> list[float | None
     return [metrics.correlation(r[:, YAW], c[:, YAW]) for r, c in zip(read, commanded, strict=True)]
 
 
-def shift_check(frames: np.ndarray, commanded: np.ndarray) -> dict[str, float | None]:
+def shift_check(frames: np.ndarray, commanded: np.ndarray, vertical_fov_deg: float) -> dict[str, float | None]:
     """A second opinion that has learned nothing: yaw from the sideways shift of the picture's upper half."""
-    focal_px = frames.shape[2] / 2 / np.tan(np.radians(FOV_Y_DEG / 2))
+    focal_px = frames.shape[2] / 2 / np.tan(np.radians(vertical_fov_deg / 2))
     shifts = np.stack([metrics.horizontal_shift_px(clip[:-1], clip[1:]) for clip in frames])
     yaw = np.arctan(shifts / focal_px)
     wanted = commanded[..., YAW]

@@ -75,13 +75,15 @@ def saturation(frames: np.ndarray) -> np.ndarray:
 
 def change(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Mean absolute difference of two frames, 1 = black to white; near 0 where a world stands still."""
-    return np.abs(after.astype(np.float32) - before.astype(np.float32)).mean(axis=(-3, -2, -1), dtype=np.float64) / 255.0
+    difference = np.abs(after.astype(np.float32) - before.astype(np.float32))
+    return difference.mean(axis=(-3, -2, -1), dtype=np.float64) / 255.0
 
 
 def horizontal_shift_px(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """How far the upper half of a picture moved to the right, by phase correlation, (N, H, W, 3) -> (N,).
 
-    The upper half holds what is far away (sky, roofs, tree tops), which a turn shifts as a whole and a step hardly does.
+    The upper half holds what is far away (sky, roofs, tree tops), which a turn shifts as a whole and a step
+    hardly does.
     """
     height, width = before.shape[-3:-1]
     window = np.hanning(height // 2)[:, None] * np.hanning(width)[None, :]
@@ -126,6 +128,6 @@ def interval95(statistic: Callable[[np.ndarray], float | None], num_items: int,
 
 
 def balanced_accuracy(read: np.ndarray, wanted: np.ndarray, classes: Sequence[int]) -> float | None:
-    """Mean over the classes that occur of the share that was read right, so that a rare key weighs like a common one."""
+    """Mean over the classes that occur of the share that was read right, so that rare keys weigh like common ones."""
     shares = [float((read[wanted == c] == c).mean()) for c in classes if (wanted == c).any()]
     return float(np.mean(shares)) if shares else None

@@ -1,150 +1,129 @@
-"""Two frames -> the motion between them: a small network trained on the simulator's own frames, used on generated ones.
+"""Two frames -> the motion between them, read by a small network that was trained on the simulator's own frames only.
 
-It is made where it is needed (two minutes, once) and kept in the user's cache under a name that hashes everything it depends on:
-this file and the simulator's. Its worlds are neither the training worlds nor the held-out ones.
+The network does not look at pictures but at how well they match: every block of the first frame is compared with the
+second frame shifted by a few pixels each way, at three scales. What matches where says how the camera moved, whatever
+the scene is made of, so a few hundred walks suffice and frames of another look are read as well. `fit_motion_reader`
+makes the weights; every evaluation measures their error on true frames anew.
 """
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from ..codec import pixels
-from ..train import dataset, scenarios
-from . import truth
-from .truth import MOTIONS, Simulator, motion_between
+from ..errors import ConfigError, WeightsError
+from ..model.checkpoint import load_strict, read_tensors
+from .metrics import LUMINANCE
+from .truth import MOTIONS
 
-log = logging.getLogger(__name__)
+SHIPPED = Path(__file__).with_name("motion_reader.safetensors")
+CELL_PX = 16  # a motion is read from cells of this size at every scale
+WIDTH = 64
+LOCAL_MEAN = 9  # pixels; what is brighter or darker as a whole is not motion
+GREY = torch.from_numpy(LUMINANCE)[:, None, None]
+FAINT = 0.02  # mismatch of two flat blocks, below which a best match means nothing
+BATCH_FRAMES = 5  # larger batches leave the processor's cache and take twice as long
 
-FIRST_SEED = 900_000  # training worlds count up from 0, held-out worlds from 1_000_000
-NUM_WORLDS, FRAMES_PER_WORLD = 64, 72
-NUM_STEPS, BATCH = 1800, 64
-LEARNING_RATE, WARMUP_STEPS = 2e-3, 100
-MAX_GAIN, MAX_LIFT = 0.15, 0.08  # brightness and offset that training varies, the same for both frames
-BLUR_PROB = 0.4  # generated frames are softer than real ones; a reader that never saw blur would measure that
-ERASE_PROB = 0.3  # of hiding one block of the second frame: no single spot may decide
-READ_BATCH = 256
+
+class Scale(NamedTuple):
+    """Pictures made `shrink` times smaller are compared at shifts up to `reach_x` and `reach_y` of their pixels."""
+
+    shrink: int
+    reach_x: int
+    reach_y: int
+    is_grey: bool
+
+
+# The finest scale measures, the coarsest finds: 12 degrees a frame shift the edge of a picture by 24 pixels.
+SCALES = (Scale(1, 4, 2, True), Scale(2, 6, 2, True), Scale(4, 9, 2, False))
+
+
+@torch.no_grad()
+def match_costs(frames: Tensor) -> Tensor:
+    """Return how badly successive frames match: (F, H, W, 3) uint8 -> (F - 1, costs, H / 16, W / 16), per cell."""
+    pictures = pixels.to_float(frames)
+    costs = []
+    for scale in SCALES:
+        small = (pictures * GREY).sum(dim=1, keepdim=True) if scale.is_grey else pictures
+        small = F.avg_pool2d(small, scale.shrink)
+        small = small - F.avg_pool2d(small, LOCAL_MEAN, 1, LOCAL_MEAN // 2, count_include_pad=False)
+        costs.append(_costs_at(small[:-1], small[1:], scale))
+    return torch.cat(costs, dim=1)
+
+
+def _costs_at(first: Tensor, second: Tensor, scale: Scale) -> Tensor:
+    number, colours, height, width = first.shape
+    x, y, block = scale.reach_x, scale.reach_y, CELL_PX // scale.shrink
+    second = F.pad(second, (x, x, y, y), mode="replicate")
+    shifts = [(dy, dx) for dy in range(2 * y + 1) for dx in range(2 * x + 1)]
+    costs = first.new_empty(number, len(shifts), height // block, width // block)
+    for index, (dy, dx) in enumerate(shifts):
+        difference = (first - second[:, :, dy:dy + height, dx:dx + width]).abs_()
+        costs[:, index] = difference.view(number, colours, height // block, block, width // block, block).sum((1, 3, 5))
+    costs /= block * block * colours
+    mean = costs.mean(dim=1, keepdim=True)
+    # which shift matches best, whatever the block's contrast, and how much contrast there was to go by
+    return torch.cat([(costs - costs.amin(dim=1, keepdim=True)) / (mean + FAINT), mean.log1p()], dim=1)
+
+
+def mirrored_order() -> Tensor:
+    """Return the order in which a mirrored pair of frames would have the costs: left and right shifts swapped."""
+    order, base = [], 0
+    for scale in SCALES:
+        across, down = 2 * scale.reach_x + 1, 2 * scale.reach_y + 1
+        order += [base + dy * across + dx for dy in range(down) for dx in reversed(range(across))]
+        order.append(base + down * across)  # the block's contrast
+        base += down * across + 1
+    return torch.tensor(order)
 
 
 class MotionReader(nn.Module):
-    """Half-size frame pairs (N, 6, h, w) in [-1, 1] -> MOTIONS (N, 4) in units of `spread`."""
+    """Costs (N, costs, H / 16, W / 16) -> MOTIONS (N, 4) in units of `spread`."""
 
     def __init__(self, width: int, height: int) -> None:
         super().__init__()
-        self.size = (height // 2, width // 2)
-        self.features = nn.Sequential(
-            nn.Conv2d(6, 32, 5, stride=2, padding=2), nn.ReLU(),
-            nn.Conv2d(32, 64, 3, stride=2, padding=1), nn.ReLU(),
-            nn.Conv2d(64, 96, 3, stride=2, padding=1), nn.ReLU(),
-            nn.Conv2d(96, 96, 3, padding=1), nn.ReLU(), nn.Flatten())
-        num_features = self.features(torch.zeros(1, 6, *self.size)).shape[1]
-        self.head = nn.Sequential(nn.Linear(num_features, 128), nn.ReLU(), nn.Linear(128, len(MOTIONS)))
-        self.register_buffer("spread", torch.ones(len(MOTIONS)))
+        num_costs, cells = len(mirrored_order()), (height // CELL_PX) * (width // CELL_PX)
+        self.layers = nn.Sequential(
+            nn.Conv2d(num_costs, WIDTH, 1), nn.ReLU(), nn.Conv2d(WIDTH, WIDTH, 3, padding=1), nn.ReLU(), nn.Flatten(),
+            nn.Dropout(0.2), nn.Linear(WIDTH * cells, 2 * WIDTH), nn.ReLU(), nn.Linear(2 * WIDTH, len(MOTIONS)))
+        self.spread = nn.Parameter(torch.ones(len(MOTIONS)), requires_grad=False)
 
-    def forward(self, pairs: Tensor) -> Tensor:
-        return self.head(self.features(pairs))
+    def forward(self, costs: Tensor) -> Tensor:
+        return self.layers(costs)
 
     @torch.inference_mode()
     def read(self, frames: np.ndarray) -> np.ndarray:
         """Return the MOTIONS (B, F - 1, 4) between successive frames (B, F, H, W, 3) uint8, in metres and radians."""
-        small = [shrink(clip, self.size) for clip in frames]
-        pairs = torch.cat([torch.cat([s[:-1], s[1:]], dim=1) for s in small])
-        motions = torch.cat([self(p) for p in pairs.split(READ_BATCH)]) * self.spread
-        return motions.double().numpy().reshape(len(frames), -1, len(MOTIONS))
+        return np.stack([torch.cat([self(costs) * self.spread for costs in costs_of_clip(clip)]).double().numpy()
+                         for clip in frames])
 
 
-def shrink(frames: np.ndarray, size: tuple[int, int]) -> Tensor:
-    """Return (N, 3, h, w) float pictures in [-1, 1], averaged down to `size`."""
-    return F.interpolate(pixels.to_float(torch.from_numpy(np.ascontiguousarray(frames))), size, mode="area")
+def costs_of_clip(frames: np.ndarray, batch_frames: int = BATCH_FRAMES) -> list[Tensor]:
+    """Return the match costs of a clip (F, H, W, 3) in small batches."""
+    frames = torch.from_numpy(np.ascontiguousarray(frames))
+    return [match_costs(frames[start:start + batch_frames]) for start in range(0, len(frames) - 1, batch_frames - 1)]
 
 
-def motion_reader(simulator: Simulator, width: int, height: int, cache: Path) -> MotionReader:
-    """Return the reader for frames of one size: from the cache, or trained now and cached."""
-    reader = MotionReader(width, height).eval().requires_grad_(False)
-    path = cache / f"motion_reader_{width}x{height}_{_fingerprint()}.safetensors"
-    if path.is_file():
-        reader.load_state_dict(load_file(path))
-        return reader
-    log.info("training the motion reader on %d worlds, once; it is kept in %s", NUM_WORLDS, path)
-    small, poses = _record(simulator, reader.size)
-    reader = train_reader(reader, small, poses)
-    cache.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    save_file(reader.state_dict(), temporary)
-    os.replace(temporary, path)
-    return reader
-
-
-def train_reader(reader: MotionReader, small: Tensor, poses: np.ndarray, num_steps: int = NUM_STEPS,
-                 seed: int = 0) -> MotionReader:
-    """Fit a reader to walks: `small` (W, F, 3, h, w) pictures, `poses` (W, F, 5). Pairs are played forwards and backwards."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for layer in reader.modules():
-            if isinstance(layer, (nn.Conv2d, nn.Linear)):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
-    before, after = poses[:, :-1].reshape(-1, 5), poses[:, 1:].reshape(-1, 5)
-    targets = np.concatenate([motion_between(before, after), motion_between(after, before)])
-    targets = torch.from_numpy(targets).float()
-    reader.spread.copy_(targets.std(dim=0).clamp_min(1e-6))
-    first, second = small[:, :-1].flatten(0, 1), small[:, 1:].flatten(0, 1)
-    pairs = torch.cat([torch.cat([first, second], dim=1), torch.cat([second, first], dim=1)])
-    reader.train().requires_grad_(True)
-    optimizer = torch.optim.AdamW(reader.parameters(), LEARNING_RATE, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min((step + 1) / WARMUP_STEPS,
-                                                                             (num_steps - step) / num_steps))
-    for _ in range(num_steps):
-        index = torch.randint(len(pairs), (BATCH,), generator=generator)
-        inputs, wanted = _augment(pairs[index], targets[index] / reader.spread, generator)
-        loss = F.smooth_l1_loss(reader(inputs), wanted, beta=0.3)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+def load_reader(path: Path, width: int, height: int) -> MotionReader:
+    """Read the weights of a reader; ConfigError if it was trained for frames of another size."""
+    tensors = read_tensors(path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+    if not {"width", "height"} <= metadata.keys():
+        raise WeightsError(f"{path} does not say which frames it reads; make it again with "
+                           "python -m astra_play.evaluate.fit_motion_reader")
+    size = int(metadata["width"]), int(metadata["height"])
+    if size != (width, height):
+        raise ConfigError(f"the motion reader {path} reads frames of {size[0]}x{size[1]} pixels, but this world makes "
+                          f"{width}x{height}; make one with: python -m astra_play.evaluate.fit_motion_reader "
+                          "--data DIR --out FILE, and give it with --reader FILE")
+    reader = MotionReader(width, height)
+    load_strict(reader, tensors, path)
     return reader.eval().requires_grad_(False)
-
-
-def _record(simulator: Simulator, size: tuple[int, int]) -> tuple[Tensor, np.ndarray]:
-    walks = (simulator.walk(FIRST_SEED + index, FRAMES_PER_WORLD) for index in range(NUM_WORLDS))
-    small, poses = zip(*((shrink(walk.frames, size), walk.poses) for walk in walks), strict=True)
-    return torch.stack(small), np.stack(poses)
-
-
-def _augment(pairs: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Vary what must not matter, per pair: light, softness, a hidden block; and mirror half of them, motion and all."""
-    num, _, height, width = pairs.shape
-
-    def chance(probability: float) -> Tensor:
-        return (torch.rand(num, 1, 1, 1, generator=generator) < probability)
-
-    def within(limit: float) -> Tensor:
-        return (torch.rand(num, 1, 1, 1, generator=generator) * 2 - 1) * limit
-
-    soft = F.avg_pool2d(pairs, 3, stride=1, padding=1, count_include_pad=False)
-    pairs = torch.where(chance(BLUR_PROB), soft, pairs) * (1 + within(MAX_GAIN)) + within(MAX_LIFT)
-    top, left = (int(torch.randint(side * 2 // 3, (), generator=generator)) for side in (height, width))
-    hidden = torch.zeros(1, 6, height, width, dtype=torch.bool)
-    hidden[:, 3:, top:top + height // 3, left:left + width // 3] = True
-    pairs = pairs.masked_fill(hidden & chance(ERASE_PROB), 0.0)
-    mirror = chance(0.5)
-    sign = torch.where(mirror[:, :, 0, 0], torch.tensor([1.0, -1.0, -1.0, 1.0]), 1.0)  # right and yaw change sides
-    return torch.where(mirror, pairs.flip(-1), pairs), targets * sign
-
-
-def _fingerprint() -> str:
-    """Hash of the code that decides what the reader learns."""
-    files = [Path(__file__), Path(truth.__file__), *sorted(Path(scenarios.__file__).parent.glob("*.py"))]
-    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:12]
-
-
-assert FIRST_SEED + NUM_WORLDS < dataset.HELD_OUT_SEED_BASE

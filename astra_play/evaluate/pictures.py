@@ -19,7 +19,8 @@ DRIFT_EVERY_S = 3.0
 DRIFT_COLUMNS = 10
 
 
-def following_sheet(report: Path, dream: np.ndarray, truth: np.ndarray, seeds: Sequence[int], fps: int, num_prompt: int) -> None:
+def following_sheet(report: Path, dream: np.ndarray, truth: np.ndarray, seeds: Sequence[int], fps: int,
+                    num_prompt: int) -> None:
     """truth_and_dream.png: several rollouts at given times after the last prompt frame (0 s)."""
     times_s = [t for t in SHEET_TIMES_S if num_prompt - 1 + round(t * fps) < dream.shape[1]]
     shown = [num_prompt - 1 + round(t * fps) for t in times_s]
@@ -34,7 +35,8 @@ def drift_times_s(seconds: float) -> list[float]:
     return [float(t) for t in np.arange(DRIFT_EVERY_S, seconds + 1e-6, DRIFT_EVERY_S)] or [seconds]
 
 
-def drift_sheet(report: Path, dream: np.ndarray, truth: np.ndarray, seeds: Sequence[int], times_s: Sequence[float]) -> None:
+def drift_sheet(report: Path, dream: np.ndarray, truth: np.ndarray, seeds: Sequence[int],
+                times_s: Sequence[float]) -> None:
     """free_run.png: each run every few seconds, in lines of ten; below it the true walk, which it may have left."""
     rows: list[tuple[str, Sequence[np.ndarray]]] = []
     for index, seed in enumerate(seeds):
@@ -43,7 +45,8 @@ def drift_sheet(report: Path, dream: np.ndarray, truth: np.ndarray, seeds: Seque
                 part = slice(start, start + DRIFT_COLUMNS)
                 rows.append((f"{name if start == 0 else ''} {times_s[start]:g} s", frames[part]))
         rows.append(("", []))
-    save_sheet(report / "free_run.png", rows, [f"+{DRIFT_EVERY_S * i:g} s" for i in range(min(DRIFT_COLUMNS, len(times_s)))])
+    columns = [f"+{DRIFT_EVERY_S * i:g} s" for i in range(min(DRIFT_COLUMNS, len(times_s)))]
+    save_sheet(report / "free_run.png", rows, columns)
 
 
 def yaw_plot(report: Path, read: np.ndarray, read_true: np.ndarray, commanded: np.ndarray, seeds: Sequence[int],
@@ -59,11 +62,12 @@ def yaw_plot(report: Path, read: np.ndarray, read_true: np.ndarray, commanded: n
     save_column(report / "yaw.png", plots)
 
 
-def psnr_plot(report: Path, seconds: Sequence[float], curve: dict[str, list[float]], ceiling: dict[str, float]) -> None:
+def psnr_plot(report: Path, curve: dict[str, list[float]], horizons_s: Sequence[float],
+              ceilings_db: Sequence[float]) -> None:
     """psnr.png: fidelity by horizon on moving rollouts."""
-    lines = [Line("generated", seconds, curve["generated"]),
-             Line("repeat last frame", seconds, curve["repeat_last_frame"]),
-             Line("codec ceiling", [float(name.rstrip("s")) for name in ceiling], list(ceiling.values()))]
+    lines = [Line("generated", curve["seconds"], curve["generated"]),
+             Line("repeat last frame", curve["seconds"], curve["repeat_last_frame"]),
+             Line("codec ceiling", horizons_s, ceilings_db)]
     save_column(report / "psnr.png", [plot("PSNR, moving", "seconds of free running", "dB", lines)])
 
 

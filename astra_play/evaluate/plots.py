@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -99,12 +100,12 @@ class _Plot:
             foot = self.at(x, self.y_range[0])
             self.pen.line([foot, (foot[0], foot[1] + 4 * s)], INK, s)
             self.pen.text((foot[0], foot[1] + 7 * s), f"{x:g}", INK, self.font, anchor="ma")
-        corner = self.at(self.x_range[0], self.y_range[0])
-        self.pen.line([self.at(self.x_range[0], self.y_range[1]), corner, self.at(self.x_range[1], self.y_range[0])], INK, s)
+        (left, right), (low, high) = self.x_range, self.y_range
+        self.pen.line([self.at(left, high), self.at(left, low), self.at(right, low)], INK, s)
 
     def curve(self, line: Line, colour: tuple[int, int, int]) -> None:
         points = [None if y is None else self.at(x, y) for x, y in zip(line.x, line.y, strict=True)]
-        for index, (start, end) in enumerate(zip(points, points[1:])):
+        for index, (start, end) in enumerate(pairwise(points)):
             if start and end and not (line.dashed and index % 2):
                 self.pen.line([start, end], colour, 2 * OVERSAMPLE, joint="curve")
 

@@ -64,8 +64,8 @@ def encode(world: WorldParts, frames: np.ndarray) -> Tensor:
 def roll_out(world: WorldParts, prompts: np.ndarray, rows: np.ndarray, seeds: Sequence[int]) -> Tensor:
     """Let the world play freely from true prompt frames.
 
-    `prompts` (B, P, H, W, 3) uint8, P whole chunks; `rows` (B, F, A), those that led into the prompt frames first. Returns
-    network latents (B, F, C, h, w): the prompt's, then the world's own.
+    `prompts` (B, P, H, W, 3) uint8, P whole chunks; `rows` (B, F, A), those that led into the prompt frames first.
+    Returns network latents (B, F, C, h, w): the prompt's, then the world's own.
     """
     batch, num_frames, _ = rows.shape
     chunk = world.config.stream.latent_frames_per_chunk

@@ -16,7 +16,8 @@ def save_sheet(path: Path, rows: Sequence[tuple[str, Sequence[np.ndarray]]], col
     """Write labelled rows of frames (H, W, 3) uint8 under column headings; a row without frames leaves a gap."""
     height, width = next(frames for _, frames in rows if len(frames))[0].shape[:2]
     tall = [height if len(frames) else HEADER_PX for _, frames in rows]
-    sheet = Image.new("RGB", (LABEL_PX + len(columns) * (width + GAP_PX), HEADER_PX + sum(tall) + GAP_PX * len(rows)), PAPER)
+    size = LABEL_PX + len(columns) * (width + GAP_PX), HEADER_PX + sum(tall) + GAP_PX * len(rows)
+    sheet = Image.new("RGB", size, PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for index, name in enumerate(columns):
         pen.text((LABEL_PX + index * (width + GAP_PX) + width / 2, HEADER_PX / 2), name, INK, font, anchor="mm")

@@ -1,4 +1,4 @@
-"""Held-out walks: the simulator played by its behaviour policy, rendered on the spot; what a rollout is compared with."""
+"""Held-out walks, what rollouts are compared with: the simulator played by its behaviour policy, rendered on the spot."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ MOTIONS = ("forward_m", "right_m", "yaw_left_rad", "pitch_up_rad")
 class Walk:
     """One walk; entry t of everything but `frames` and `poses` is what leads into frame t, and entry 0 stands still.
 
-    `frames`: (F, H, W, 3) uint8; `rows`: (F, A) float32; `commanded`, `moved`: (F, 4) of MOTIONS, what was asked for and
-    what the camera did (less where something stood in the way); `poses`: (F, 5) of x, y, z, yaw, pitch.
+    `frames`: (F, H, W, 3) uint8; `rows`: (F, A) float32; `commanded`, `moved`: (F, 4) of MOTIONS, what was asked for
+    and what the camera did (less where something stood in the way); `poses`: (F, 5) of x, y, z, yaw, pitch.
     """
 
     seed: int
@@ -38,7 +38,7 @@ class Walk:
 
 
 def motion_between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Return the MOTIONS (N, 4) that lead from poses (N, 5) to poses (N, 5): a step in the old heading, then the turn."""
+    """Return the MOTIONS (N, 4) between poses (N, 5): a step in the old heading, then the turn."""
     step, heading = after[:, :2] - before[:, :2], before[:, 3]
     forward = step[:, 0] * np.cos(heading) + step[:, 1] * np.sin(heading)
     right = step[:, 0] * np.sin(heading) - step[:, 1] * np.cos(heading)

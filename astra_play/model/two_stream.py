@@ -19,13 +19,13 @@ from .transformer import Transformer
 
 @dataclass(frozen=True)
 class TwoStreamBatch:
-    """Inputs of a two-stream pass over T latent frames in chunks of `frames_per_chunk`.
+    """Inputs of a two-stream pass over T latent frames in chunks of c frames; P = T - c frames are predicted.
 
-    `history` (B, T, C, H, W): clean latents, perhaps lightly noised, perhaps the network's own; `history_sigma` (B,
-    T) how noisy they are. `noisy` (B, T - first, C, H, W) and `sigma` (B, T - first): the targets behind their noise,
-    where `first` is one chunk (nothing precedes the first chunk, so it is never predicted). `rows` (B, T, width - 1):
-    the motion into each latent frame. `anchor` (B, T, C, H, W) and `target_anchor` (B, T - first, C, H, W): the
-    anchors of the history's and of the targets' frames. `null` (B, T - first) bool: hide the action of a target.
+    `history` (B, T, C, H, W): clean latents, perhaps lightly noised, perhaps the network's own; `history_sigma` (B, T):
+    how noisy they are. `noisy` (B, S * P, C, H, W) and `sigma` (B, S * P): S samples of the targets behind their noise,
+    sample after sample; nothing precedes the first chunk, so it is never a target. `rows` (B, T, width - 1): the motion
+    into each latent frame. `anchor` (B, T, C, H, W) and `target_anchor` (B, S * P, C, H, W): the anchors of the
+    history's and of the targets' frames. `null` (B, S * P) bool: hide the action of a target.
     """
 
     history: Tensor
@@ -39,34 +39,39 @@ class TwoStreamBatch:
     null: Tensor | None = None
 
 
-def two_stream_mask(num_frames: int, frames_per_chunk: int, tokens_per_frame: int, device: torch.device) -> Tensor:
-    """Return the (N, N) bool mask of [clean frames 0 .. T-c-1, noisy frames c .. T-1]; true = may look."""
+def two_stream_mask(num_frames: int, frames_per_chunk: int, tokens_per_frame: int, device: torch.device,
+                    num_samples: int = 1) -> Tensor:
+    """Return the (N, N) bool mask of [clean frames 0 .. T-c-1, then S times noisy frames c .. T-1]; true = may look."""
     c = frames_per_chunk
     chunk = torch.arange(num_frames, device=device) // c
-    chunk = torch.cat([chunk[:-c], chunk[c:]])
-    noisy = torch.arange(len(chunk), device=device) >= num_frames - c
+    targets = chunk[c:].repeat(num_samples)
+    sample = torch.arange(num_samples, device=device).repeat_interleave(num_frames - c)
+    clean_sample = torch.full_like(chunk[:-c], -1)
+    chunk, sample = torch.cat([chunk[:-c], targets]), torch.cat([clean_sample, sample])
+    noisy = sample >= 0
     query_chunk, key_chunk = chunk[:, None], chunk[None, :]
     clean_key = ~noisy[None, :] & torch.where(noisy[:, None], key_chunk < query_chunk, key_chunk <= query_chunk)
-    own = noisy[:, None] & noisy[None, :] & (key_chunk == query_chunk)
+    own = noisy[:, None] & (sample[:, None] == sample[None, :]) & (key_chunk == query_chunk)
     return (clean_key | own).repeat_interleave(tokens_per_frame, 0).repeat_interleave(tokens_per_frame, 1)
 
 
 class TwoStream:
     """Runs two-stream passes of one clip length; holds the mask and the rotary table, which never change."""
 
-    def __init__(self, model: Transformer, num_frames: int, frames_per_chunk: int, device: torch.device) -> None:
+    def __init__(self, model: Transformer, num_frames: int, frames_per_chunk: int, device: torch.device,
+                 num_samples: int = 1) -> None:
         config = model.config
-        self.model, self.num_frames, self.frames_per_chunk = model, num_frames, frames_per_chunk
+        self.model, self.frames_per_chunk, self.num_samples = model, frames_per_chunk, num_samples
         self.num_clean = num_frames - frames_per_chunk
         _, ph, pw = config.patch_size
         times = torch.arange(num_frames, device=device)
-        times = torch.cat([times[: self.num_clean], times[frames_per_chunk:]])
+        times = torch.cat([times[: self.num_clean], times[frames_per_chunk:].repeat(num_samples)])
         rotary = rotary_table(times, config.grid_height // ph, config.grid_width // pw, config.head_dim)
-        mask = two_stream_mask(num_frames, frames_per_chunk, config.tokens_per_latent_frame, device)
+        mask = two_stream_mask(num_frames, frames_per_chunk, config.tokens_per_latent_frame, device, num_samples)
         self.store = MaskedAttention(rotary, mask)
 
     def __call__(self, batch: TwoStreamBatch) -> tuple[Tensor, Tensor]:
-        """Return the predicted clean latents (B, T - first, C, H, W) and the routing weights of all rows."""
+        """Return the predicted clean latents (B, S * P, C, H, W) and the routing weights of all rows."""
         model = self.model
         history = batch.history[:, : self.num_clean]
         sigma = torch.cat([batch.history_sigma[:, : self.num_clean], batch.sigma], dim=1)
@@ -84,7 +89,8 @@ class TwoStream:
         return clean, actions.routing
 
     def _rows(self, batch: TwoStreamBatch) -> tuple[Tensor, str, Tensor | None]:
-        rows = torch.cat([batch.rows[:, : self.num_clean], batch.rows[:, self.frames_per_chunk:]], dim=1)
+        targets = batch.rows[:, self.frames_per_chunk:].repeat(1, self.num_samples, 1)
+        rows = torch.cat([batch.rows[:, : self.num_clean], targets], dim=1)
         mask = torch.ones_like(rows[..., :1])
         mask[:, self.num_clean:] = 0.0
         null = None

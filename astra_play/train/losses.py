@@ -39,23 +39,41 @@ def draw_sigmas(batch: int, frames: int, options: NoiseOptions, generator: torch
     return target.masked_fill(full, 1.0), history.masked_fill(clean, 0.0)
 
 
+def energy_score(samples: Tensor, target: Tensor, spread: Tensor, patch: tuple[int, int]) -> Tensor:
+    """Return the energy score of two samples per target, (B, P): low when samples are spread as the truth is.
+
+    `samples` (B, 2, P, C, H, W), `target` (B, P, C, H, W), `spread` (B, P) how much of the repulsion counts. Score =
+    mean |sample - target| - 1/2 |sample - sample'| with root-mean-square distances, once over the whole latent frame
+    and once over each token's patch. A proper scoring rule (Gneiting and Raftery 2007, section 4.3; for denoisers
+    arXiv 2502.02483): the mean of all possible pictures, which is a blur, scores worse than one of them.
+    """
+    def distances(a: Tensor, b: Tensor) -> Tensor:
+        squared = (a - b).square().mean(dim=-3)  # (..., H, W)
+        patches = squared.unflatten(-1, (-1, patch[1])).unflatten(-3, (-1, patch[0])).mean(dim=(-3, -1))
+        return 0.5 * ((patches + 1e-6).sqrt().mean(dim=(-2, -1)) + (squared.mean(dim=(-2, -1)) + 1e-6).sqrt())
+
+    truth = 0.5 * (distances(samples[:, 0], target) + distances(samples[:, 1], target))
+    return truth - 0.5 * spread * distances(samples[:, 0], samples[:, 1])
+
+
 def world_loss(two_stream: TwoStream, clips: Clips, past: Tensor, options: NoiseOptions, modality: str,
                generator: torch.Generator, anchor: Anchor = repeat_last) -> tuple[Tensor, dict[str, float]]:
     """Return the loss of one batch and its parts.
 
     `past` (B, T, C, H, W) is what the history stream shows: the clips' own latents (teacher forcing) or a rollout of
-    the network under the same actions (self-forcing); the targets are always the true latents. The loss is the mean
-    squared error of the predicted clean latents, which at sigma 1 is the velocity's own error.
+    the network under the same actions (self-forcing); the targets are always the true latents. With one sample per
+    target the loss is the mean squared error of the predicted clean latents, which at sigma 1 is the velocity's own
+    error. With two it is their energy score, whose repulsion counts where a target starts from pure noise.
     """
     batch, frames = past.shape[:2]
-    first = two_stream.frames_per_chunk
+    first, num_samples = two_stream.frames_per_chunk, two_stream.num_samples
     # Drawn on the CPU whatever the device, so that a resumed run draws what the killed one would have drawn.
     sigma, history_sigma = (s.to(past.device) for s in draw_sigmas(batch, frames, options, generator))
     noise = torch.randn(past.shape, generator=generator).to(past.device)
     history = add_noise(past, noise, history_sigma[:, :, None, None, None])
     target, sigma = clips.latents[:, first:], sigma[:, first:]
-    noise = torch.randn(target.shape, generator=generator).to(past.device)
-    noisy = add_noise(target, noise, sigma[:, :, None, None, None])
+    noise = torch.randn((batch, num_samples, *target.shape[1:]), generator=generator).to(past.device)
+    noisy = add_noise(target[:, None], noise, sigma[:, None, :, None, None, None]).flatten(1, 2)
     null = (torch.rand(batch, 1, generator=generator) < options.action_dropout).to(past.device)
     null = null.expand(-1, frames - first)
     turned, still = clip_anchors(history, clips.rows, first, anchor)
@@ -65,17 +83,27 @@ def world_loss(two_stream: TwoStream, clips: Clips, past: Tensor, options: Noise
     turned = torch.cat([turned[:, :first], torch.where(gap, history[:, first], turned[:, first])[:, None],
                         turned[:, first + 1:]], dim=1)
     target_anchor = torch.where(null[:, :, None, None, None], still[:, first:], turned[:, first:])
-    clean, routing = two_stream(TwoStreamBatch(history, history_sigma, noisy, sigma, clips.rows, modality, turned,
-                                               target_anchor, null))
-    error = (clean.float() - target).square().mean(dim=(2, 3, 4))
+    clean, routing = two_stream(TwoStreamBatch(
+        history, history_sigma, noisy, sigma.repeat(1, num_samples), clips.rows, modality, turned,
+        target_anchor.repeat(1, num_samples, 1, 1, 1), null.repeat(1, num_samples)))
+    clean = clean.float().unflatten(1, (num_samples, -1))
+    error = (clean - target[:, None]).square().mean(dim=(1, 3, 4, 5))
     follows = torch.ones_like(error)
     follows[:, :first] = (~clips.is_gap).float()[:, None]  # nothing can foretell the frame after a gap
-    mse = (error * follows).sum() / follows.sum()
+    full = (sigma == 1.0).float()
+    loss = error
+    parts = {"mse": _mean(error, follows), "mse_sigma1": _mean(error, follows * full)}
+    if num_samples == 2:
+        loss = energy_score(clean, target, full, two_stream.model.config.patch_size[1:])
+        spread = (clean[:, 0] - clean[:, 1]).square().mean(dim=(2, 3, 4)) / 2
+        parts |= {"score": _mean(loss, follows), "spread": _mean(spread, follows * full)}
     balance = load_balance_loss(routing)
-    full = (sigma == 1.0) * follows
-    parts = {"mse": mse.item(), "mse_sigma1": ((error * full).sum() / full.sum().clamp_min(1)).item(),
-             "balance": balance.item()}
-    return mse + options.balance_weight * balance, parts
+    parts = {name: value.item() for name, value in parts.items()} | {"balance": balance.item()}
+    return _mean(loss, follows) + options.balance_weight * balance, parts
+
+
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    return (values * weights).sum() / weights.sum().clamp_min(1)
 
 
 @torch.no_grad()

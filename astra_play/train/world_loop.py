@@ -57,6 +57,9 @@ class WorldRecipe:
     rollout_prob: float = 0.5
     rollout_true_frames: int = 4  # at most this many true frames before the network plays by itself
     rollout_extra_frames: int = 16  # at most this many more frames are played before the clip that is trained on
+    # From this step on two samples are drawn per target and scored by their spread too, so that the network learns to
+    # draw one possible picture from the noise instead of the blurred mean of all (losses.energy_score).
+    energy_from_step: int = 10**9
     precision: str = "auto"  # "auto", "bf16" or "fp32"
     seed: int = 0
     log_every: int = 20
@@ -80,7 +83,8 @@ class WorldTraining:
         self.dtype = dtypes[recipe.precision] or fast_dtype(self.device)
         self.optimizers = make_optimizers(self.model, recipe.lr, recipe.lr_other, recipe.weight_decay, self.dtype)
         self.ema = EMA(self.model, recipe.ema_decay)
-        self.two_stream = TwoStream(self.model, recipe.clip_frames, recipe.stream.latent_frames_per_chunk, self.device)
+        self.two_streams = {samples: TwoStream(self.model, recipe.clip_frames, recipe.stream.latent_frames_per_chunk,
+                                               self.device, samples) for samples in (1, 2)}
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.step = 0
         self.minutes = 0.0
@@ -97,9 +101,10 @@ class WorldTraining:
             for group in optimizer.param_groups:
                 group["lr"] = factor * (recipe.lr if group is self.optimizers[0].param_groups[0] else recipe.lr_other)
         own = self.step >= recipe.rollout_from_step and self._uniform() < recipe.rollout_prob
+        two_stream = self.two_streams[2 if self.step >= recipe.energy_from_step else 1]
         with self.precision():
             clips, past = self._own_past() if own else self._true_past()
-            loss, parts = world_loss(self.two_stream, clips, past, recipe.noise, self.config.controls.modality,
+            loss, parts = world_loss(two_stream, clips, past, recipe.noise, self.config.controls.modality,
                                      self.generator, self.anchor)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), ADAM_EPS_CLIP)

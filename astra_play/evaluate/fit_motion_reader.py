@@ -1,0 +1,107 @@
+"""`python -m astra_play.evaluate.fit_motion_reader`: a data set of real frames -> the weights of the motion reader.
+
+The shipped weights were made by this command with its defaults, from the training worlds of `data make`. It takes a few
+minutes; the same data give the same weights on the same machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from ..errors import DataError
+from ..train.dataset import HELD_OUT_SEED_BASE, Dataset, read_episode
+from ..train.optim import learning_rate_factor
+from .motion_reader import BATCH_FRAMES, SHIPPED, MotionReader, match_costs, mirrored_order
+from .truth import motion_between
+
+LEARNING_RATE, WEIGHT_DECAY = 3e-3, 0.05
+BATCH = 64
+SKIP = 2  # of this many stretches of frames one is used: neighbours say nearly the same
+BLUR_PROB = 0.3  # generated frames are softer than real ones; a reader that never saw blur would measure that instead
+MIRROR = torch.tensor([1.0, -1.0, -1.0, 1.0])  # what a mirror makes of forward, right, yaw left and pitch up
+
+
+def record(dataset: Dataset, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Return the match costs (N, costs, h, w) float16 and motions (N, 4) of frame pairs from every episode."""
+    generator = torch.Generator().manual_seed(seed)
+    costs, motions = [], []
+    for path in tqdm(dataset.episodes, desc="matching", unit="episode", leave=False):
+        episode = read_episode(path)
+        if episode.seed >= HELD_OUT_SEED_BASE:
+            raise DataError(f"{path} is a held-out world, on which the reader is tested; train it on others")
+        frames = torch.from_numpy(episode.frames)
+        for start in range(0, len(frames) - 1, SKIP * (BATCH_FRAMES - 1)):
+            own = frames[start:start + BATCH_FRAMES]
+            if float(torch.rand((), generator=generator)) < BLUR_PROB:
+                own = soften(own)
+            costs.append(match_costs(own).half())
+            poses = episode.poses[start:start + BATCH_FRAMES]
+            motions.append(motion_between(poses[:-1], poses[1:]))
+    return torch.cat(costs), torch.from_numpy(np.concatenate(motions)).float()
+
+
+def soften(frames: Tensor) -> Tensor:
+    """Blur (F, H, W, 3) uint8 by a 3x3 mean."""
+    blurred = F.avg_pool2d(frames.movedim(-1, 1).float(), 3, 1, 1, count_include_pad=False)
+    return blurred.round().byte().movedim(1, -1).contiguous()
+
+
+def fit(reader: MotionReader, costs: Tensor, motions: Tensor, num_steps: int, seed: int = 0) -> MotionReader:
+    """Train a reader, half of the time on mirrored pairs; turns are drawn more often than stillness."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for layer in reader.layers:
+            if hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()
+        reader.spread.copy_(motions.std(dim=0).clamp_min(1e-6))
+        weights = 1 + (motions[:, 2:].abs() / reader.spread[2:]).sum(dim=1)
+        optimizer = torch.optim.AdamW(reader.layers.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+        order = mirrored_order()
+        reader.train()
+        reader.layers.requires_grad_(True)
+        for step in tqdm(range(num_steps), desc="fitting", unit="step", leave=False):
+            for group in optimizer.param_groups:
+                group["lr"] = LEARNING_RATE * learning_rate_factor(step, num_steps, 50, num_steps)
+            index = torch.multinomial(weights, BATCH)
+            inputs, wanted = costs[index].float(), motions[index] / reader.spread
+            if step % 2:
+                inputs, wanted = inputs[:, order].flip(-1), wanted * MIRROR
+            loss = F.smooth_l1_loss(reader(inputs), wanted, beta=0.3)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+    return reader.eval().requires_grad_(False)
+
+
+def save_reader(reader: MotionReader, path: Path, **metadata: str | int) -> None:
+    """Write the weights in half precision with what they were made of, by temp name and rename."""
+    temporary = path.with_name(path.name + ".tmp")
+    tensors = {name: p.detach().half().contiguous() for name, p in reader.named_parameters()}
+    save_file(tensors, temporary, {name: str(value) for name, value in metadata.items()})
+    os.replace(temporary, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make the weights of the motion reader.")
+    parser.add_argument("--data", type=Path, required=True, help="folder made by `data make`, of training worlds")
+    parser.add_argument("--out", type=Path, default=SHIPPED, help="weights file (%(default)s)")
+    parser.add_argument("--steps", type=int, default=3000, help="training steps (%(default)s)")
+    args = parser.parse_args()
+    dataset = Dataset(args.data)
+    settings = dataset.settings
+    reader = fit(MotionReader(settings.width, settings.height), *record(dataset), args.steps)
+    save_reader(reader, args.out, width=settings.width, height=settings.height, steps=args.steps,
+                episodes=len(dataset), data_hash=dataset.manifest["sha256_of_all"])
+
+
+if __name__ == "__main__":
+    main()
