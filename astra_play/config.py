@@ -10,6 +10,7 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -94,6 +95,7 @@ class ControlsConfig:
     turn_deg_s: float = 75.0
     mouse_deg_per_px: float = 0.12
     max_turn_deg_per_frame: float = 12.0  # the fastest turn seen in training
+    max_pitch_deg: float = 25.7  # how far from level the training camera ever looked, up or down
     vertical_fov_deg: float = 60.0  # of the camera that made the training pictures
 
 
@@ -188,5 +190,57 @@ def load_json(path: Path) -> Any:
 
 
 def load_world_config(folder: Path) -> WorldConfig:
-    """Read `folder/config.json`."""
-    return from_dict(WorldConfig, load_json(folder / "config.json"), where=str(folder / "config.json"))
+    """Read `folder/config.json`; ConfigError names a setting that is wrong by itself or contradicts another."""
+    path = folder / "config.json"
+    config = from_dict(WorldConfig, load_json(path), where=str(path))
+    for holds, sentence in _contradictions(config):
+        if not holds:
+            raise ConfigError(f"{path}: {sentence}; take the file from the weights again")
+    return config
+
+
+def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
+    """Yield (whether it holds, the sentence if it does not) for everything that no single type can say.
+
+    A generator, so that a later rule may rely on the earlier ones.
+    """
+    model, codec, stream, controls = config.model, config.codec, config.stream, config.controls
+    _, ph, pw = model.patch_size
+    sizes = {"width": config.width, "height": config.height, "fps": config.fps, "model.dim": model.dim,
+             "model.num_heads": model.num_heads, "patch_size": min(model.patch_size),
+             "model.num_experts": model.num_experts,
+             "codec.spatial_compression": codec.spatial_compression, "codec.frames_per_latent": codec.frames_per_latent,
+             "stream.latent_frames_per_chunk": stream.latent_frames_per_chunk, "stream.ring_chunks": stream.ring_chunks}
+    for name, size in sizes.items():
+        yield size >= 1, f"{name} is {size}, but must be at least 1"
+    s = codec.spatial_compression
+    grid = (model.grid_height, model.grid_width)
+    yield (grid[0] * s, grid[1] * s) == (config.height, config.width), (
+        f"pictures of {config.width} x {config.height} at compression {s} do not make the latent grid "
+        f"{grid[1]} x {grid[0]} of the model")
+    yield grid[0] % ph == 0 and grid[1] % pw == 0, (
+        f"the latent grid {grid[1]} x {grid[0]} cannot be cut into patches {pw} x {ph}")
+    yield model.dim % (2 * model.num_heads) == 0, (
+        f"model.dim {model.dim} cannot be split into {model.num_heads} even heads")
+    yield 1 <= model.router_top_k <= model.num_experts, (
+        f"router_top_k is {model.router_top_k}, but there are {model.num_experts} experts")
+    yield model.latent_channels == codec.latent_channels, (
+        f"the model reads {model.latent_channels} latent channels, but the codec makes {codec.latent_channels}")
+    yield codec.kind != "mini" or codec.frames_per_latent == 1, (
+        f"frames_per_latent is {codec.frames_per_latent}, but the mini codec makes one frame per latent")
+    yield len(config.latent_scale) in (0, codec.latent_channels) and all(v > 0 for v in config.latent_scale), (
+        f"latent_scale must hold {codec.latent_channels} positive numbers or none")
+    schedules = {"sigmas": stream.sigmas, **{f"step_sigmas.{n}": tuple(v) for n, v in stream.step_sigmas.items()}}
+    for name, sigmas in schedules.items():
+        descends = all(a > b for a, b in zip(sigmas, sigmas[1:], strict=False))
+        yield len(sigmas) >= 2 and descends and sigmas[-1] == 0 and sigmas[0] <= 1, (
+            f"stream.{name} must descend from at most 1 to 0, but is {list(sigmas)}")
+    for steps, sigmas in stream.step_sigmas.items():
+        yield str(len(sigmas) - 1) == steps, f"stream.step_sigmas.{steps} holds {len(sigmas) - 1} steps"
+    yield 0 <= stream.context_sigma < 1 and stream.sink_chunks >= 0, (
+        "stream.context_sigma must be in [0, 1) and stream.sink_chunks not negative")
+    yield controls.modality in model.modalities, f"the model knows no {controls.modality!r} actions"
+    for name in model.action_std:
+        widths = {len(model.action_std[name]), len(model.action_mean.get(name, [])), model.modalities.get(name)}
+        yield len(widths) == 1 and min(model.action_std[name]) > 0, (
+            f"action_mean and action_std of {name!r} must hold as many numbers as its rows, the deviations positive")

@@ -122,3 +122,18 @@ def test_buttons_a_world_does_not_list_mean_nothing_to_it() -> None:
 def test_world_with_other_actions_is_refused_in_one_sentence() -> None:
     with pytest.raises(ConfigError, match="'fake' is driven by 'arm' actions"):
         RowMaker(fake_config(modality="arm"))
+
+
+def test_view_stops_at_the_pitch_that_training_saw_and_comes_back_at_once() -> None:
+    limited = RowMaker(fake_config(fps=10, **{**CONTROLS, "max_pitch_deg": 20.0}))
+    pitches = [motions(limited.rows(held(mouse_px=(0.0, -80.0))))[0][3] for _ in range(5)]  # 8 degrees up each
+    assert pitches == pytest.approx([8.0, 8.0, 4.0, 0.0, 0.0], abs=1e-4)
+    back = motions(limited.rows(held(mouse_px=(0.0, 80.0))))[0][3]
+    assert back == pytest.approx(-8.0, abs=1e-4)  # nothing of the flick against the stop was kept
+    limited.reset()
+    assert motions(limited.rows(held(mouse_px=(0.0, -80.0))))[0][3] == pytest.approx(8.0, abs=1e-4)
+
+
+def test_button_that_does_not_exist_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="'forwad'.*did you mean 'forward'"):
+        RowMaker(fake_config(fps=10, buttons=("forwad",)))

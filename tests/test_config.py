@@ -46,3 +46,30 @@ def test_a_config_that_is_not_json_names_the_file(tmp_path) -> None:
         load_world_config(tmp_path)
     with pytest.raises(ConfigError, match="nowhere.config.json does not exist"):
         load_world_config(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(("part", "change", "sentence"), [
+    (None, {"width": 30}, "do not make the latent grid 4 x 4"),
+    (None, {"fps": 0}, "fps is 0, but must be at least 1"),
+    (None, {"latent_scale": [1.0, 1.0, 1.0]}, "latent_scale must hold 4 positive numbers"),
+    (None, {"latent_scale": [1.0, 1.0, 1.0, 0.0]}, "latent_scale must hold 4 positive numbers"),
+    ("stream", {"ring_chunks": 0}, "stream.ring_chunks is 0"),
+    ("stream", {"sigmas": []}, r"stream.sigmas must descend from at most 1 to 0, but is \[\]"),
+    ("stream", {"sigmas": [0.0, 1.0]}, "must descend"),
+    ("stream", {"sigmas": [1.0, 0.5]}, "must descend"),
+    ("stream", {"step_sigmas": {"3": [1.0, 0.5, 0.0]}}, "step_sigmas.3 holds 2 steps"),
+    ("stream", {"context_sigma": 1.5}, "context_sigma"),
+    ("model", {"num_heads": 5}, "48 cannot be split into 5 even heads"),
+    ("model", {"patch_size": [1, 3, 3]}, "cannot be cut into patches 3 x 3"),
+    ("model", {"router_top_k": 9}, "router_top_k is 9, but there are 3 experts"),
+    ("model", {"latent_channels": 5}, "reads 5 latent channels, but the codec makes 4"),
+    ("model", {"modalities": {"arm": 13}}, "knows no 'camera' actions"),
+    ("model", {"action_std": {"camera": [1.0]}, "action_mean": {"camera": [0.0]}}, "as many numbers as its rows"),
+    ("codec", {"frames_per_latent": 2}, "frames_per_latent is 2"),
+])
+def test_settings_that_contradict_each_other_are_refused(tmp_path, part, change: dict, sentence: str) -> None:
+    data = to_dict(TINY_WORLD)
+    (data[part] if part else data).update(change)
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    with pytest.raises(ConfigError, match=sentence):
+        load_world_config(tmp_path)

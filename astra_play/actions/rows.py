@@ -14,7 +14,8 @@ import numpy as np
 
 from ..chunks import ActionSample
 from ..config import WorldConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, did_you_mean
+from .buttons import MEANINGS
 
 ROW_WIDTH = {"camera": 12, "vehicle": 7, "arm": 12}
 
@@ -70,17 +71,26 @@ class RowMaker:
         controls = config.controls
         self._num_rows = config.stream.latent_frames_per_chunk
         self._known = frozenset(controls.buttons)
+        for button in sorted(self._known - MEANINGS.keys()):
+            raise ConfigError(f"the world {config.name!r} listens to the button {button!r}, which does not exist"
+                              f"{did_you_mean(button, MEANINGS)}")
         row_s = config.codec.frames_per_latent / config.fps
         self._step_m = controls.move_m_s * row_s
         self._key_turn_deg = controls.turn_deg_s * row_s
         self._limit_deg = controls.max_turn_deg_per_frame * config.codec.frames_per_latent
+        self._max_pitch_deg = controls.max_pitch_deg
         self._deg_per_px = controls.mouse_deg_per_px
         self.dropped_turn_deg = 0.0
         self.reset()
 
-    def reset(self) -> None:
-        """Forget carried mouse motion: a world that starts again starts still."""
+    def stop_turning(self) -> None:
+        """Forget the mouse motion that is still to be spent."""
         self._carry_deg = [0.0, 0.0]  # yaw left, pitch up
+
+    def reset(self) -> None:
+        """Begin again, still and level."""
+        self.stop_turning()
+        self._pitch_deg = 0.0  # where the rows so far have left the view; every start picture looks level
 
     def rows(self, sample: ActionSample) -> np.ndarray:
         """Return the rows (T, 12) float32 that lead into the latent frames of one chunk, the motion spread evenly."""
@@ -92,9 +102,20 @@ class RowMaker:
         can_look = bool(self._known & {"look_up", "look_down"})  # a world trained on a level head never saw pitch
         pitch_deg = self._turn_deg(1, self._balance(sample, "look_up", "look_down"),
                                    -mouse_down_px if can_look else 0.0)
+        pitch_deg = self._within_pitch_range(pitch_deg)
         row = camera_row(forward / length * self._step_m, right / length * self._step_m,
                          math.radians(yaw_deg), math.radians(pitch_deg))
         return np.tile(row, (self._num_rows, 1))
+
+    def _within_pitch_range(self, pitch_deg: float) -> float:
+        """Cut the pitch of each row where the view would leave what training saw; a neck stops there too."""
+        limit, rows = self._max_pitch_deg, self._num_rows
+        wanted_deg = min(max(self._pitch_deg + rows * pitch_deg, -limit), limit)
+        pitch_deg = (wanted_deg - self._pitch_deg) / rows
+        if wanted_deg in (-limit, limit):
+            self._carry_deg[1] = 0.0  # or the rest of a flick against the stop would delay the way back
+        self._pitch_deg = wanted_deg
+        return pitch_deg
 
     def _balance(self, sample: ActionSample, positive: str, negative: str) -> float:
         """Return how far towards `positive` the player pushes, in [-1, 1], keys and sticks together."""

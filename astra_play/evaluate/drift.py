@@ -10,6 +10,7 @@ from . import metrics
 
 NUM_WINDOWS = 10  # a collapse in the middle that heals again must show
 PAIRS_PER_WINDOW = 24  # frames looked at, each with its predecessor; decoding all of them would say the same, later
+FAINTEST = 1e-6  # in place of nothing at all, so that a grey world compares with a grey one
 LOOKS = {"sharpness": metrics.sharpness, "contrast": metrics.contrast, "saturation": metrics.saturation,
          "laplacian_energy": metrics.laplacian_energy}
 
@@ -34,11 +35,12 @@ def compare(generated: dict[str, np.ndarray], real: dict[str, np.ndarray]) -> di
     """
     figures = {}
     for name, values in generated.items():
-        yardstick = real[name].mean()
-        ratios = values.mean(axis=0) / yardstick
-        single = values / real[name].mean(axis=1, keepdims=True)
+        ours, theirs = (np.maximum(v, FAINTEST) for v in (values, real[name]))
+        yardstick = theirs.mean()
+        ratios = ours.mean(axis=0) / yardstick
+        single = ours / theirs.mean(axis=1, keepdims=True)
         figures[name] = {"windows": ratios.tolist(), "worst": worst(ratios), "mean": float(ratios.mean()),
-                         "real_windows": (real[name].mean(axis=0) / yardstick).tolist(),
+                         "real_windows": (theirs.mean(axis=0) / yardstick).tolist(),
                          "worst_of_any_single_run": worst(single)}
     return figures
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ..train.dataset import HELD_OUT_SEED_BASE
 from . import drift, fidelity, following, pictures
@@ -42,7 +43,7 @@ class Options:
 
 @dataclass
 class Evaluation:
-    """Truth of one evaluation and where its pictures go (None: nowhere). Frame 0 of a walk is the first prompt frame."""
+    """Truth of one evaluation, and where pictures go (None: nowhere). Frame 0 of a walk is the first prompt frame."""
 
     world: WorldParts
     options: Options
@@ -68,7 +69,7 @@ class Evaluation:
         """Index of the frame so long after the last prompt frame."""
         return self.num_prompt - 1 + round(seconds * self.fps)
 
-    def roll_out(self, walks: list[Walk], seeds: list[int]):
+    def roll_out(self, walks: list[Walk], seeds: list[int]) -> Tensor:
         """Play walks freely from their first frames; return the latents (B, F, C, h, w)."""
         return roll_out(self.world, np.stack([w.frames[:self.num_prompt] for w in walks]),
                         np.stack([w.rows for w in walks]), seeds)

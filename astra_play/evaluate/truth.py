@@ -1,4 +1,4 @@
-"""Held-out walks, what rollouts are compared with: the simulator played by its behaviour policy, rendered on the spot."""
+"""Held-out walks, with which rollouts are compared: the simulator under its behaviour policy, rendered on the spot."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ class Generator:
             start_fresh |= self._obey(world, row_maker)
             if self.paused.is_set():
                 self._clock.wait(PAUSED_WAIT_S, self.wake)
-                row_maker.reset()  # a flick that was still turning ended when the player let go
+                row_maker.stop_turning()  # a flick that was still turning ended when the player let go
                 start_fresh = True
                 continue
             begin_s = self._wait_until_last_moment()

@@ -1,0 +1,109 @@
+"""The speed figures: what is counted, what is left out, and that the table and the JSON say the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_world import make_tiny_world
+
+from astra_play import bench
+from astra_play.cli import main as cli_main
+from astra_play.model.world import load_world
+
+
+class TickingClock:
+    """Each look at the clock finds it one millisecond later."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def now(self) -> float:
+        self.looks += 1
+        return self.looks / 1000
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_tiny_world(tmp_path / "world")
+
+
+def test_stages_are_timed_apart_and_the_commit_belongs_to_generation(folder: Path) -> None:
+    player, timings = bench.Player(load_world(folder, device="cpu"), TickingClock()), bench.Timings()
+    player.start()
+    player.chunk(timings)
+    # four looks at the clock: before, generated, decoded, committed
+    assert timings.generate_ms == pytest.approx([2.0]) and timings.decode_ms == pytest.approx([1.0])
+    assert timings.whole_ms == pytest.approx([3.0])
+
+
+def test_warm_up_is_not_measured_and_the_window_is_full(folder: Path) -> None:
+    world = load_world(folder, device="cpu")
+    player = bench.Player(world, TickingClock())
+    figures = bench.measure(player, seconds=0.02)
+    window = world.config.stream.sink_chunks + world.config.stream.ring_chunks
+    assert figures["chunks"] < player.num_chunks - window
+    assert figures["chunk_ms"] == pytest.approx({"p50": 3.0, "p95": 3.0, "p99": 3.0})
+    assert figures["fps"] == pytest.approx(1000 / 3)
+
+
+def test_passes_are_counted_not_assumed(folder: Path) -> None:
+    world = load_world(folder, device="cpu")
+    passes = {}
+    for name, (scale, steps) in bench.variants(world).items():
+        world.guidance_scale, world.num_denoise_steps = scale, steps
+        passes[name] = bench.measure(bench.Player(world, TickingClock()), seconds=0.02)["passes_per_chunk"]
+    assert passes == {"default": 1.0, "guidance 2": 2.0, "2 steps": 2.0}
+
+
+def test_flop_of_attention_is_that_of_its_two_products() -> None:
+    query, key, value = torch.randn(2, 3, 5, 8), torch.randn(2, 3, 7, 8), torch.randn(2, 3, 7, 8)
+    with bench._flop_counter() as fused, torch.inference_mode():
+        torch.nn.functional.scaled_dot_product_attention(query, key, value)
+    with bench._flop_counter() as plain:
+        (query @ key.mT).softmax(-1) @ value
+    assert fused.get_total_flops() == plain.get_total_flops() == 2 * 2 * 2 * 3 * 5 * 7 * 8
+
+
+def test_flop_of_a_chunk_covers_the_matrices_of_target_and_commit(folder: Path) -> None:
+    world = load_world(folder, device="cpu")
+    player = bench.Player(world, TickingClock())
+    player.start()
+    flop = player.flop()
+    m = world.config.model
+    per_token = m.num_layers * (3 * m.dim**2 + m.dim**2 + m.dim**2 + 2 * m.dim * m.ffn_dim)  # qkv, out, adapter, MLP
+    matrices = 2 * per_token * 2 * m.tokens_per_latent_frame  # the new chunk and the committed one share a pass
+    assert matrices < flop["transformer"] < 2 * matrices
+    assert flop["total"] == flop["transformer"] + flop["decode"] and flop["decode"] > 0
+
+
+def test_share_of_the_floor_is_floor_over_measured() -> None:
+    figures = {"flop_per_chunk": {"transformer": 4e8, "decode": 1e8, "total": 5e8},
+               "generate_ms": {"p50": 8.0}, "decode_ms": {"p50": 2.0}, "chunk_ms": {"p50": 10.0}}
+    compared = bench.against_floor(figures, gemm_gflop_s=100.0)
+    assert compared["floor_ms"] == pytest.approx({"transformer": 4.0, "decode": 1.0, "total": 5.0})
+    assert compared["share_of_floor_rate"] == pytest.approx({"transformer": 0.5, "decode": 0.5, "total": 0.5})
+
+
+def test_bench_prints_a_table_and_writes_every_figure(folder: Path, tmp_path: Path,
+                                                      capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "bench.json"
+    threads = torch.get_num_threads()
+    try:
+        assert cli_main(["bench", "--world", str(folder), "--seconds", "0.2", "--threads", "1",
+                         "--json", str(out)]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    result = json.loads(out.read_text())
+    assert {"world", "machine", "threads", "gemm_gflop_s", "conv_gflop_s", "floor_ms", "flop_per_chunk", "fps",
+            "passes_per_chunk", "generate_ms", "decode_ms", "chunk_ms", "share_of_floor_rate", "peak_rss_mb", "start",
+            "variants"} <= result.keys()
+    assert result["threads"] == 1 and result["passes_per_chunk"] == 1.0
+    assert result["variants"].keys() == {"guidance 2", "2 steps"}
+    assert result["chunk_ms"]["p50"] <= result["chunk_ms"]["p95"] <= result["chunk_ms"]["p99"]
+    assert {"import_s", "load_s", "probe_and_warm_up_s", "first_chunk_ms", "peak_rss_mb"} <= result["start"].keys()
+    assert 50 < result["peak_rss_mb"] < 2000
+    printed = capsys.readouterr().out
+    assert f"{result['fps']:.1f}" in printed and "guidance 2" in printed

@@ -1,0 +1,280 @@
+"""Evaluation: batched rollouts equal play, the motion reader, and the whole command on a made-up simulator."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_evaluate_metrics import smooth_texture
+from tiny_world import TINY_WORLD, make_tiny_world
+
+from astra_play.actions.rows import camera_row
+from astra_play.chunks import IDLE, ActionChunk
+from astra_play.cli import main as cli_main
+from astra_play.errors import ConfigError, DependencyError, WeightsError
+from astra_play.evaluate import motion_reader, truth
+from astra_play.evaluate.fit_motion_reader import MIRROR, fit, save_reader
+from astra_play.evaluate.motion_reader import SHIPPED, MotionReader, load_reader, match_costs, mirrored_order
+from astra_play.evaluate.plots import Line, plot, round_ticks
+from astra_play.evaluate.rollout import decode, load_parts, roll_out
+from astra_play.evaluate.truth import Simulator, motion_between
+from astra_play.model.world import load_world
+from astra_play.train.scenarios.explore import WalkControl
+
+# --- rollouts -------------------------------------------------------------------------------------------------------
+
+def random_rows(number: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.stack([camera_row(*rng.normal(size=4) * (0.2, 0.2, 0.1, 0.02)) for _ in range(number)])
+
+
+def played_by_world(folder: Path, seed: int, prompt: np.ndarray, rows: np.ndarray, steps: int | None,
+                    guidance: float) -> np.ndarray:
+    """The frames that `World` makes, chunk by chunk, as a session would."""
+    world = load_world(folder, device="cpu")
+    world.guidance_scale = guidance
+    if steps:
+        world.num_denoise_steps = steps
+    world.reset(seed)
+    world.prefill(prompt, rows[:len(prompt)])
+    chunk = world.config.stream.latent_frames_per_chunk
+    frames = []
+    for start in range(len(prompt), len(rows), chunk):
+        frames.append(world.step(ActionChunk(IDLE, rows[start:start + chunk], "camera")))
+        world.commit()
+    return np.concatenate(frames)
+
+
+@pytest.mark.parametrize(("chunk", "steps", "guidance"), [(1, None, 1.0), (1, 2, 1.0), (2, None, 1.5)])
+def test_batched_rollout_equals_play_of_each_world(tmp_path: Path, chunk: int, steps: int | None,
+                                                   guidance: float) -> None:
+    stream = dataclasses.replace(TINY_WORLD.stream, latent_frames_per_chunk=chunk)
+    folder = make_tiny_world(tmp_path / "world", stream=stream)
+    prompts = np.random.default_rng(0).integers(0, 256, (3, 2, 32, 32, 3)).astype(np.uint8)
+    rows, seeds = np.stack([random_rows(12, seed) for seed in range(3)]), [5, 6, 1_000_000]
+    parts = load_parts(folder, steps, guidance)
+    frames = decode(parts, roll_out(parts, prompts, rows, seeds))
+    for index, seed in enumerate(seeds):
+        expected = played_by_world(folder, seed, prompts[index], rows[index], steps, guidance)
+        difference = np.abs(frames[index, 2:].astype(int) - expected.astype(int))
+        assert difference.max() <= 1  # sums in another order may round the other way
+        assert expected.std() > 5  # a flat picture would show nothing
+    assert np.abs(frames[0].astype(int) - frames[1].astype(int)).max() > 20
+
+
+def test_rollout_that_ends_within_a_chunk_is_cut_and_not_lengthened(tmp_path: Path) -> None:
+    stream = dataclasses.replace(TINY_WORLD.stream, latent_frames_per_chunk=2)
+    parts = load_parts(make_tiny_world(tmp_path / "world", stream=stream))
+    prompts = np.zeros((1, 2, 32, 32, 3), np.uint8)
+    even, odd = (roll_out(parts, prompts, random_rows(8, 0)[None, :length], [0]) for length in (8, 7))
+    assert odd.shape[1] == 7 and torch.allclose(odd[:, :6], even[:, :6], atol=1e-5)
+
+
+def test_any_frame_decodes_alone_as_it_does_in_the_clip(tmp_path: Path) -> None:
+    parts = load_parts(make_tiny_world(tmp_path / "world"))
+    latents = torch.randn(2, 6, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    whole = decode(parts, latents)
+    picks = [5, 0, 3]
+    assert np.abs(decode(parts, latents, picks).astype(int) - whole[:, picks].astype(int)).max() <= 1
+
+
+# --- the motion reader ----------------------------------------------------------------------------------------------
+
+def test_motion_between_poses_is_the_control_that_led_from_one_to_the_other() -> None:
+    before = np.array([[2.0, -1.0, 1.6, 0.7, 0.1]])
+    forward, right, yaw, pitch = 0.15, -0.1, 0.2, -0.05
+    x = 2.0 + forward * math.cos(0.7) + right * math.sin(0.7)
+    y = -1.0 + forward * math.sin(0.7) - right * math.cos(0.7)
+    after = np.array([[x, y, 1.6, 0.7 + yaw, 0.1 + pitch]])
+    assert np.allclose(motion_between(before, after), [[forward, right, yaw, pitch]])
+
+
+@pytest.mark.parametrize("shift_px", [-4, 0, 3])
+def test_best_match_lies_at_the_shift_of_the_picture(shift_px: int) -> None:
+    first = smooth_texture(64, 96)
+    costs = match_costs(torch.from_numpy(np.stack([first, np.roll(first, shift_px, axis=1)])))
+    finest = motion_reader.SCALES[0]
+    across = 2 * finest.reach_x + 1
+    best = costs[0, :across * (2 * finest.reach_y + 1), 1:-1, 1:-1].flatten(1).mean(dim=1).argmin()
+    assert divmod(int(best), across) == (finest.reach_y, finest.reach_x + shift_px)
+
+
+def test_mirrored_frames_have_mirrored_costs() -> None:
+    frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3)).astype(np.uint8))
+    mirrored = match_costs(frames.flip(2))
+    assert torch.allclose(mirrored, match_costs(frames)[:, mirrored_order()].flip(-1), atol=1e-4)
+
+
+def turning_clip(num_frames: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A texture that slides sideways by a few pixels a frame, and the yaw of each frame at 1 degree a pixel."""
+    shifts = np.random.default_rng(seed).integers(-4, 5, num_frames - 1)
+    frames = [smooth_texture(32, 64, seed)]
+    for shift in shifts:
+        frames.append(np.roll(frames[-1], shift, axis=1))
+    return np.stack(frames), np.radians(shifts)
+
+
+def test_reader_learns_turns_and_reads_them_from_another_texture() -> None:
+    costs, motions = [], []
+    for seed in range(24):
+        frames, yaw = turning_clip(13, seed)
+        costs.append(torch.cat(motion_reader.costs_of_clip(frames)))
+        motions.append(np.stack([np.zeros_like(yaw), np.zeros_like(yaw), yaw, np.zeros_like(yaw)], axis=1))
+    reader = fit(MotionReader(64, 32), torch.cat(costs).half(), torch.from_numpy(np.concatenate(motions)).float(), 150)
+    frames, yaw = turning_clip(40, seed=99)
+    read = reader.read(frames[None])[0]
+    assert read.shape == (39, 4)
+    assert np.corrcoef(read[:, 2], yaw)[0, 1] > 0.95
+
+
+def test_mirror_changes_the_sides_of_a_motion_only() -> None:
+    assert dict(zip(truth.MOTIONS, MIRROR.tolist(), strict=True)) == {
+        "forward_m": 1.0, "right_m": -1.0, "yaw_left_rad": -1.0, "pitch_up_rad": 1.0}
+
+
+def test_shipped_reader_reads_the_size_of_the_default_world_and_no_other() -> None:
+    assert isinstance(load_reader(SHIPPED, 128, 96), MotionReader)
+    with pytest.raises(ConfigError, match="128x96 pixels, but this world makes 64x48"):
+        load_reader(SHIPPED, 64, 48)
+
+
+def test_reader_weights_without_their_frame_size_are_refused(tmp_path: Path) -> None:
+    save_reader(MotionReader(32, 32), tmp_path / "reader.safetensors", steps=1)
+    with pytest.raises(WeightsError, match="fit_motion_reader"):
+        load_reader(tmp_path / "reader.safetensors", 32, 32)
+
+
+# --- plots ----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-0.3, 7.9), (12.1, 12.9), (0.0, 960.0), (3.0, 3.0)])
+def test_ticks_are_round_few_and_inside(low: float, high: float) -> None:
+    ticks = round_ticks(low, high)
+    assert len(ticks) <= 7 and all(low - 1e-6 <= t <= high + 1e-6 for t in ticks)
+    if high > low:
+        step = ticks[1] - ticks[0]
+        mantissa = step / 10 ** math.floor(math.log10(step * 1.0001))
+        assert len(ticks) >= 3 and min(abs(mantissa - m) for m in (1, 2, 5)) < 1e-6
+
+
+def test_plot_draws_its_curve_and_leaves_gaps() -> None:
+    picture = np.asarray(plot("t", "x", "y", [Line("a", [0, 1, 2, 3], [0.0, 1.0, None, 1.0])], (320, 200)))
+    assert picture.shape == (200, 320, 3) and (picture != 255).any()
+    left, right = picture[40:150, 70:150], picture[40:150, 180:290]
+    is_blue = [(part[..., 2].astype(int) - part[..., 0] > 80).any() for part in (left, right)]
+    assert is_blue == [True, False]
+
+
+# --- the whole command ----------------------------------------------------------------------------------------------
+
+class SlidingScenario:
+    """A simulator in a few lines: a texture that a turn slides sideways."""
+
+    FPS, MODALITY, IDLE = 16, "camera", WalkControl()
+    blocked = False
+
+    def __init__(self, width: int, height: int) -> None:
+        self.size = height, width
+
+    def reset(self, seed: int) -> np.ndarray:
+        self.texture, self.pose = smooth_texture(*self.size, seed=seed), np.zeros(5)
+        return self.frame()
+
+    def step(self, control: WalkControl) -> np.ndarray:
+        self.pose = self.pose + (control.forward_m, 0.0, 0.0, control.yaw_left_rad, control.pitch_up_rad)
+        return self.frame()
+
+    def frame(self) -> np.ndarray:
+        return np.roll(self.texture, round(math.degrees(self.pose[3])), axis=1)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def player(name: str, rng: np.random.Generator):
+    while True:
+        yield WalkControl(0.18, 0.0, rng.normal() * 0.1)
+
+
+@pytest.fixture
+def tiny_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A command line that evaluates a tiny world on the sliding texture in a second or two."""
+    monkeypatch.setattr(truth.scenarios, "make", lambda name, width, height: SlidingScenario(width, height))
+    monkeypatch.setattr(truth.scenarios, "player", player)
+    make_tiny_world(tmp_path / "world")
+    save_reader(MotionReader(32, 32), tmp_path / "reader.safetensors", width=32, height=32)
+    return ["evaluate", "--world", str(tmp_path / "world"), "--reader", str(tmp_path / "reader.safetensors"),
+            "--json", str(tmp_path / "out.json"), "--report", str(tmp_path / "report"), "--rollouts", "3",
+            "--seconds", "3", "--drift-runs", "2", "--drift-seconds", "4", "--seed-base", "1000100"]
+
+
+def test_evaluate_writes_every_figure_and_every_picture(tiny_evaluation: list[str], tmp_path: Path,
+                                                        capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli_main(tiny_evaluation) == 0
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert {"world", "options", "seeds", "machine", "following", "fidelity", "drift", "bars", "timings_s", "config",
+            "denoise_steps", "guidance_scale"} <= result.keys()
+    assert result["seeds"] == [1000100, 1000102] and result["options"]["seed_base"] == 1000100
+    following = result["following"]
+    for of in ("generated", "true_frames", "reader_error_on_true_frames"):
+        assert {"correlation", "correlation_interval95", "gain", "mae_deg"} <= following[of]["yaw_left_rad"].keys()
+        assert following[of]["key_accuracy"].keys() == {"forward_m", "right_m", "yaw_left_rad"}
+    assert following["shift_check"].keys() == {"generated", "true_frames"}
+    assert len(following["yaw_correlation_by_rollout"]) == 3 and len(following["yaw_correlation_by_part"]) == 4
+    assert result["fidelity"]["horizons"].keys() == {"0.5s", "1s", "2s"}
+    assert result["fidelity"]["num_moving"] == result["fidelity"]["num_clips"] == 9  # all walk 2.9 m in a second
+    for both in result["fidelity"]["horizons"].values():
+        assert {"generated", "repeat_last_frame", "codec_ceiling", "gain_over_repeat_db",
+                "gain_over_repeat_db_interval95"} <= both["moving"].keys()
+    for look in ("sharpness", "contrast", "saturation", "laplacian_energy", "change"):
+        assert len(result["drift"][look]["windows"]) == 10 and "worst" in result["drift"][look]
+    assert [bar["name"] for bar in result["bars"]] == ["yaw_correlation", "gain_over_repeat_1s_db",
+                                                       "sharpness_worst_window", "contrast_worst_window"]
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {
+        "truth_and_dream.png", "free_run.png", "yaw.png", "psnr.png", "drift.png"}
+    printed = capsys.readouterr().out
+    assert "yaw_correlation" in printed and ("met" in printed or "missed" in printed)
+
+
+def test_evaluating_twice_gives_the_same_figures(tiny_evaluation: list[str], tmp_path: Path) -> None:
+    results = []
+    for _ in range(2):
+        assert cli_main([*tiny_evaluation, "--rollouts", "1", "--drift-runs", "1", "--drift-seconds", "2"]) == 0
+        result = json.loads((tmp_path / "out.json").read_text())
+        results.append({k: v for k, v in result.items() if k != "timings_s"})
+    assert results[0] == results[1]
+
+
+def test_world_of_another_rate_or_control_has_no_truth_to_compare_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(truth.scenarios, "make", lambda name, width, height: SlidingScenario(width, height))
+    with pytest.raises(ConfigError, match="20 frames a second"):
+        Simulator(dataclasses.replace(TINY_WORLD, fps=20))
+    controls = dataclasses.replace(TINY_WORLD.controls, modality="vehicle")
+    with pytest.raises(ConfigError, match="'vehicle' actions"):
+        Simulator(dataclasses.replace(TINY_WORLD, controls=controls))
+
+
+def test_missing_simulator_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mujoco", None)
+    with pytest.raises(DependencyError, match=r"pip install 'astra-play\[train\]'"):
+        Simulator(TINY_WORLD)
+
+
+def test_walk_of_the_real_simulator_moves_as_commanded_where_nothing_is_in_the_way() -> None:
+    pytest.importorskip("mujoco")
+    try:
+        with Simulator(dataclasses.replace(TINY_WORLD, width=64, height=48)) as simulator:
+            walk = simulator.walk(1_000_001, 80)
+    except Exception as error:  # a machine without any GL raises what its driver likes
+        pytest.skip(f"MuJoCo cannot draw here: {error}")
+    assert walk.frames.shape == (80, 48, 64, 3) and walk.frames.std() > 10
+    assert not walk.commanded[0].any() and not walk.moved[0].any()
+    assert np.allclose(walk.moved[:, 2], walk.commanded[:, 2])
+    walked = np.hypot(*walk.commanded[:, :2].T) > 0
+    error_m = np.abs(walk.moved - walk.commanded)[walked, :2].max(axis=1)
+    assert walked.sum() > 10 and np.median(error_m) < 1e-6  # most steps slide along nothing
