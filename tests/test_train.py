@@ -23,6 +23,7 @@ from astra_play.train.latents import Clips, LatentDataset
 from astra_play.train.loop import load_checkpoint, load_recipe, psnr_db, save_checkpoint
 from astra_play.train.losses import NoiseOptions, draw_sigmas, energy_score, rollout_past, world_loss
 from astra_play.train.optim import EMA, Muon, learning_rate_factor, make_optimizers, orthogonalise
+from astra_play.train.replicas import Replicas
 
 RECIPES = Path(world_loop.__file__).parent / "recipes"
 
@@ -279,3 +280,28 @@ def test_clips_of_a_data_set_are_float32_even_under_autocast() -> None:
     frames = clips.latents[..., 0, 0, 0]
     assert (frames[:, 2:] - frames[:, 1:-1] == 1).all() and (clips.is_gap == (frames[:, 0] < frames[:, 1])).all()
     assert (frames[:, 0] < frames[:, 1]).all() and torch.equal(clips.rows[..., 0], frames)
+
+
+def _average_in_one_of_two(rank: int, folder: str) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    replicas, model = Replicas(rank, 2), torch.nn.Linear(2, 1)
+    model.weight.grad = torch.tensor([[1.0, 2.0]]) * (1 + 2 * rank)
+    model.bias.grad = torch.tensor([4.0]) if rank else None  # a parameter that only one replica used
+    replicas.average_gradients(model)
+    told = (model.weight.grad.tolist(), model.bias.grad.tolist(), replicas.gather(rank))
+    Path(folder, f"{rank}.json").write_text(json.dumps(told))
+    torch.distributed.destroy_process_group()
+
+
+def test_replicas_share_the_mean_gradient(tmp_path) -> None:
+    torch.multiprocessing.spawn(_average_in_one_of_two, (str(tmp_path),), nprocs=2)
+    for rank in range(2):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == [[[2.0, 4.0]], [2.0], [0, 1]]
+
+
+def test_replicas_draw_other_clips_but_decide_alike() -> None:
+    recipe, data = tiny_recipe(), FakeData()
+    ours, theirs = (world_loop.WorldTraining(recipe, data, TINY_WORLD, repeat_last, Replicas(r, 2)) for r in (0, 1))
+    assert not torch.equal(ours._draw(5).rows, theirs._draw(5).rows)
+    assert [ours._chance() for ours.step in range(5)] == [theirs._chance() for theirs.step in range(5)]
+    assert torch.equal(ours.model.patch_embedding.weight, theirs.model.patch_embedding.weight)

@@ -43,9 +43,9 @@ def drift_sheet(report: Path, dream: np.ndarray, truth: np.ndarray, seeds: Seque
         for name, frames in ((f"run {seed}", dream[index]), ("true walk", truth[index])):
             for start in range(0, len(times_s), DRIFT_COLUMNS):
                 part = slice(start, start + DRIFT_COLUMNS)
-                rows.append((f"{name if start == 0 else ''} {times_s[start]:g} s", frames[part]))
+                rows.append((f"{name}, {times_s[start]:g} s on", frames[part]))
         rows.append(("", []))
-    columns = [f"+{DRIFT_EVERY_S * i:g} s" for i in range(min(DRIFT_COLUMNS, len(times_s)))]
+    columns = [f"+ {DRIFT_EVERY_S * i:g} s" for i in range(min(DRIFT_COLUMNS, len(times_s)))]
     save_sheet(report / "free_run.png", rows, columns)
 
 
@@ -58,7 +58,7 @@ def yaw_plot(report: Path, read: np.ndarray, read_true: np.ndarray, commanded: n
         lines = [Line(name, seconds, np.degrees(values[index, :, YAW]).tolist(), dashed)
                  for name, values, dashed in (("commanded", commanded, False), ("generated", read, False),
                                               ("true frames", read_true, True))]
-        plots.append(plot(f"seed {seeds[index]}", "seconds", "deg/frame", lines, size=(820, 240)))
+        plots.append(plot(f"turn of seed {seeds[index]}", "seconds", "degrees a frame", lines, size=(820, 240)))
     save_column(report / "yaw.png", plots)
 
 
@@ -68,7 +68,7 @@ def psnr_plot(report: Path, curve: dict[str, list[float]], horizons_s: Sequence[
     lines = [Line("generated", curve["seconds"], curve["generated"]),
              Line("repeat last frame", curve["seconds"], curve["repeat_last_frame"]),
              Line("codec ceiling", horizons_s, ceilings_db)]
-    save_column(report / "psnr.png", [plot("PSNR, moving", "seconds of free running", "dB", lines)])
+    save_column(report / "psnr.png", [plot("PSNR of moving rollouts", "seconds of free running", "dB", lines)])
 
 
 def drift_plot(report: Path, figures: dict[str, Any], seconds: float, allowed: tuple[float, float]) -> None:
@@ -79,5 +79,5 @@ def drift_plot(report: Path, figures: dict[str, Any], seconds: float, allowed: t
         middle = [(i + 0.5) * seconds / len(windows) for i in range(len(windows))]
         top = max(1.6, *windows, *figures[name]["real_windows"])
         lines = [Line("generated", middle, windows), Line("real frames", middle, figures[name]["real_windows"], True)]
-        plots.append(plot(f"{name}, ratio to real", "seconds", "ratio", lines, (640, 220), (0.0, top), allowed))
+        plots.append(plot(name, "seconds", "ratio to real frames", lines, (640, 220), (0.0, top), allowed))
     save_column(report / "drift.png", plots)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -13,8 +13,12 @@ from PIL import Image, ImageDraw, ImageFont
 INK, GRID, PAPER = (38, 42, 48), (224, 227, 231), (255, 255, 255)
 COLOURS = ((32, 98, 176), (214, 96, 36), (60, 140, 80), (140, 80, 160), (120, 120, 120))
 OVERSAMPLE = 2  # drawn twice as large and averaged down: Pillow's lines have no soft edges
-LEFT, RIGHT, TOP, BOTTOM = 64, 18, 34, 46  # margins in pixels of the finished plot
+LEFT, RIGHT, TOP, BOTTOM = 48, 18, 34, 46  # margins in pixels of the finished plot
 MAX_TICKS = 6
+DASH_PX = 10  # of the oversampled drawing
+
+
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,19 @@ def round_ticks(low: float, high: float) -> list[float]:
     return [round(k * step, 10) for k in range(first, last + 1)]
 
 
+def _dashes(start: Point, end: Point, drawn_px: float) -> Iterator[list[Point]]:
+    """Yield the inked pieces of a line of even dashes and gaps that has already run for `drawn_px`."""
+    length_px = math.dist(start, end)
+    at_px = 0.0
+    while at_px < length_px:
+        phase_px = (drawn_px + at_px) % (2 * DASH_PX)
+        step_px = min(DASH_PX - phase_px % DASH_PX or DASH_PX, length_px - at_px) + 1e-6
+        if phase_px < DASH_PX:
+            yield [tuple(a + (b - a) * min(1.0, px / length_px) for a, b in zip(start, end, strict=True))
+                   for px in (at_px, at_px + step_px)]
+        at_px += step_px
+
+
 class _Plot:
     """A canvas with its scales."""
 
@@ -76,13 +93,12 @@ class _Plot:
         for index, line in enumerate(lines):
             self.curve(line, COLOURS[index % len(COLOURS)])
         s = OVERSAMPLE
-        self.pen.text((LEFT * s, 8 * s), title, INK, self.font)
+        self.pen.text((LEFT * s, 8 * s), f"{title}, {y_label}", INK, self.font)
         self.pen.text((self.width / 2, self.height - 8 * s), x_label, INK, self.font, anchor="ms")
         self.legend(lines)
-        self.pen.text((LEFT * s - 6 * s, (TOP - 7) * s), y_label, INK, self.font, anchor="rs")
         return self.image.resize((self.width // s, self.height // s), Image.Resampling.BOX)
 
-    def at(self, x: float, y: float) -> tuple[float, float]:
+    def at(self, x: float, y: float) -> Point:
         """Return the pixel of a point, kept on the canvas' plot area."""
         s = OVERSAMPLE
         right, bottom = self.width - RIGHT * s, self.height - BOTTOM * s
@@ -105,9 +121,12 @@ class _Plot:
 
     def curve(self, line: Line, colour: tuple[int, int, int]) -> None:
         points = [None if y is None else self.at(x, y) for x, y in zip(line.x, line.y, strict=True)]
-        for index, (start, end) in enumerate(pairwise(points)):
-            if start and end and not (line.dashed and index % 2):
-                self.pen.line([start, end], colour, 2 * OVERSAMPLE, joint="curve")
+        drawn_px = 0.0
+        for start, end in pairwise(points):
+            if start and end:
+                for piece in _dashes(start, end, drawn_px) if line.dashed else [(start, end)]:
+                    self.pen.line(piece, colour, 2 * OVERSAMPLE)
+                drawn_px += math.dist(start, end)
 
     def legend(self, lines: Sequence[Line]) -> None:
         s = OVERSAMPLE

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-LABEL_PX, HEADER_PX, GAP_PX = 92, 22, 2
+LABEL_PX, HEADER_PX, GAP_PX = 140, 22, 2
 INK, PAPER = (38, 42, 48), (255, 255, 255)
 
 

@@ -29,6 +29,7 @@ from .latents import Clips, LatentDataset
 from .loop import TrainingLog, load_checkpoint, load_recipe, psnr_db, save_checkpoint, save_strip
 from .losses import NoiseOptions, rollout_past, world_loss
 from .optim import EMA, fast_dtype, learning_rate_factor, make_optimizers
+from .replicas import ALONE, Replicas, join_replicas
 
 ADAM_EPS_CLIP = 1.0  # gradient norm above which a batch is scaled down: a few bad clips must not undo hours
 
@@ -70,8 +71,10 @@ class WorldRecipe:
 class WorldTraining:
     """State of a run. `step_once` is the whole recipe; everything around it is bookkeeping."""
 
-    def __init__(self, recipe: WorldRecipe, data: LatentDataset, config: WorldConfig, anchor: Anchor) -> None:
+    def __init__(self, recipe: WorldRecipe, data: LatentDataset, config: WorldConfig, anchor: Anchor,
+                 replicas: Replicas = ALONE) -> None:
         torch.manual_seed(recipe.seed)
+        self.replicas = replicas
         self.recipe, self.data, self.config, self.anchor = recipe, data, config, anchor
         needed = (recipe.stream.sink_chunks + recipe.stream.ring_chunks + 1) * recipe.stream.latent_frames_per_chunk
         if recipe.clip_frames < needed:
@@ -85,9 +88,10 @@ class WorldTraining:
         self.ema = EMA(self.model, recipe.ema_decay)
         self.two_streams = {samples: TwoStream(self.model, recipe.clip_frames, recipe.stream.latent_frames_per_chunk,
                                                self.device, samples) for samples in (1, 2)}
-        self.generator = torch.Generator().manual_seed(recipe.seed)
+        self.generator = torch.Generator().manual_seed(recipe.seed + replicas.rank)
         self.step = 0
         self.minutes = 0.0
+        self.frames_seen = 0
 
     def precision(self):
         """Autocast to bfloat16 where that is faster."""
@@ -100,19 +104,21 @@ class WorldTraining:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = factor * (recipe.lr if group is self.optimizers[0].param_groups[0] else recipe.lr_other)
-        own = self.step >= recipe.rollout_from_step and self._uniform() < recipe.rollout_prob
+        own = self.step >= recipe.rollout_from_step and self._chance() < recipe.rollout_prob
         two_stream = self.two_streams[2 if self.step >= recipe.energy_from_step else 1]
         with self.precision():
             clips, past = self._own_past() if own else self._true_past()
             loss, parts = world_loss(two_stream, clips, past, recipe.noise, self.config.controls.modality,
                                      self.generator, self.anchor)
         loss.backward()
+        self.replicas.average_gradients(self.model)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), ADAM_EPS_CLIP)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.ema.update(self.model, self.step)
         self.step += 1
+        self.frames_seen += self.frames_per_step
         parts["gradient_norm"] = float(norm)
         return {f"{k}_own" if own and k.startswith("mse") else k: v for k, v in parts.items()}
 
@@ -140,13 +146,21 @@ class WorldTraining:
     def _integer(self, least: int, most: int) -> int:
         return int(torch.randint(least, most + 1, (), generator=self.generator))
 
-    def _uniform(self) -> float:
-        return float(torch.rand((), generator=self.generator))
+    def _chance(self) -> float:
+        """A number of this step that all replicas draw alike: a rollout on one would keep the others waiting."""
+        return float(torch.rand((), generator=torch.Generator().manual_seed((self.recipe.seed << 32) + self.step)))
+
+    @property
+    def frames_per_step(self) -> int:
+        """Latent frames that all replicas together see in one step."""
+        return self.recipe.batch * self.recipe.clip_frames * self.replicas.count
 
     def state(self) -> dict:
         """Everything that resuming needs."""
         return {"model": self.model.state_dict(), "ema": self.ema.shadow, "step": self.step, "minutes": self.minutes,
-                "optimizers": [o.state_dict() for o in self.optimizers], "generator": self.generator.get_state()}
+                "frames_seen": self.frames_seen,
+                "optimizers": [o.state_dict() for o in self.optimizers],
+                "generators": self.replicas.gather(self.generator.get_state())}
 
     def restore(self, state: dict) -> None:
         """Go on from `state`."""
@@ -154,8 +168,11 @@ class WorldTraining:
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.ema.shadow = {k: v.to(self.device) for k, v in state["ema"].items()}
-        self.generator.set_state(state["generator"])
-        self.step, self.minutes = state["step"], state["minutes"]
+        if len(state["generators"]) == self.replicas.count:
+            self.generator.set_state(state["generators"][self.replicas.rank])
+        else:  # another number of replicas cannot draw the same numbers; it must not draw old ones again
+            self.generator.manual_seed(self.recipe.seed + self.replicas.rank + (state["step"] << 16))
+        self.step, self.minutes, self.frames_seen = state["step"], state["minutes"], state["frames_seen"]
 
     def averaged_model(self) -> Transformer:
         """A copy of the network with the averaged weights."""
@@ -215,13 +232,15 @@ def train(recipe: WorldRecipe, data_folder: Path, codec_folder: Path, out: Path,
         raise ConfigError(f"the run in {out} trains another model than the recipe; give another --out "
                           "or the old recipe")
     config = dataclasses.replace(config, stream=recipe.stream, controls=recipe.controls)
-    training = WorldTraining(recipe, data, config, make_anchor(config, codec.to(choose_device())))
+    replicas = join_replicas()
+    training = WorldTraining(recipe, data, config, make_anchor(config, codec.to(choose_device())), replicas)
     if state:
         training.restore(state)
-    save_config(config, out)
-    log = TrainingLog(out)
-    log.write(event="start", step=training.step, frames=data.num_frames, precision=str(training.dtype),
-              parameters=sum(p.numel() for p in training.model.parameters()))
+    log = TrainingLog(out) if replicas.writes else None
+    if log:
+        save_config(config, out)
+        log.write(event="start", step=training.step, frames=data.num_frames, precision=str(training.dtype),
+                  parameters=sum(p.numel() for p in training.model.parameters()), replicas=replicas.count)
     _run(training, log, held_out, codec_folder, out)
 
 
@@ -233,7 +252,7 @@ def save_world(training: WorldTraining, codec_folder: Path, out: Path) -> None:
         **codec_config.provenance,
         "command": "train world", "recipe": dataclasses.asdict(recipe), "steps": training.step,
         "minutes": round(training.minutes, 1), "device": str(training.device), "precision": str(training.dtype),
-        "frames_seen": training.step * recipe.batch * recipe.clip_frames, "data_frames": data.num_frames,
+        "frames_seen": training.frames_seen, "replicas": training.replicas.count, "data_frames": data.num_frames,
         "data_sha256": data.dataset.manifest["sha256_of_all"],
     }
     provenance["recipe"].pop("model")  # written out whole as the config's own
@@ -242,10 +261,12 @@ def save_world(training: WorldTraining, codec_folder: Path, out: Path) -> None:
     save_config(dataclasses.replace(training.config, provenance=provenance), out)
 
 
-def _run(training: WorldTraining, log: TrainingLog, held_out: LatentDataset, codec_folder: Path, out: Path) -> None:
+def _run(training: WorldTraining, log: TrainingLog | None, held_out: LatentDataset, codec_folder: Path,
+         out: Path) -> None:
+    """Train to the end of the recipe; `log` is None in replicas that write nothing."""
     recipe = training.recipe
     sums: dict[str, list[float]] = {}
-    mark, marked_step = time.perf_counter(), training.step
+    mark = time.perf_counter()
     while training.step < recipe.num_steps:
         for name, value in training.step_once().items():
             sums.setdefault(name, []).append(value)
@@ -253,17 +274,20 @@ def _run(training: WorldTraining, log: TrainingLog, held_out: LatentDataset, cod
         if training.step % recipe.log_every == 0 or done:
             seconds = time.perf_counter() - mark
             training.minutes += seconds / 60
-            frames = (training.step - marked_step) * recipe.batch * recipe.clip_frames
-            log.write(step=training.step, minutes=training.minutes, frames_per_s=frames / seconds,
-                      **{k: sum(v) / len(v) for k, v in sums.items()})
-            sums, mark, marked_step = {}, time.perf_counter(), training.step
-        if training.step % recipe.sample_every == 0 or done:
+            if log:
+                frames = recipe.log_every * training.frames_per_step
+                log.write(step=training.step, minutes=training.minutes, frames_per_s=frames / seconds,
+                          **{k: sum(v) / len(v) for k, v in sums.items()})
+            sums, mark = {}, time.perf_counter()
+        if training.step % recipe.save_every == 0 or done:
+            checkpoint = training.state()
+            if log:
+                save_checkpoint(out / "checkpoint.pt", checkpoint)
+                save_world(training, codec_folder, out)
+        if log and (training.step % recipe.sample_every == 0 or done):
             codec = load_codec(codec_folder, load_world_config(codec_folder))  # anew: it may be training next door
             scores = sample_strip(training, held_out, codec, out / "strips" / f"{training.step:06d}.png")
             log.write(step=training.step, **scores)
-        if training.step % recipe.save_every == 0 or done:
-            save_checkpoint(out / "checkpoint.pt", training.state())
-            save_world(training, codec_folder, out)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
