@@ -5,7 +5,7 @@ import pytest
 from fakes import FakeClock, ListOutput, fake_chunk
 from naive_runtime import naive_underruns
 
-from astra_play.runtime.clock import REANCHOR_AFTER_S, MonotonicClock, Pacer
+from astra_play.runtime.clock import MonotonicClock
 from astra_play.runtime.playout import MAX_WAITING_S, UNDERRUN_AFTER_S, PlayoutCounts, PlayoutQueue
 
 PERIOD_S = 0.1
@@ -226,38 +226,6 @@ def test_two_threads_lose_no_frame() -> None:
         shown += playout.due(clock.now()) is not None
     assert playout.counts().shown == shown
     assert_all_accounted(playout.counts())
-
-
-def test_pacer_keeps_the_average_rate_through_late_ticks() -> None:
-    clock, stop = FakeClock(0.0), threading.Event()
-    pacer = Pacer(clock, 0.1)
-    ticks = []
-    for late_s in (0.0, 0.07, 0.0, 0.15, 0.0, 0.0):
-        pacer.wait(stop)
-        ticks.append(clock.now())
-        clock.advance(late_s)
-    assert ticks == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.45, 0.5])
-
-
-def test_pacer_starts_again_from_now_after_a_stall() -> None:
-    clock, stop = FakeClock(0.0), threading.Event()
-    pacer = Pacer(clock, 0.1)
-    pacer.wait(stop)
-    clock.advance(0.1 + REANCHOR_AFTER_S + 0.5)
-    stalled_until_s = clock.now()
-    pacer.wait(stop)
-    assert clock.now() == stalled_until_s
-    pacer.wait(stop)
-    assert clock.now() == pytest.approx(stalled_until_s + 0.1), "one tick, not the five that were missed"
-
-
-def test_pacer_wait_is_cut_short_by_stop() -> None:
-    clock, stop = FakeClock(0.0), threading.Event()
-    pacer = Pacer(clock, 10.0)
-    assert pacer.wait(stop) is False
-    clock.at(1.0, stop.set)
-    assert pacer.wait(stop) is True
-    assert clock.now() == 1.0
 
 
 def test_monotonic_clock_moves_on_and_its_wait_ends_with_stop() -> None:

@@ -15,6 +15,7 @@ from ..actions.state import InputState
 from ..chunks import InputEvent
 from ..codec.pixels import load_start_image
 from ..errors import AstraPlayError
+from ..runtime.clock import process_age_s
 from ..runtime.interfaces import PlayableWorld
 from ..runtime.playout import DueFrame
 from ..runtime.session import Session, Settings
@@ -61,6 +62,8 @@ class PlayScreen:
         self.session = Session(self._load_world, LiveSource(self.input), app.clock,
                                Settings(seed=choice.seed, prompt_frames=self._prompt, guidance_scale=guidance,
                                         num_denoise_steps=steps))
+        if options.headless:  # nobody spent time in a menu: the player has waited since the process began
+            self.session.stats.started_at_s -= process_age_s()
         self._guidance, self._steps = guidance, steps  # as asked; None until asked: the world's own
         self._remembered = settings.guidance, settings.steps  # as `apply_settings` saw them last
         self._presenter = Presenter()

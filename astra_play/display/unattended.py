@@ -75,6 +75,9 @@ class FrameWriter:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         _make_folder(folder)
+        if any(folder.glob("*.png")):
+            raise DisplayError(f"the folder {folder} already holds pictures, which would mix with those of this run; "
+                               "give an empty one")
         self._waiting: queue.SimpleQueue[np.ndarray | None] = queue.SimpleQueue()
         self._num_written = 0
         self._error: OSError | None = None

@@ -94,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Make the weights of the motion reader.")
     parser.add_argument("--data", type=Path, required=True, help="folder made by `data make`, of training worlds")
     parser.add_argument("--out", type=Path, default=SHIPPED, help="weights file (%(default)s)")
-    parser.add_argument("--steps", type=int, default=3000, help="training steps (%(default)s)")
+    parser.add_argument("--steps", type=int, default=6000, help="training steps (%(default)s)")
     args = parser.parse_args()
     dataset = Dataset(args.data)
     settings = dataset.settings
