@@ -38,8 +38,8 @@ class ModelConfig:
     history: Literal["kv_cache", "framepack"] = "kv_cache"
     prediction: Literal["velocity", "clean"] = "velocity"  # what the head's numbers mean; forward() returns velocity
     # What is given beside the noisy latents and added to a "clean" prediction: nothing, the last clean latent frame,
-    # or that frame turned by the commanded camera rotation (model/anchor.py).
-    anchor: Literal["none", "previous", "turned"] = "none"
+    # or that frame moved as the action row commands (model/anchor.py).
+    anchor: Literal["none", "previous", "moved"] = "none"
     modalities: dict[str, int] = field(default_factory=lambda: {"camera": 13})  # row width, mask column included
     action_mean: dict[str, list[float]] = field(default_factory=dict)  # subtracted from rows, per modality
     action_std: dict[str, list[float]] = field(default_factory=dict)  # divides rows, per modality
@@ -97,6 +97,8 @@ class ControlsConfig:
     max_turn_deg_per_frame: float = 12.0  # the fastest turn seen in training
     max_pitch_deg: float = 25.7  # how far from level the training camera ever looked, up or down
     vertical_fov_deg: float = 60.0  # of the camera that made the training pictures
+    eye_height_m: float = 1.6  # of that camera over the ground
+    scene_depth_m: float = 12.0  # how far away things are taken to be by the "moved" anchor
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The turned anchor: a ray by ray twin, the identity, and the real simulator's geometry."""
+"""The moved anchor: a ray by ray twin, the identity, signs of turning and walking."""
 
 from __future__ import annotations
 
@@ -9,39 +9,51 @@ import torch
 
 from astra_play.actions.rows import camera_row
 from astra_play.codec.mini import MiniCodec, fit_linear
-from astra_play.config import CodecConfig
-from astra_play.model.anchor import TurnedAnchor, repeat_last
+from astra_play.config import CodecConfig, ControlsConfig
+from astra_play.model.anchor import MovedAnchor, repeat_last
 from astra_play.train.losses import clip_anchors
 
 
 @pytest.fixture(scope="module")
-def turned() -> TurnedAnchor:
+def mover() -> MovedAnchor:
     torch.manual_seed(0)
     codec = MiniCodec(CodecConfig(latent_channels=8, spatial_compression=8, decoder_width=16, decoder_blocks=1))
     fit_linear(codec, torch.rand(50, 3, 24, 32) * 2 - 1)
-    return TurnedAnchor(codec, torch.linspace(2, 0.5, 8), width=32, height=24, vertical_fov_deg=60.0)
+    return MovedAnchor(codec, torch.linspace(2, 0.5, 8), width=32, height=24,
+                       controls=ControlsConfig(scene_depth_m=5.0))
 
 
-def rotation(yaw_deg: float, pitch_deg: float = 0.0) -> torch.Tensor:
-    row = camera_row(0.0, 0.0, math.radians(yaw_deg), math.radians(pitch_deg))
-    return torch.from_numpy(row).reshape(3, 4)[:, :3]
+def pose(yaw_deg: float, pitch_deg: float = 0.0, forward_m: float = 0.0, right_m: float = 0.0) -> torch.Tensor:
+    row = camera_row(forward_m, right_m, math.radians(yaw_deg), math.radians(pitch_deg))
+    return torch.from_numpy(row).reshape(3, 4)
 
 
-def test_a_row_that_does_not_turn_changes_nothing(turned: TurnedAnchor) -> None:
+def test_a_row_that_does_not_move_changes_nothing(mover: MovedAnchor) -> None:
     latents = torch.randn(2, 1, 8, 3, 4)
-    rows = torch.from_numpy(camera_row(0.2, 0.1)).expand(2, 3, 12)
-    assert torch.allclose(turned(latents, rows), latents.expand(-1, 3, -1, -1, -1), atol=1e-4)
+    rows = torch.from_numpy(camera_row()).expand(2, 3, 12)
+    assert torch.allclose(mover(latents, rows), latents.expand(-1, 3, -1, -1, -1), atol=1e-4)
 
 
-def test_turning_left_moves_the_picture_right_and_looking_up_moves_it_down(turned: TurnedAnchor) -> None:
+def test_turning_left_moves_the_picture_right_and_looking_up_moves_it_down(mover: MovedAnchor) -> None:
     picture = torch.zeros(1, 3, 24, 32)
     picture[..., 12, 16] = 1.0
-    left = turned.turn(picture, rotation(5.0)[None])[0, 0]
-    up = turned.turn(picture, rotation(0.0, 5.0)[None])[0, 0]
+    left = mover.move(picture, pose(5.0)[None])[0, 0]
+    up = mover.move(picture, pose(0.0, 5.0)[None])[0, 0]
     column, row = (left.sum(0) * torch.arange(32)).sum() / left.sum(), (up.sum(1) * torch.arange(24)).sum() / up.sum()
     focal_px = 12 / math.tan(math.radians(30))
     assert column.item() == pytest.approx(16 + focal_px * math.tan(math.radians(5)), abs=0.3)
     assert row.item() == pytest.approx(12 + focal_px * math.tan(math.radians(5)), abs=0.3)
+
+
+def test_walking_ahead_spreads_the_picture_and_a_step_right_moves_it_left(mover: MovedAnchor) -> None:
+    columns, rows = torch.arange(32) + 0.5, torch.arange(24) + 0.5
+    # A soft spot above the horizon and right of the middle, so 5 m away when the step is done.
+    picture = torch.exp(-((rows[:, None] - 8.5) ** 2 + (columns - 23.5) ** 2) / 3).expand(1, 3, 24, 32)
+    ahead, aside = (mover.move(picture, p[None])[0, 0] for p in (pose(0, forward_m=1.0), pose(0, right_m=0.5)))
+    assert ((ahead.sum(0) * columns).sum() / ahead.sum()).item() == pytest.approx(16 + 7.5 * 6 / 5, abs=0.2)
+    assert ((ahead.sum(1) * rows).sum() / ahead.sum()).item() == pytest.approx(12 - 3.5 * 6 / 5, abs=0.2)
+    focal_px = 12 / math.tan(math.radians(30))
+    assert ((aside.sum(0) * columns).sum() / aside.sum()).item() == pytest.approx(23.5 - focal_px * 0.5 / 5, abs=0.2)
 
 
 def cubic(values: list[torch.Tensor], fraction: float) -> torch.Tensor:
@@ -53,14 +65,15 @@ def cubic(values: list[torch.Tensor], fraction: float) -> torch.Tensor:
     return sum(w * v for w, v in zip(weights, values, strict=True))
 
 
-def test_turning_equals_a_walk_over_all_pixels(turned: TurnedAnchor) -> None:
-    picture, turn = torch.rand(1, 3, 24, 32), rotation(4.0, -3.0)
-    ours = turned.turn(picture, turn[None])[0]
+def test_moving_equals_a_walk_over_all_pixels(mover: MovedAnchor) -> None:
+    picture, motion = torch.rand(1, 3, 24, 32), pose(4.0, -3.0, 0.3, -0.1)
+    ours = mover.move(picture, motion[None])[0]
     tangent = math.tan(math.radians(30))
     for y in range(0, 24, 5):
         for x in range(0, 32, 5):
             ray = torch.tensor([((x + 0.5) / 16 - 1) * tangent * 32 / 24, ((y + 0.5) / 12 - 1) * tangent, 1.0])
-            before = turn.T @ ray
+            depth_m = min(5.0, 1.6 / ray[1].item()) if ray[1] > 0 else 5.0
+            before = motion[:, :3].T @ (ray * depth_m - motion[:, 3])
             column = (before[0] / before[2] / (tangent * 32 / 24) + 1) * 16 - 0.5
             row = (before[1] / before[2] / tangent + 1) * 12 - 0.5
             column, row = column.item(), row.item()
@@ -72,26 +85,27 @@ def test_turning_equals_a_walk_over_all_pixels(turned: TurnedAnchor) -> None:
             assert torch.allclose(ours[:, y, x], expected, atol=1e-4), (x, y)
 
 
-def test_beyond_the_edge_the_edge_repeats(turned: TurnedAnchor) -> None:
+def test_beyond_the_edge_the_edge_repeats(mover: MovedAnchor) -> None:
     picture = torch.arange(32.0).expand(1, 3, 24, 32)
-    turned_left = turned.turn(picture, rotation(12.0)[None])[0, 0]
-    assert turned_left[12, :3].abs().max() < 0.5 < turned_left[12, 12]
+    left = mover.move(picture, pose(12.0)[None])[0, 0]
+    assert left[12, :3].abs().max() < 0.5 < left[12, 12]
 
 
-def test_frames_of_a_chunk_are_turned_by_all_rotations_before_them(turned: TurnedAnchor) -> None:
+def test_frames_of_a_chunk_are_moved_by_all_motions_before_them(mover: MovedAnchor) -> None:
     latents = torch.randn(1, 1, 8, 3, 4)
-    rows = torch.stack([torch.from_numpy(camera_row(yaw_left_rad=y)) for y in (0.05, -0.02)])[None]
-    both = torch.from_numpy(camera_row(yaw_left_rad=0.03))[None, None]
-    assert torch.allclose(turned(latents, rows)[:, 1:], turned(latents, both), atol=1e-4)
+    rows = torch.stack([torch.from_numpy(camera_row(f, 0.1, y)) for f, y in ((0.2, 0.05), (0.1, -0.02))])[None]
+    first, second = (torch.cat([r.reshape(3, 4), torch.tensor([[0.0, 0, 0, 1]])]) for r in rows[0])
+    both = (second @ first)[:3].reshape(1, 1, 12)
+    assert torch.allclose(mover(latents, rows)[:, 1:], mover(latents, both), atol=1e-4)
 
 
 @pytest.mark.parametrize("chunk", [1, 2])
-def test_clip_anchors_are_those_of_streaming(turned: TurnedAnchor, chunk: int) -> None:
+def test_clip_anchors_are_those_of_streaming(mover: MovedAnchor, chunk: int) -> None:
     history = torch.randn(2, 6, 8, 3, 4)
-    rows = torch.stack([torch.from_numpy(camera_row(yaw_left_rad=0.02 * t)) for t in range(6)]).expand(2, -1, -1)
-    with_action, without = clip_anchors(history, rows, chunk, turned)
+    rows = torch.stack([torch.from_numpy(camera_row(0.1, 0.0, 0.02 * t)) for t in range(6)]).expand(2, -1, -1)
+    with_action, without = clip_anchors(history, rows, chunk, mover)
     assert torch.equal(with_action[:, :chunk], history[:, :1].expand(-1, chunk, -1, -1, -1))
     for t in range(chunk, 6, chunk):
         own = slice(t, t + chunk)
-        assert torch.allclose(with_action[:, own], turned(history[:, t - 1:t], rows[:, own]), atol=1e-5)
+        assert torch.allclose(with_action[:, own], mover(history[:, t - 1:t], rows[:, own]), atol=1e-5)
         assert torch.equal(without[:, own], repeat_last(history[:, t - 1:t], rows[:, own]))

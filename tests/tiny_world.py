@@ -15,7 +15,7 @@ from astra_play.model.transformer import Transformer
 TINY_WORLD = WorldConfig(
     name="tiny", title="Tiny", description="Random weights.", width=32, height=32, fps=16,
     model=ModelConfig(dim=48, ffn_dim=64, num_heads=2, num_layers=2, latent_channels=4, grid_height=4, grid_width=4,
-                      freq_dim=16, anchor="turned", prediction="clean", router="learned", num_experts=3,
+                      freq_dim=16, anchor="moved", prediction="clean", router="learned", num_experts=3,
                       router_top_k=2, expert_hidden=8),
     codec=CodecConfig(latent_channels=4, spatial_compression=8, decoder_width=16, decoder_blocks=1),
     stream=StreamConfig(sink_chunks=1, ring_chunks=3, context_sigma=0.05, step_sigmas={"2": [1.0, 0.6, 0.0]}),

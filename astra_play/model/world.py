@@ -30,7 +30,7 @@ from .transformer import Transformer
 
 log = logging.getLogger(__name__)
 
-COMMIT_STREAM = 1 << 62  # offset of the seed whose noise goes to committed context: no seed of another run comes near it
+COMMIT_STREAM = 1 << 62  # offset of the seed whose noise goes to committed context; far from every other seed
 
 
 class World:
