@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from astra_play.model.two_stream import TwoStream, two_stream_mask
 from astra_play.train import codec_loop, world_loop
 from astra_play.train.latents import Clips, LatentDataset
 from astra_play.train.loop import load_checkpoint, load_recipe, psnr_db, save_checkpoint
-from astra_play.train.losses import NoiseOptions, draw_sigmas, energy_score, rollout_past, world_loss
+from astra_play.train.losses import NoiseOptions, draw_sigmas, energy_score, resemblance, rollout_past, world_loss
 from astra_play.train.optim import EMA, Muon, learning_rate_factor, make_optimizers, orthogonalise
 from astra_play.train.replicas import Replicas
 
@@ -142,6 +143,19 @@ def test_energy_score_prefers_a_spread_that_matches_the_truth() -> None:
     assert score(drawn) == pytest.approx(0.5, abs=0.03)  # E|X-y| = 1, E|X-X'| = 1
     assert score(torch.zeros_like(drawn)) == pytest.approx(1.0, abs=0.01)
     assert score(drawn.abs()) == pytest.approx(1.0, abs=0.03)  # always the same picture is no better
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_targets_count_by_how_true_the_past_before_their_chunk_is(chunk: int) -> None:
+    truth = torch.randn(2, 6, 3, 4, 4)
+    past = truth.clone()
+    past[1, 3] += 0.5  # mean squared distance 0.25 in frame 3 of the second clip
+    weights = resemblance(past, truth, chunk, tolerance=0.25)
+    assert weights.shape == (2, 6 - chunk)
+    expected = torch.ones(6 - chunk)
+    after = {1: [3], 2: [2, 3]}[chunk]  # targets whose chunk follows frame 3
+    expected[after] = math.exp(-1.0)
+    assert torch.allclose(weights[1], expected) and torch.equal(weights[0], torch.ones(6 - chunk))
 
 
 def test_noise_levels_of_history_and_target_are_independent_and_as_configured() -> None:

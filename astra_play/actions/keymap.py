@@ -20,7 +20,7 @@ from .controls import PAD_AXIS_NAMES, is_button_control, nearest
 log = logging.getLogger(__name__)
 
 DEFAULT_TEXT = """\
-# Astra Play keymap. Delete this file to get the default one back.
+# Astra Play keymap. Delete this file to get the default one back. A table below replaces the default one as a whole.
 #
 # [keys]    a key, mouse button or pad button = the button it presses, or a list of buttons. A world listens only
 #           to the buttons it knows, so one key can walk in one world and accelerate in another.

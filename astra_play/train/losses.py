@@ -28,6 +28,7 @@ class NoiseOptions:
     action_dropout: float = 0.1  # per clip: all target actions hidden
     gap_prob: float = 0.3
     balance_weight: float = 0.01  # of the router's load-balance term
+    own_tolerance: float = 0.3  # mean squared distance of the own past from the true one at which a target counts 1 / e
 
 
 def draw_sigmas(batch: int, frames: int, options: NoiseOptions, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -90,6 +91,7 @@ def world_loss(two_stream: TwoStream, clips: Clips, past: Tensor, options: Noise
     error = (clean - target[:, None]).square().mean(dim=(1, 3, 4, 5))
     follows = torch.ones_like(error)
     follows[:, :first] = (~clips.is_gap).float()[:, None]  # nothing can foretell the frame after a gap
+    follows = follows * resemblance(past, clips.latents, first, options.own_tolerance)
     full = (sigma == 1.0).float()
     loss = error
     parts = {"mse": _mean(error, follows), "mse_sigma1": _mean(error, follows * full)}
@@ -100,6 +102,17 @@ def world_loss(two_stream: TwoStream, clips: Clips, past: Tensor, options: Noise
     balance = load_balance_loss(routing)
     parts = {name: value.item() for name, value in parts.items()} | {"balance": balance.item()}
     return _mean(loss, follows) + options.balance_weight * balance, parts
+
+
+def resemblance(past: Tensor, truth: Tensor, frames_per_chunk: int, tolerance: float) -> Tensor:
+    """Weight of each target, (B, P): 1 where the past shown is the true one, less the further it has strayed.
+
+    A past that went another way makes the true next frame impossible, and learning it all the same teaches to fade out
+    whatever is in view. Small errors keep their weight: putting those right is what rollouts are for.
+    """
+    c = frames_per_chunk
+    strayed = (past - truth)[:, c - 1:-1:c].square().mean(dim=(2, 3, 4))
+    return torch.exp(-strayed / tolerance).repeat_interleave(c, dim=1)
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from ..codec import pixels
 from ..config import ControlsConfig, ModelConfig, StreamConfig, WorldConfig, load_world_config
 from ..errors import ConfigError
 from ..model.anchor import Anchor, make_anchor
-from ..model.checkpoint import CODEC_FILE, MODEL_FILE, load_codec, save_config, save_module
+from ..model.checkpoint import CODEC_FILE, MODEL_FILE, load_codec, load_strict, read_tensors, save_config, save_module
 from ..model.transformer import Transformer
 from ..model.two_stream import TwoStream
 from ..model.world import choose_device
@@ -31,7 +31,7 @@ from .losses import NoiseOptions, rollout_past, world_loss
 from .optim import EMA, fast_dtype, learning_rate_factor, make_optimizers
 from .replicas import ALONE, Replicas, join_replicas
 
-ADAM_EPS_CLIP = 1.0  # gradient norm above which a batch is scaled down: a few bad clips must not undo hours
+MAX_GRADIENT_NORM = 1.0  # gradient norm above which a batch is scaled down: a few bad clips must not undo hours
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,7 @@ class WorldTraining:
     def step_once(self) -> dict[str, float]:
         """Run one training step and return what it measured."""
         recipe = self.recipe
-        factor = learning_rate_factor(self.step, recipe.num_steps, recipe.warmup_steps, recipe.decay_steps)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = factor * (recipe.lr if group is self.optimizers[0].param_groups[0] else recipe.lr_other)
+        self._set_learning_rates()
         own = self.step >= recipe.rollout_from_step and self._chance() < recipe.rollout_prob
         two_stream = self.two_streams[2 if self.step >= recipe.energy_from_step else 1]
         with self.precision():
@@ -112,7 +109,7 @@ class WorldTraining:
                                      self.generator, self.anchor)
         loss.backward()
         self.replicas.average_gradients(self.model)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), ADAM_EPS_CLIP)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRADIENT_NORM)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -121,6 +118,13 @@ class WorldTraining:
         self.frames_seen += self.frames_per_step
         parts["gradient_norm"] = float(norm)
         return {f"{k}_own" if own and k.startswith("mse") else k: v for k, v in parts.items()}
+
+    def _set_learning_rates(self) -> None:
+        recipe = self.recipe
+        factor = learning_rate_factor(self.step, recipe.num_steps, recipe.warmup_steps, recipe.decay_steps)
+        for optimizer, rate in zip(self.optimizers, (recipe.lr, recipe.lr_other), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = factor * rate
 
     def _draw(self, num_frames: int) -> Clips:
         recipe = self.recipe
@@ -218,8 +222,12 @@ def sample_strip(training: WorldTraining, held_out: LatentDataset, codec, path: 
     return scores
 
 
-def train(recipe: WorldRecipe, data_folder: Path, codec_folder: Path, out: Path, held_out_folder: Path | None) -> None:
-    """Run or resume a recipe; weights, config, log, strips and checkpoint go to `out`."""
+def train(recipe: WorldRecipe, data_folder: Path, codec_folder: Path, out: Path, held_out_folder: Path | None,
+          init_folder: Path | None = None) -> None:
+    """Run or resume a recipe; weights, config, log, strips and checkpoint go to `out`.
+
+    `init_folder`: a world whose weights a new run begins with; None begins with random ones.
+    """
     codec_config = load_world_config(codec_folder)
     codec = load_codec(codec_folder, codec_config)
     scale = torch.tensor(codec_config.latent_scale)
@@ -227,6 +235,10 @@ def train(recipe: WorldRecipe, data_folder: Path, codec_folder: Path, out: Path,
     held_out = LatentDataset(held_out_folder, codec, scale) if held_out_folder else data
     state = load_checkpoint(out / "checkpoint.pt")
     config = load_world_config(out) if state else world_config(recipe, codec_folder, data)
+    if init_folder and not state:  # rows must mean to the weights what they meant when these were trained
+        learned = load_world_config(init_folder).model
+        config = dataclasses.replace(config, model=dataclasses.replace(
+            config.model, action_mean=learned.action_mean, action_std=learned.action_std))
     wanted = dataclasses.replace(recipe.model, action_mean=config.model.action_mean, action_std=config.model.action_std)
     if config.model != wanted:
         raise ConfigError(f"the run in {out} trains another model than the recipe; give another --out "
@@ -236,6 +248,9 @@ def train(recipe: WorldRecipe, data_folder: Path, codec_folder: Path, out: Path,
     training = WorldTraining(recipe, data, config, make_anchor(config, codec.to(choose_device())), replicas)
     if state:
         training.restore(state)
+    elif init_folder:
+        load_strict(training.model, read_tensors(init_folder / MODEL_FILE), init_folder / MODEL_FILE)
+        training.ema = EMA(training.model, recipe.ema_decay)
     log = TrainingLog(out) if replicas.writes else None
     if log:
         save_config(config, out)
@@ -297,6 +312,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--held-out", type=Path, help="data of held-out seeds, for the sample strips")
     parser.add_argument("--codec", type=Path, required=True, help="folder made by `train codec`")
     parser.add_argument("--out", type=Path, required=True, help="weights, log, strips; resumed if it exists")
+    parser.add_argument("--init", type=Path, help="world whose weights a new run begins with")
     parser.add_argument("--threads", type=int, help="compute threads (default: torch's own choice)")
 
 
@@ -304,5 +320,5 @@ def main(args: argparse.Namespace) -> int:
     """Run `train world`."""
     if args.threads:
         torch.set_num_threads(args.threads)
-    train(load_recipe(WorldRecipe, args.recipe), args.data, args.codec, args.out, args.held_out)
+    train(load_recipe(WorldRecipe, args.recipe), args.data, args.codec, args.out, args.held_out, args.init)
     return 0
