@@ -281,7 +281,7 @@ def _run(training: WorldTraining, log: TrainingLog | None, held_out: LatentDatas
     """Train to the end of the recipe; `log` is None in replicas that write nothing."""
     recipe = training.recipe
     sums: dict[str, list[float]] = {}
-    mark = time.perf_counter()
+    mark, marked_frames = time.perf_counter(), training.frames_seen
     while training.step < recipe.num_steps:
         for name, value in training.step_once().items():
             sums.setdefault(name, []).append(value)
@@ -290,10 +290,10 @@ def _run(training: WorldTraining, log: TrainingLog | None, held_out: LatentDatas
             seconds = time.perf_counter() - mark
             training.minutes += seconds / 60
             if log:
-                frames = recipe.log_every * training.frames_per_step
+                frames = training.frames_seen - marked_frames
                 log.write(step=training.step, minutes=training.minutes, frames_per_s=frames / seconds,
                           **{k: sum(v) / len(v) for k, v in sums.items()})
-            sums, mark = {}, time.perf_counter()
+            sums, mark, marked_frames = {}, time.perf_counter(), training.frames_seen
         if training.step % recipe.save_every == 0 or done:
             checkpoint = training.state()
             if log:
