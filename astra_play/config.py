@@ -71,6 +71,10 @@ class StreamConfig:
     step_sigmas: dict[str, list[float]] = field(default_factory=dict)  # other step counts -> their schedules
     shift: float = 1.0  # bend of a schedule computed for a step count that is not listed
     guidance_scale: float = 1.0
+    # Mean squared correction of a latent cell at which half of the correction to the anchor is applied; 0 applies all.
+    # A network that is unsure corrects every cell a little towards the mean of all pictures, and a picture that is
+    # corrected so 16 times a second fades; what it is sure of is a large correction, and passes.
+    correction_gate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -239,6 +243,7 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
             f"stream.{name} must descend from at most 1 to 0, but is {list(sigmas)}")
     for steps, sigmas in stream.step_sigmas.items():
         yield str(len(sigmas) - 1) == steps, f"stream.step_sigmas.{steps} holds {len(sigmas) - 1} steps"
+    yield stream.correction_gate >= 0, f"stream.correction_gate is {stream.correction_gate}, but cannot be negative"
     yield 0 <= stream.context_sigma < 1 and stream.sink_chunks >= 0, (
         "stream.context_sigma must be in [0, 1) and stream.sink_chunks not negative")
     yield controls.modality in model.modalities, f"the model knows no {controls.modality!r} actions"

@@ -80,8 +80,9 @@ def roll_out(world: WorldParts, prompts: np.ndarray, rows: np.ndarray, seeds: Se
         own = torch.cat([own, own[:, -1:].expand(-1, chunk - own.shape[1], -1)], dim=1)
         if index >= num_given:
             start = noise.draw(parts[0].shape[1:])
-            parts.append(euler(lambda noisy, sigma, own=own: history.velocity(noisy, sigma, own, world.guidance_scale),
-                               start, world.sigmas))
+            clean = euler(lambda noisy, sigma, own=own: history.velocity(noisy, sigma, own, world.guidance_scale),
+                          start, world.sigmas)
+            parts.append(history.settle(clean, own))
         committed, sigma = parts[index], world.config.stream.context_sigma
         if sigma > 0:
             committed = add_noise(committed, commit_noise.draw(committed.shape[1:]), sigma)

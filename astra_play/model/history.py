@@ -69,6 +69,16 @@ class CausalHistory:
         velocities = self._run(noisy, sigma, rows, guidance=guidance_scale != 1.0)
         return velocities[0] if len(velocities) == 1 else guide(velocities[1], velocities[0], guidance_scale)
 
+    def settle(self, clean: Tensor, rows: Tensor) -> Tensor:
+        """Return the denoised chunk as it is to be shown and pushed: its corrections to the anchor, gated."""
+        gate = self.stream.correction_gate
+        if gate == 0.0:
+            return clean
+        anchor = self._anchor(self._last, rows)
+        correction = clean - anchor
+        energy = correction.square().mean(dim=2, keepdim=True)
+        return anchor + correction * (energy / (energy + gate))
+
     def _run(self, noisy: Tensor | None, sigma: float, rows: Tensor | None, guidance: bool) -> list[Tensor]:
         model, pending = self.model, self._pending
         parts, part_rows, sigmas, nulls = [], [], [], []

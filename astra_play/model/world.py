@@ -152,6 +152,7 @@ class World:
         noise = torch.randn(shape, generator=self._noise, device=self.device)
         clean = euler(lambda noisy, sigma: self._history.velocity(noisy, sigma, rows, self.guidance_scale),
                       noise, self._sigmas)
+        clean = self._history.settle(clean, rows)
         self._finished = (clean, rows)
         return LatentChunk(clean[0] * self._scale, action.chunk_index, action.reset_count)
 

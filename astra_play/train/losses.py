@@ -152,5 +152,6 @@ def rollout_past(model: Transformer, stream: StreamConfig, clips: Clips, num_tru
         following = slice(t + c, t + 2 * c)
         noise = torch.randn(clips.latents[:, following].shape, generator=generator).to(clips.latents.device)
         rows = clips.rows[:, following]
-        past.append(euler(lambda x, s, rows=rows: history.velocity(x, s, rows).float(), noise, stream.sigmas))
+        clean = euler(lambda x, s, rows=rows: history.velocity(x, s, rows).float(), noise, stream.sigmas)
+        past.append(history.settle(clean, rows))
     return torch.cat(past, dim=1)
