@@ -75,6 +75,11 @@ class StreamConfig:
     # A network that is unsure corrects every cell a little towards the mean of all pictures, and a picture that is
     # corrected so 16 times a second fades; what it is sure of is a large correction, and passes.
     correction_gate: float = 0.0
+    # How strongly every latent frame is drawn to the palette of the first one since reset, channel by channel: the share
+    # of the way that its mean moves, and the power of the ratio of deviations by which its contrast is stretched. At
+    # one small step a frame, what fades comes back within a second or two, and a wall may still fill the view.
+    colour_hold: float = 0.0
+    contrast_hold: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -244,6 +249,8 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
     for steps, sigmas in stream.step_sigmas.items():
         yield str(len(sigmas) - 1) == steps, f"stream.step_sigmas.{steps} holds {len(sigmas) - 1} steps"
     yield stream.correction_gate >= 0, f"stream.correction_gate is {stream.correction_gate}, but cannot be negative"
+    yield 0 <= stream.colour_hold <= 1 and 0 <= stream.contrast_hold <= 1, (
+        "stream.colour_hold and stream.contrast_hold must be in [0, 1]")
     yield 0 <= stream.context_sigma < 1 and stream.sink_chunks >= 0, (
         "stream.context_sigma must be in [0, 1) and stream.sink_chunks not negative")
     yield controls.modality in model.modalities, f"the model knows no {controls.modality!r} actions"

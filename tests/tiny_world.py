@@ -18,7 +18,8 @@ TINY_WORLD = WorldConfig(
                       freq_dim=16, anchor="moved", prediction="clean", router="learned", num_experts=3,
                       router_top_k=2, expert_hidden=8),
     codec=CodecConfig(latent_channels=4, spatial_compression=8, decoder_width=16, decoder_blocks=1),
-    stream=StreamConfig(sink_chunks=1, ring_chunks=3, context_sigma=0.05, correction_gate=0.2, step_sigmas={"2": [1.0, 0.6, 0.0]}),
+    stream=StreamConfig(sink_chunks=1, ring_chunks=3, context_sigma=0.05, correction_gate=0.2,
+                        colour_hold=0.1, contrast_hold=0.3, step_sigmas={"2": [1.0, 0.6, 0.0]}),
     latent_scale=(2.0, 1.5, 1.0, 0.5))
 
 

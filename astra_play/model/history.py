@@ -20,6 +20,10 @@ from .sampler import guide
 from .transformer import Transformer
 
 
+MAX_STRETCH = 2.0  # ratio of deviations beyond which a frame is not faded but another view
+MIN_DEVIATION = 1e-3  # network latents are of order 1; a channel that is flat to this degree has no contrast to hold
+
+
 @dataclass(frozen=True)
 class CommittedChunk:
     """A finished chunk on its way into the cache: latents (B, c, C, H, W), rows (B, c, width - 1), its anchor."""
@@ -41,11 +45,12 @@ class CausalHistory:
         self.num_passes = 0
         self._pending: CommittedChunk | None = None
         self._last: Tensor | None = None  # newest clean latent frame, (B, 1, C, H, W)
+        self._palette: tuple[Tensor, Tensor] | None = None  # mean and deviation of the first one's channels
 
     def reset(self) -> None:
         """Forget the past."""
         self.cache.reset()
-        self._pending = self._last = self.routing = None
+        self._pending = self._last = self._palette = self.routing = None
 
     @property
     def has_past(self) -> bool:
@@ -56,6 +61,8 @@ class CausalHistory:
         self.flush()
         anchor = repeat_last(latents[:, :1], rows) if self._last is None else self._anchor(self._last, rows)
         self._pending = CommittedChunk(latents, rows, anchor)
+        if self._palette is None:
+            self._palette = channel_statistics(latents[:, :1])
         self._last = latents[:, -1:]
 
     def flush(self) -> None:
@@ -70,14 +77,18 @@ class CausalHistory:
         return velocities[0] if len(velocities) == 1 else guide(velocities[1], velocities[0], guidance_scale)
 
     def settle(self, clean: Tensor, rows: Tensor) -> Tensor:
-        """Return the denoised chunk as it is to be shown and pushed: its corrections to the anchor, gated."""
-        gate = self.stream.correction_gate
-        if gate == 0.0:
-            return clean
-        anchor = self._anchor(self._last, rows)
-        correction = clean - anchor
-        energy = correction.square().mean(dim=2, keepdim=True)
-        return anchor + correction * (energy / (energy + gate))
+        """Return the denoised chunk as it is to be shown and pushed: corrections gated, palette held."""
+        stream = self.stream
+        if stream.correction_gate:
+            anchor = self._anchor(self._last, rows)
+            correction = clean - anchor
+            energy = correction.square().mean(dim=2, keepdim=True)
+            clean = anchor + correction * (energy / (energy + stream.correction_gate))
+        if stream.colour_hold or stream.contrast_hold:
+            (mean, deviation), (first_mean, first_deviation) = channel_statistics(clean), self._palette
+            stretch = (first_deviation / deviation).clamp(1 / MAX_STRETCH, MAX_STRETCH) ** stream.contrast_hold
+            clean = torch.lerp(mean, first_mean, stream.colour_hold) + (clean - mean) * stretch
+        return clean
 
     def _run(self, noisy: Tensor | None, sigma: float, rows: Tensor | None, guidance: bool) -> list[Tensor]:
         model, pending = self.model, self._pending
@@ -121,6 +132,12 @@ class CausalHistory:
             first = x.shape[1] - num_targets * frames
             self.routing = actions.routing[:, first:first + frames, 0]
         return velocities
+
+
+def channel_statistics(latents: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over the grid of latents (B, T, C, H, W), both (B, T, C, 1, 1)."""
+    deviation, mean = torch.std_mean(latents.float(), dim=(-2, -1), keepdim=True)
+    return mean, deviation + MIN_DEVIATION
 
 
 def with_mask(rows: Tensor, value: float) -> Tensor:
