@@ -75,9 +75,9 @@ class StreamConfig:
     # A network that is unsure corrects every cell a little towards the mean of all pictures, and a picture that is
     # corrected so 16 times a second fades; what it is sure of is a large correction, and passes.
     correction_gate: float = 0.0
-    # How strongly every latent frame is drawn to the palette of the first one since reset, channel by channel: the share
-    # of the way that its mean moves, and the power of the ratio of deviations by which its contrast is stretched. At
-    # one small step a frame, what fades comes back within a second or two, and a wall may still fill the view.
+    # How strongly every latent frame is drawn to the palette of the first one since reset, channel by channel: the
+    # share of the way that its mean moves, and the power of the ratio of deviations by which its contrast is stretched.
+    # At one small step a frame, what fades comes back within a second or two, and a wall may still fill the view.
     colour_hold: float = 0.0
     contrast_hold: float = 0.0
 

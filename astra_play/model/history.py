@@ -19,7 +19,6 @@ from .kv_cache import KVCache
 from .sampler import guide
 from .transformer import Transformer
 
-
 MAX_STRETCH = 2.0  # ratio of deviations beyond which a frame is not faded but another view
 MIN_DEVIATION = 1e-3  # network latents are of order 1; a channel that is flat to this degree has no contrast to hold
 
