@@ -55,7 +55,7 @@ def test_python_block_runs_on_a_world(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_linked_files_exist(checkout: Path) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert (checkout / target).is_file() or target == "assets/screenshot.png", target
+        assert (checkout / target).is_file(), target
 
 
 def test_recipes_named_in_commands_exist(checkout: Path) -> None:
