@@ -22,8 +22,10 @@ def card_config(fps: int = 50, name: str = "card", width: int = WIDTH, height: i
     controls = ControlsConfig() if buttons is None else ControlsConfig(buttons=buttons)
     return WorldConfig(
         name=name, title="Test card", description="A card that slides as you walk and turn.", width=width,
-        height=height, fps=fps, controls=controls, codec=CodecConfig(), stream=StreamConfig(),
-        model=ModelConfig(dim=8, ffn_dim=8, num_heads=1, num_layers=1, latent_channels=4, grid_height=2, grid_width=2))
+        height=height, fps=fps, controls=controls, stream=StreamConfig(),
+        codec=CodecConfig(latent_channels=4, spatial_compression=1),
+        model=ModelConfig(dim=8, ffn_dim=8, num_heads=1, num_layers=1, latent_channels=4, patch_size=(1, 1, 1),
+                          grid_height=height, grid_width=width))
 
 
 class CardWorld:
