@@ -80,6 +80,8 @@ class StreamConfig:
     # At one small step a frame, what fades comes back within a second or two, and a wall may still fill the view.
     colour_hold: float = 0.0
     contrast_hold: float = 0.0
+    # Share of a carried picture's detail, beyond what its latents say, that fades with every frame ("moved" anchor).
+    detail_leak: float = 0.05
 
 
 @dataclass(frozen=True)

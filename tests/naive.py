@@ -65,11 +65,16 @@ class NaiveWindow:
 
 def naive_velocity(model: Transformer, stream: StreamConfig, modality: str, clean: list[Tensor],
                    clean_rows: list[Tensor],
-                   noisy: Tensor, sigma: float, rows: Tensor, null: bool = False, anchor=repeat_last) -> Tensor:
-    """Velocity of a noisy chunk after the clean chunks since reset, by one full pass without any cache."""
-    anchors = [repeat_last(clean[0][:, :1], rows)]
-    anchors += [anchor(c[:, -1:], r) for c, r in zip(clean, clean_rows[1:], strict=False)]
-    anchors.append((repeat_last if null else anchor)(clean[-1][:, -1:], rows))
+                   noisy: Tensor, sigma: float, rows: Tensor, null: bool = False,
+                   anchors: list[Tensor] | None = None) -> Tensor:
+    """Velocity of a noisy chunk after the clean chunks since reset, by one full pass without any cache.
+
+    `anchors`: one for every clean chunk and one for the noisy one; None: each is the latent frame before it.
+    """
+    if anchors is None:
+        anchors = [repeat_last(c[:, -1:], rows) for c in [clean[0][:, :1], *clean]]
+    if null:
+        anchors = [*anchors[:-1], repeat_last(clean[-1][:, -1:], rows)]
     x = torch.cat([model.embed(c, a) for c, a in zip(clean + [noisy], anchors, strict=True)], dim=1)
     all_rows = torch.cat([with_mask(r, 1.0) for r in clean_rows] + [with_mask(rows, 0.0)], dim=1)
     frames = noisy.shape[1]

@@ -1,4 +1,4 @@
-"""The moved anchor: a ray by ray twin, the identity, signs of turning and walking."""
+"""The moved anchor: a ray by ray twin, signs of turning and walking, and the picture that is carried along."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import torch
 from astra_play.actions.rows import camera_row
 from astra_play.codec.mini import MiniCodec, fit_linear
 from astra_play.config import CodecConfig, ControlsConfig
-from astra_play.model.anchor import MovedAnchor, repeat_last
-from astra_play.train.losses import clip_anchors
+from astra_play.model.anchor import CameraMotion, CarriedPicture
+from astra_play.train.latents import Clips
+from astra_play.train.losses import true_past
 
 
 @pytest.fixture(scope="module")
-def mover() -> MovedAnchor:
+def mover() -> CameraMotion:
     torch.manual_seed(0)
     codec = MiniCodec(CodecConfig(latent_channels=8, spatial_compression=8, decoder_width=16, decoder_blocks=1))
     fit_linear(codec, torch.rand(50, 3, 24, 32) * 2 - 1)
-    return MovedAnchor(codec, torch.linspace(2, 0.5, 8), width=32, height=24,
+    return CameraMotion(codec, torch.linspace(2, 0.5, 8), width=32, height=24,
                        controls=ControlsConfig(scene_depth_m=5.0))
 
 
@@ -28,13 +29,19 @@ def pose(yaw_deg: float, pitch_deg: float = 0.0, forward_m: float = 0.0, right_m
     return torch.from_numpy(row).reshape(3, 4)
 
 
-def test_a_row_that_does_not_move_changes_nothing(mover: MovedAnchor) -> None:
-    latents = torch.randn(2, 1, 8, 3, 4)
-    rows = torch.from_numpy(camera_row()).expand(2, 3, 12)
-    assert torch.allclose(mover(latents, rows), latents.expand(-1, 3, -1, -1, -1), atol=1e-4)
+def test_a_row_that_does_not_move_changes_nothing(mover: CameraMotion) -> None:
+    pictures = torch.rand(2, 3, 24, 32) * 2 - 1
+    moved, anchors = mover.expect(pictures, torch.from_numpy(camera_row()).expand(2, 3, 12))
+    assert torch.allclose(moved, pictures[:, None].expand(-1, 3, -1, -1, -1), atol=1e-4)
+    assert torch.allclose(anchors[:, 2], mover.encode(pictures), atol=1e-4)
 
 
-def test_turning_left_moves_the_picture_right_and_looking_up_moves_it_down(mover: MovedAnchor) -> None:
+def test_encoding_what_latents_paint_gives_them_back(mover: CameraMotion) -> None:
+    latents = torch.randn(2, 8, 3, 4)
+    assert torch.allclose(mover.encode(mover.paint(latents)), latents, atol=1e-4)
+
+
+def test_turning_left_moves_the_picture_right_and_looking_up_moves_it_down(mover: CameraMotion) -> None:
     picture = torch.zeros(1, 3, 24, 32)
     picture[..., 12, 16] = 1.0
     left = mover.move(picture, pose(5.0)[None])[0, 0]
@@ -45,7 +52,7 @@ def test_turning_left_moves_the_picture_right_and_looking_up_moves_it_down(mover
     assert row.item() == pytest.approx(12 + focal_px * math.tan(math.radians(5)), abs=0.3)
 
 
-def test_walking_ahead_spreads_the_picture_and_a_step_right_moves_it_left(mover: MovedAnchor) -> None:
+def test_walking_ahead_spreads_the_picture_and_a_step_right_moves_it_left(mover: CameraMotion) -> None:
     columns, rows = torch.arange(32) + 0.5, torch.arange(24) + 0.5
     # A soft spot above the horizon and right of the middle, so 5 m away when the step is done.
     picture = torch.exp(-((rows[:, None] - 8.5) ** 2 + (columns - 23.5) ** 2) / 3).expand(1, 3, 24, 32)
@@ -65,7 +72,7 @@ def cubic(values: list[torch.Tensor], fraction: float) -> torch.Tensor:
     return sum(w * v for w, v in zip(weights, values, strict=True))
 
 
-def test_moving_equals_a_walk_over_all_pixels(mover: MovedAnchor) -> None:
+def test_moving_equals_a_walk_over_all_pixels(mover: CameraMotion) -> None:
     picture, motion = torch.rand(1, 3, 24, 32), pose(4.0, -3.0, 0.3, -0.1)
     ours = mover.move(picture, motion[None])[0]
     tangent = math.tan(math.radians(30))
@@ -85,27 +92,63 @@ def test_moving_equals_a_walk_over_all_pixels(mover: MovedAnchor) -> None:
             assert torch.allclose(ours[:, y, x], expected, atol=1e-4), (x, y)
 
 
-def test_beyond_the_edge_the_edge_repeats(mover: MovedAnchor) -> None:
+def test_beyond_the_edge_the_edge_repeats(mover: CameraMotion) -> None:
     picture = torch.arange(32.0).expand(1, 3, 24, 32)
     left = mover.move(picture, pose(12.0)[None])[0, 0]
     assert left[12, :3].abs().max() < 0.5 < left[12, 12]
 
 
-def test_frames_of_a_chunk_are_moved_by_all_motions_before_them(mover: MovedAnchor) -> None:
-    latents = torch.randn(1, 1, 8, 3, 4)
-    rows = torch.stack([torch.from_numpy(camera_row(f, 0.1, y)) for f, y in ((0.2, 0.05), (0.1, -0.02))])[None]
+def some_rows(frames: int) -> torch.Tensor:
+    return torch.stack([torch.from_numpy(camera_row(0.1, 0.05 * t, 0.03 - 0.02 * t)) for t in range(frames)])
+
+
+def test_frames_of_a_chunk_are_moved_by_all_motions_before_them(mover: CameraMotion) -> None:
+    picture, rows = torch.rand(1, 3, 24, 32), some_rows(2)[None]
     first, second = (torch.cat([r.reshape(3, 4), torch.tensor([[0.0, 0, 0, 1]])]) for r in rows[0])
     both = (second @ first)[:3].reshape(1, 1, 12)
-    assert torch.allclose(mover(latents, rows)[:, 1:], mover(latents, both), atol=1e-4)
+    assert torch.allclose(mover.expect(picture, rows)[0][:, 1:], mover.expect(picture, both)[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("leak", [0.0, 0.25, 1.0])
+def test_carried_picture_is_what_latents_say_and_moved_detail(mover: CameraMotion, leak: float) -> None:
+    picture, rows = torch.rand(1, 3, 24, 32) - 0.5, some_rows(3)
+    carried = CarriedPicture(mover, mover.paint, leak)
+    carried.show(picture)
+    for row in rows:
+        moved = mover.move(picture, row.reshape(1, 3, 4))
+        anchor = carried.expect(row[None, None])
+        assert torch.allclose(anchor[0], mover.encode(moved), atol=1e-4)
+        latents = anchor + 0.1 * torch.randn(anchor.shape)
+        detail = moved - mover.paint(mover.encode(moved))
+        picture = (mover.paint(latents[0]) + (1 - leak) * detail).clamp(-1, 1)
+        pictures, shown = carried.paint_over(latents)
+        assert torch.allclose(pictures[0], picture, atol=1e-4)
+        assert torch.allclose(shown[0], mover.encode(picture), atol=1e-4)
+
+
+def test_carried_picture_of_a_chunk_goes_on_from_its_last_frame(mover: CameraMotion) -> None:
+    """Latents as expected and no leak: two chunks of two frames are the moves of one picture, one after another."""
+    carried = CarriedPicture(mover, mover.paint, leak=0.0)
+    carried.show(torch.rand(2, 3, 24, 32) - 0.5)
+    rows, first = some_rows(4).expand(2, -1, -1), carried._picture
+    for start in (0, 2):
+        begin = carried._picture
+        pictures, _ = carried.paint_over(carried.expect(rows[:, start:start + 2]))
+        assert torch.allclose(pictures, mover.expect(begin, rows[:, start:start + 2])[0].clamp(-1, 1), atol=1e-4)
+    assert not torch.allclose(carried._picture, first, atol=0.05)
 
 
 @pytest.mark.parametrize("chunk", [1, 2])
-def test_clip_anchors_are_those_of_streaming(mover: MovedAnchor, chunk: int) -> None:
-    history = torch.randn(2, 6, 8, 3, 4)
-    rows = torch.stack([torch.from_numpy(camera_row(0.1, 0.0, 0.02 * t)) for t in range(6)]).expand(2, -1, -1)
-    with_action, without = clip_anchors(history, rows, chunk, mover)
-    assert torch.equal(with_action[:, :chunk], history[:, :1].expand(-1, chunk, -1, -1, -1))
+def test_true_past_expects_what_follows_from_the_picture_before(mover: CameraMotion, chunk: int) -> None:
+    before = torch.randint(0, 256, (2, 6, 24, 32, 3), dtype=torch.uint8)
+    clips = Clips(torch.randn(2, 6, 8, 3, 4), some_rows(6).expand(2, -1, -1), torch.zeros(2).bool(), before)
+    past = true_past(clips, chunk, mover)
+    assert past.latents is clips.latents
+    assert torch.equal(past.anchors[:, :chunk], clips.latents[:, :1].expand(-1, chunk, -1, -1, -1))
     for t in range(chunk, 6, chunk):
         own = slice(t, t + chunk)
-        assert torch.allclose(with_action[:, own], mover(history[:, t - 1:t], rows[:, own]), atol=1e-5)
-        assert torch.equal(without[:, own], repeat_last(history[:, t - 1:t], rows[:, own]))
+        expected = mover.expect(clips.pictures_before(t), clips.rows[:, own])[1]
+        assert torch.allclose(past.anchors[:, own], expected, atol=1e-5)
+    still = true_past(clips, chunk, None).anchors
+    for t in range(chunk, 6):
+        assert torch.equal(still[:, t], clips.latents[:, t // chunk * chunk - 1])

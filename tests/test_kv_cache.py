@@ -9,12 +9,11 @@ import torch
 from naive import naive_velocity, visible_chunks
 
 from astra_play.config import ModelConfig, StreamConfig
-from astra_play.model.anchor import repeat_last
 from astra_play.model.history import CausalHistory
 from astra_play.model.kv_cache import KVCache
 from astra_play.model.transformer import Transformer
 from astra_play.model.two_stream import TwoStream, TwoStreamBatch
-from astra_play.train.losses import clip_anchors
+from astra_play.train.losses import still_anchors
 
 TINY = ModelConfig(dim=48, ffn_dim=64, num_heads=2, num_layers=2, latent_channels=3, grid_height=4, grid_width=4,
                    freq_dim=16, anchor="previous", prediction="clean", router="learned", num_experts=3, router_top_k=2,
@@ -91,7 +90,7 @@ def test_two_stream_training_sees_what_streaming_sees() -> None:
     latents, noisy = torch.randn(2, frames, 3, 4, 4), torch.randn(2, frames - 1, 3, 4, 4)
     rows, sigma = torch.randn(2, frames, 4), torch.full((2, frames - 1), 0.8)
     batch = TwoStreamBatch(latents, torch.zeros(2, frames), noisy, sigma, rows, "camera",
-                           *(a[:, k:] for k, a in enumerate(clip_anchors(latents, rows, 1, repeat_last))))
+                           still_anchors(latents, 1), still_anchors(latents, 1)[:, 1:])
     clean, _ = TwoStream(model, frames, 1, torch.device("cpu"))(batch)
     history = CausalHistory(model, stream, "camera", batch=2)
     for t in range(1, frames):
@@ -113,3 +112,19 @@ def test_time_indices_never_leave_the_window_and_buffers_never_move() -> None:
             cache.attend(layer, q, k, v)
     assert pointers == [t.data_ptr() for t in (cache._keys, cache._rotated, cache._values)]
     assert len(cache._table) == 6  # one index per slot and one for the target, for ever
+    with torch.profiler.profile(profile_memory=True) as profile:
+        cache.begin_pass(commit=True, num_targets=1)  # a full window: the whole ring turns
+    assert "aten::mul" in {event.key for event in profile.key_averages()}  # or nothing was watched
+    assert sum(max(0, event.self_cpu_memory_usage) for event in profile.key_averages()) == 0
+
+
+@torch.no_grad()
+def test_half_precision_cache_turns_its_ring_like_the_full_one() -> None:
+    stream = StreamConfig(sink_chunks=1, ring_chunks=2)
+    caches = [KVCache(TINY, stream, dtype=dtype) for dtype in (torch.float32, torch.bfloat16)]
+    for _ in range(6):
+        q, k, v = (torch.randn(1, 2, caches[0].chunk_tokens, 24) for _ in range(3))
+        for cache in caches:
+            cache.begin_pass(commit=True, num_targets=0)
+            cache.attend(0, *(x.to(cache._keys.dtype) for x in (q, k, v)))
+    assert torch.allclose(caches[1]._rotated.float(), caches[0]._rotated, atol=0.05)

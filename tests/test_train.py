@@ -13,18 +13,31 @@ import torch
 from test_kv_cache import relative_error
 from tiny_world import TINY_WORLD
 
+from astra_play.actions.rows import camera_row
+from astra_play.codec.mini import MiniCodec, fit_linear
 from astra_play.config import StreamConfig
 from astra_play.errors import ConfigError, DataError
-from astra_play.model.anchor import repeat_last
+from astra_play.model.anchor import CameraMotion, make_motion
 from astra_play.model.history import CausalHistory
 from astra_play.model.transformer import Transformer
 from astra_play.model.two_stream import TwoStream, two_stream_mask
 from astra_play.train import codec_loop, world_loop
+from astra_play.train.adversary import Adversary
 from astra_play.train.latents import Clips, LatentDataset
 from astra_play.train.loop import load_checkpoint, load_recipe, psnr_db, save_checkpoint
-from astra_play.train.losses import NoiseOptions, draw_sigmas, energy_score, resemblance, rollout_past, world_loss
+from astra_play.train.losses import (
+    NoiseOptions,
+    Past,
+    Predictions,
+    draw_sigmas,
+    energy_score,
+    noise_before,
+    own_past,
+    resemblance,
+    world_loss,
+)
 from astra_play.train.optim import EMA, Muon, learning_rate_factor, make_optimizers, orthogonalise
-from astra_play.train.replicas import Replicas
+from astra_play.train.replicas import ALONE, Replicas
 
 RECIPES = Path(world_loop.__file__).parent / "recipes"
 
@@ -34,33 +47,43 @@ class FakeData:
 
     def __init__(self) -> None:
         torch.manual_seed(0)
-        self.latents, self.rows = torch.randn(3, 20, 4, 4, 4), torch.randn(3, 20, 12)
+        self.latents = torch.randn(3, 20, 4, 4, 4)
+        self.rows = torch.from_numpy(np.stack([camera_row(0.1, 0.0, 0.02 * t) for t in range(20)])).repeat(3, 1, 1)
+        self.before = torch.randint(0, 256, (3, 20, 32, 32, 3), dtype=torch.uint8)
 
     def sample(self, batch: int, num_frames: int, gap_prob: float, generator: torch.Generator) -> Clips:
         picks = torch.randint(3, (batch,), generator=generator)
-        return Clips(self.latents[picks, :num_frames], self.rows[picks, :num_frames], picks == 0)
+        own = picks, slice(num_frames)
+        return Clips(self.latents[own], self.rows[own], picks == 0, self.before[own])
+
+
+def tiny_motion() -> CameraMotion:
+    codec = MiniCodec(TINY_WORLD.codec)
+    fit_linear(codec, torch.rand(20, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+    return make_motion(TINY_WORLD, codec)
 
 
 def tiny_recipe(**changes) -> world_loop.WorldRecipe:
     recipe = world_loop.WorldRecipe(
         name="tiny", title="", description="", model=TINY_WORLD.model, stream=TINY_WORLD.stream, clip_frames=5, batch=2,
         num_steps=8, warmup_steps=1, decay_steps=2, rollout_from_step=2, rollout_prob=0.7, rollout_extra_frames=4,
-        energy_from_step=5, precision="fp32")
+        energy_from_step=5, critic_from_step=1, critic_warmup_steps=2, precision="fp32")
     return dataclasses.replace(recipe, **changes)
 
 
 def test_four_and_four_steps_equal_eight(tmp_path) -> None:
-    recipe, data = tiny_recipe(), FakeData()
-    whole = world_loop.WorldTraining(recipe, data, TINY_WORLD, repeat_last)
+    recipe, data, motion = tiny_recipe(), FakeData(), tiny_motion()
+    whole = world_loop.WorldTraining(recipe, data, TINY_WORLD, motion)
     losses = [whole.step_once() for _ in range(8)]
-    first = world_loop.WorldTraining(recipe, data, TINY_WORLD, repeat_last)
+    first = world_loop.WorldTraining(recipe, data, TINY_WORLD, motion)
     for _ in range(4):
         first.step_once()
     save_checkpoint(tmp_path / "checkpoint.pt", first.state())
-    second = world_loop.WorldTraining(recipe, data, TINY_WORLD, repeat_last)
+    second = world_loop.WorldTraining(recipe, data, TINY_WORLD, motion)
     second.restore(load_checkpoint(tmp_path / "checkpoint.pt"))
     assert [second.step_once() for _ in range(4)] == losses[4:]
     assert any("mse_own" in step for step in losses)  # the network's own past was in it
+    assert sum("critic" in step for step in losses) == 7
     for name, parameter in whole.model.named_parameters():
         assert torch.equal(parameter, dict(second.model.named_parameters())[name]), name
         assert torch.equal(whole.ema.shadow[name], second.ema.shadow[name]), name
@@ -74,8 +97,8 @@ def test_a_damaged_checkpoint_is_reported(tmp_path) -> None:
 
 def test_training_lowers_the_loss_on_what_it_sees() -> None:
     data = FakeData()
-    recipe = tiny_recipe(num_steps=60, rollout_from_step=10**9)
-    training = world_loop.WorldTraining(recipe, data, TINY_WORLD, repeat_last)
+    recipe = tiny_recipe(num_steps=60, rollout_from_step=10**9, energy_from_step=10**9, critic_from_step=10**9)
+    training = world_loop.WorldTraining(recipe, data, TINY_WORLD, tiny_motion())
     losses = [training.step_once()["mse"] for _ in range(60)]
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])
 
@@ -114,7 +137,8 @@ def test_no_target_can_see_itself_or_the_future() -> None:
             seen["clean"] = clean
             return clean, routing
 
-    world_loss(Spy(), clips, history, options, "camera", torch.Generator().manual_seed(0))
+    past = Past(history, torch.randn(history.shape))
+    world_loss(Spy(), clips, past, options, "camera", torch.Generator().manual_seed(0))
     for target in range(1, 5):
         gradient, = torch.autograd.grad(seen["clean"][:, target - 1].sum(), history, retain_graph=True)
         reaches = gradient.abs().sum(dim=(0, 2, 3, 4)) > 0
@@ -168,22 +192,62 @@ def test_noise_levels_of_history_and_target_are_independent_and_as_configured() 
     assert abs(np.corrcoef(target[~clean].flatten(), history[~clean].flatten())[0, 1]) < 0.03
 
 
-def test_a_rollout_starts_true_and_goes_on_as_the_player_would() -> None:
+@pytest.mark.parametrize("carries", [False, True])
+def test_a_rollout_starts_true_and_goes_on_as_the_player_would(carries: bool) -> None:
     torch.manual_seed(2)
     model = Transformer(TINY_WORLD.model).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
     stream = StreamConfig(sink_chunks=1, ring_chunks=3, sigmas=(1.0, 0.0))
     clips = FakeData().sample(2, 6, 0.0, torch.Generator().manual_seed(0))
-    past = rollout_past(model, stream, clips, 2, "camera", torch.Generator().manual_seed(7))
-    assert torch.equal(past[:, :2], clips.latents[:, :2]) and past.shape == clips.latents.shape
+    motion = tiny_motion() if carries else None
+    past = own_past(model, stream, clips, 2, "camera", torch.Generator().manual_seed(7), motion)
+    assert torch.equal(past.latents[:, :2], clips.latents[:, :2]) and past.latents.shape == clips.latents.shape
     noise = torch.Generator().manual_seed(7)
     history = CausalHistory(model, stream, "camera", batch=2)
+    picture = clips.pictures_before(2)
     with torch.no_grad():
         for t in range(5):
-            history.push(past[:, t:t + 1], clips.rows[:, t:t + 1])
-            if t >= 1:
-                noisy = torch.randn(2, 1, 4, 4, 4, generator=noise)
-                expected = noisy - history.velocity(noisy, 1.0, clips.rows[:, t + 1:t + 2])
-                assert relative_error(past[:, t + 1:t + 2], expected) < 1e-5
+            history.push(past.latents[:, t:t + 1], clips.rows[:, t:t + 1], past.anchors[:, t:t + 1])
+            if t == 0:
+                continue
+            row, anchor = clips.rows[:, t + 1:t + 2], past.latents[:, t:t + 1]
+            if carries:
+                moved, anchor = motion.expect(picture, row)
+            assert relative_error(past.anchors[:, t + 1:t + 2], anchor) < 1e-5
+            noisy = torch.randn(2, 1, 4, 4, 4, generator=noise)
+            expected = noisy - history.velocity(noisy, 1.0, row, anchor=anchor)
+            if carries:
+                detail = moved[:, 0] - motion.paint(anchor[:, 0])
+                picture = (motion.paint(expected[:, 0]) + (1 - stream.detail_leak) * detail).clamp(-1, 1)
+                expected = motion.encode(picture)[:, None]
+            assert relative_error(past.latents[:, t + 1:t + 2], expected) < 1e-4
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_an_anchor_is_as_noisy_as_the_frame_it_comes_from(chunk: int) -> None:
+    sigma = torch.rand(2, 6)
+    before = noise_before(sigma, chunk)
+    for t in range(6):
+        assert torch.equal(before[:, t], sigma[:, max(0, t // chunk * chunk - 1)])
+
+
+def test_the_critic_pulls_predictions_towards_what_is_true() -> None:
+    """Truth is +1 or -1, a prediction their mean: the push leads away from 0, and only where noise was the start."""
+    torch.manual_seed(0)
+    adversary = Adversary(TINY_WORLD.model, torch.device("cpu"), 0, lr=2e-3, penalty=0.01, hidden=16, num_blocks=1)
+    for _ in range(150):
+        target = torch.randn(8, 4, 1, 1, 1).sign().expand(-1, -1, 4, 4, 4)
+        clean = 0.3 * torch.randn(8, 1, 4, 1, 1, 1).expand(-1, -1, -1, 4, 4, 4)
+        from_noise = torch.ones(8, 4)
+        from_noise[:, 0] = 0
+        push, parts = adversary.judge(Predictions(clean, target, from_noise), 16, ALONE)
+    assert parts["critic_margin"] > 0.2
+    moved = (push != 0).flatten(3).any(dim=3)[:, 0]
+    assert moved.sum() == 16 and not moved[:, 0].any()
+    outward = (push[:, 0] * clean[:, 0]).flatten(2).sum(dim=2)[moved]  # a loss falls against its gradient
+    assert (outward < 0).float().mean() > 0.8
 
 
 def test_orthogonalise_nears_the_polar_factor() -> None:
@@ -280,13 +344,22 @@ def test_codec_training_resumes_exactly_and_beats_its_linear_start(tmp_path) -> 
 
 def test_bfloat16_training_runs_with_both_kinds_of_past() -> None:
     recipe = tiny_recipe(precision="bf16", rollout_from_step=1, rollout_prob=1.0)
-    training = world_loop.WorldTraining(recipe, FakeData(), TINY_WORLD, repeat_last)
+    training = world_loop.WorldTraining(recipe, FakeData(), TINY_WORLD, tiny_motion())
     for name in ("mse", "mse_own", "mse_own"):
         assert np.isfinite(training.step_once()[name])
 
 
-def test_clips_of_a_data_set_are_float32_even_under_autocast() -> None:
+class CountedFrames:
+    """Frame i of an episode, all pixels i."""
+
+    @staticmethod
+    def frames(indices: list[int]) -> np.ndarray:
+        return np.stack([np.full((2, 2, 3), i, np.uint8) for i in indices])
+
+
+def test_clips_of_a_data_set_are_float32_even_under_autocast_and_know_what_came_before() -> None:
     data = LatentDataset.__new__(LatentDataset)
+    data._packed = [CountedFrames()]
     data.latents, data.rows = [torch.arange(40.0).reshape(40, 1, 1, 1).half()], [torch.arange(40.0)[:, None]]
     with torch.autocast("cpu", torch.bfloat16):
         clips = data.sample(4, 10, 1.0, torch.Generator().manual_seed(0))
@@ -294,6 +367,7 @@ def test_clips_of_a_data_set_are_float32_even_under_autocast() -> None:
     frames = clips.latents[..., 0, 0, 0]
     assert (frames[:, 2:] - frames[:, 1:-1] == 1).all() and (clips.is_gap == (frames[:, 0] < frames[:, 1])).all()
     assert (frames[:, 0] < frames[:, 1]).all() and torch.equal(clips.rows[..., 0], frames)
+    assert torch.equal(clips.before[..., 0, 0, 0], (frames - 1).clamp_min(0).byte())  # in the episode, not in the clip
 
 
 def _average_in_one_of_two(rank: int, folder: str) -> None:
@@ -315,7 +389,7 @@ def test_replicas_share_the_mean_gradient(tmp_path) -> None:
 
 def test_replicas_draw_other_clips_but_decide_alike() -> None:
     recipe, data = tiny_recipe(), FakeData()
-    ours, theirs = (world_loop.WorldTraining(recipe, data, TINY_WORLD, repeat_last, Replicas(r, 2)) for r in (0, 1))
-    assert not torch.equal(ours._draw(5).rows, theirs._draw(5).rows)
+    ours, theirs = (world_loop.WorldTraining(recipe, data, TINY_WORLD, None, Replicas(r, 2)) for r in (0, 1))
+    assert not torch.equal(ours._draw(5).before, theirs._draw(5).before)
     assert [ours._chance() for ours.step in range(5)] == [theirs._chance() for theirs.step in range(5)]
     assert torch.equal(ours.model.patch_embedding.weight, theirs.model.patch_embedding.weight)

@@ -14,8 +14,9 @@ from tiny_world import TINY_WORLD, make_tiny_world
 from astra_play.actions.rows import camera_row
 from astra_play.chunks import IDLE, ActionChunk
 from astra_play.codec import pixels
+from astra_play.config import StreamConfig
 from astra_play.errors import AstraPlayError
-from astra_play.model.anchor import make_anchor
+from astra_play.model.anchor import make_motion
 from astra_play.model.world import COMMIT_STREAM, World, load_world
 
 
@@ -58,42 +59,69 @@ def test_the_seed_draws_the_noise(world: World) -> None:
 
 @torch.no_grad()
 def test_world_equals_full_passes_without_cache(world: World) -> None:
-    """Ten chunks through a window of four: the wrap-around, the committed noise and the scale are all in it."""
-    config, stream = world.config, world.config.stream
+    """Ten chunks through a window of four: wrap-around, committed noise, scale and the carried picture are in it."""
+    config, stream, codec = world.config, world.config.stream, world._codec
     world.reset(5)
     world.prefill(start())
     noise, commit_noise = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5 + COMMIT_STREAM)
     scale = torch.tensor(config.latent_scale)[:, None, None]
+    motion = make_motion(config, codec)
 
     def committed(latents: torch.Tensor) -> torch.Tensor:
         return latents + stream.context_sigma * (torch.randn(latents.shape, generator=commit_noise) - latents)
 
-    first = world._codec.encode(pixels.to_float(torch.from_numpy(start()))[None]) / scale
-    clean, rows = [committed(first)], [torch.from_numpy(camera_row())[None, None]]
+    picture = pixels.to_float(torch.from_numpy(start()))
+    first = codec.encode(picture[None]) / scale
+    clean, rows, anchors = [committed(first)], [torch.from_numpy(camera_row())[None, None]], [first]
     for t in range(10):
         action = chunk(0.1, 0.05 * t)
-        ours = world.generate(action).latents
+        ours = world.generate(action)
+        frame = world.decode(ours)
         world.commit()
         row = torch.from_numpy(action.rows)[None]
+        moved = motion.move(picture, row.reshape(1, 3, 4))
+        anchors.append(codec.encode(moved[None]) / scale)
         noisy = torch.randn((1, 1, 4, 4, 4), generator=noise)
-        velocity = naive_velocity(world._history.model, stream, "camera", clean, rows, noisy, 1.0, row,
-                                  anchor=make_anchor(config, world._codec))
-        anchor = make_anchor(config, world._codec)(clean[-1], row)
-        expected = anchor.clone()
-        for y in range(4):
-            for x in range(4):
-                correction = (noisy - velocity - anchor)[..., y, x]
-                energy = correction.square().mean()
-                expected[..., y, x] += correction * energy / (energy + stream.correction_gate)
-        for c in range(4):
-            ours_now, theirs = expected[0, 0, c], clean[0][0, 0, c]
-            mean, stretch = ours_now.mean(), (theirs.std() + 1e-3) / (ours_now.std() + 1e-3)
-            stretch = min(max(stretch.item(), 0.5), 2.0) ** stream.contrast_hold
-            centre = mean + stream.colour_hold * (theirs.mean() - mean)
-            expected[0, 0, c] = centre + (ours_now - mean) * stretch
-        assert ((ours - (expected * scale)[0]).norm() / ours.norm()).item() < 1e-5, t
-        clean.append(committed(expected))
+        velocity = naive_velocity(world._run.history.model, stream, "camera", clean, rows, noisy, 1.0, row,
+                                  anchors=anchors)
+        expected = naive_settle(noisy - velocity, anchors[-1], first, stream)
+        assert ((ours.latents - (expected * scale)[0]).norm() / ours.latents.norm()).item() < 1e-5, t
+        detail = moved - codec.decode(anchors[-1] * scale)[0]
+        picture = (codec.decode(expected * scale)[0] + (1 - stream.detail_leak) * detail).clamp(-1, 1)
+        assert np.abs(frame.astype(int) - pixels.to_uint8(picture).numpy()).max() <= 1
+        clean.append(committed(codec.encode(picture[None]) / scale))
         rows.append(row)
+
+
+def naive_settle(clean: torch.Tensor, anchor: torch.Tensor, first: torch.Tensor, stream: StreamConfig) -> torch.Tensor:
+    """Cell by cell the correction gate, channel by channel the palette hold."""
+    settled = anchor.clone()
+    for y in range(4):
+        for x in range(4):
+            correction = (clean - anchor)[..., y, x]
+            energy = correction.square().mean()
+            settled[..., y, x] += correction * energy / (energy + stream.correction_gate)
+    for c in range(4):
+        now, then = settled[0, 0, c].clone(), first[0, 0, c]
+        mean, stretch = now.mean(), (then.std() + 1e-3) / (now.std() + 1e-3)
+        stretch = min(max(stretch.item(), 0.5), 2.0) ** stream.contrast_hold
+        settled[0, 0, c] = mean + stream.colour_hold * (then.mean() - mean) + (now - mean) * stretch
+    return settled
+
+
+def test_pictures_nobody_asked_for_are_painted_all_the_same(world: World) -> None:
+    """A caller that only generates gets the same latents as one that also decodes."""
+    def run(decode: bool) -> torch.Tensor:
+        world.reset(3)
+        world.prefill(start())
+        for t in range(4):
+            made = world.generate(chunk(0.1, 0.05 * t))
+            if decode:
+                world.decode(made)
+            world.commit()
+        return made.latents
+
+    assert torch.equal(run(True), run(False))
 
 
 def test_passes_are_counted_as_promised(world: World) -> None:

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from ..train.dataset import HELD_OUT_SEED_BASE
 from . import drift, fidelity, following, pictures
 from .motion_reader import MotionReader
-from .rollout import WorldParts, decode, encode, roll_out
+from .rollout import WorldParts, roll_out, through_codec
 from .truth import Simulator, Walk
 
 PROMPT_FRAMES = 2  # true frames before the world plays by itself: hardly more than a start picture gives
@@ -69,8 +68,8 @@ class Evaluation:
         """Index of the frame so long after the last prompt frame."""
         return self.num_prompt - 1 + round(seconds * self.fps)
 
-    def roll_out(self, walks: list[Walk], seeds: list[int]) -> Tensor:
-        """Play walks freely from their first frames; return the latents (B, F, C, h, w)."""
+    def roll_out(self, walks: list[Walk], seeds: list[int]) -> np.ndarray:
+        """Play walks freely from their first frames; return (B, F, H, W, 3) uint8."""
         return roll_out(self.world, np.stack([w.frames[:self.num_prompt] for w in walks]),
                         np.stack([w.rows for w in walks]), seeds)
 
@@ -110,7 +109,7 @@ def run_following(run: Evaluation, reader: MotionReader) -> dict[str, Any]:
     truth = np.stack([walk.frames for walk in walks])
     commanded = np.stack([walk.commanded for walk in walks])[:, run.num_prompt:]
     moved = np.stack([walk.moved for walk in walks])[:, run.num_prompt:]
-    dream = decode(run.world, run.roll_out(walks, seeds))
+    dream = run.roll_out(walks, seeds)
     read, read_true = (reader.read(frames[:, last:]) for frames in (dream, truth))
     if run.report is not None:
         pictures.following_sheet(run.report, dream, truth, seeds, run.fps, run.num_prompt)
@@ -133,21 +132,19 @@ def run_fidelity(run: Evaluation) -> dict[str, Any]:
     clips = _clips(run, run.frames_of(max(fidelity.HORIZONS_S)))
     last = run.num_prompt - 1
     truth = np.stack([clip.frames for clip in clips])
-    latents = run.roll_out(clips, [run.options.seed_base + number for number in range(len(clips))])
+    dream = run.roll_out(clips, [run.options.seed_base + number for number in range(len(clips))])
     moving = fidelity.is_moving(*(np.stack([clip.poses[at] for clip in clips]) for at in (last, run.frame_at(1.0))))
     horizons = {}
     for horizon_s in fidelity.HORIZONS_S:
         at = run.frame_at(horizon_s)
-        ceiling = decode(run.world, encode(run.world, truth[:, at - 1:at + 1]), [1])[:, 0]
-        contenders = decode(run.world, latents, [at])[:, 0], truth[:, last], ceiling, truth[:, at]
+        contenders = dream[:, at], truth[:, last], through_codec(run.world, truth[:, at - 1:at + 1]), truth[:, at]
         horizons[f"{horizon_s:g}s"] = {
             "all": fidelity.compare(*contenders),
             "moving": fidelity.compare(*(frames[moving] for frames in contenders)) if moving.any() else None}
     picks = list(range(run.num_prompt, truth.shape[1], CURVE_EVERY_FRAMES))
     curve = {"seconds": [(pick - last) / run.fps for pick in picks]}
     if moving.any():
-        dream = decode(run.world, latents[np.flatnonzero(moving)], picks)
-        curve |= fidelity.curve_db(dream, truth[moving, last], truth[moving][:, picks])
+        curve |= fidelity.curve_db(dream[moving][:, picks], truth[moving, last], truth[moving][:, picks])
         if run.report is not None:
             ceilings = [figures["moving"]["codec_ceiling"]["psnr_db"] for figures in horizons.values()]
             pictures.psnr_plot(run.report, curve, fidelity.HORIZONS_S, ceilings)
@@ -168,14 +165,14 @@ def run_drift(run: Evaluation) -> dict[str, Any]:
     walks = [walk.part(0, num_frames) for walk in run.walks[:run.options.num_drift_runs]]
     seeds = [walk.seed for walk in walks]
     truth = np.stack([walk.frames for walk in walks])
-    latents = run.roll_out(walks, seeds)
+    dream = run.roll_out(walks, seeds)
     picks = drift.picks(num_frames, run.num_prompt).ravel()
-    generated = drift.measure(decode(run.world, latents, picks - 1), decode(run.world, latents, picks))
+    generated = drift.measure(dream[:, picks - 1], dream[:, picks])
     figures = drift.compare(generated, drift.measure(truth[:, picks - 1], truth[:, picks]))
     if run.report is not None:
         times_s = pictures.drift_times_s(run.options.drift_s)
         shown = [min(num_frames - 1, run.frame_at(time_s)) for time_s in times_s]
-        pictures.drift_sheet(run.report, decode(run.world, latents, shown), truth[:, shown], seeds, times_s)
+        pictures.drift_sheet(run.report, dream[:, shown], truth[:, shown], seeds, times_s)
         pictures.drift_plot(run.report, figures, run.options.drift_s, LOOK_RANGE)
     return {"num_runs": len(walks), "seconds": run.options.drift_s, "num_windows": drift.NUM_WINDOWS, **figures}
 

@@ -1,4 +1,4 @@
-"""Many worlds at once: prompt frames and action rows -> latents -> frames, in one batch instead of one `World` each.
+"""Many worlds at once: prompt frames and action rows -> frames, in one batch instead of one `World` each.
 
 A rollout here is what `World` plays from the same prompt, rows and seed (a test holds them together): the same cache,
 schedule and guidance, noise drawn per rollout from its own seed. Twenty in a batch cost half of twenty one by one.
@@ -17,10 +17,10 @@ from torch import Tensor
 from ..codec import pixels
 from ..codec.mini import MiniCodec
 from ..config import WorldConfig, load_world_config
-from ..model.anchor import make_anchor
+from ..model.anchor import carried_picture
 from ..model.checkpoint import load_codec, load_model
-from ..model.history import CausalHistory
-from ..model.sampler import add_noise, euler, schedule_for
+from ..model.free_run import FreeRun
+from ..model.sampler import add_noise, schedule_for
 from ..model.transformer import Transformer
 from ..model.world import COMMIT_STREAM
 
@@ -61,47 +61,47 @@ def encode(world: WorldParts, frames: np.ndarray) -> Tensor:
 
 
 @torch.inference_mode()
-def roll_out(world: WorldParts, prompts: np.ndarray, rows: np.ndarray, seeds: Sequence[int]) -> Tensor:
+def roll_out(world: WorldParts, prompts: np.ndarray, rows: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
     """Let the world play freely from true prompt frames.
 
     `prompts` (B, P, H, W, 3) uint8, P whole chunks; `rows` (B, F, A), those that led into the prompt frames first.
-    Returns network latents (B, F, C, h, w): the prompt's, then the world's own.
+    Returns frames (B, F, H, W, 3) uint8: the prompt's, then the world's own.
     """
     batch, num_frames, _ = rows.shape
-    chunk = world.config.stream.latent_frames_per_chunk
+    stream, chunk = world.config.stream, world.config.stream.latent_frames_per_chunk
     rows = torch.from_numpy(np.asarray(rows, np.float32))
-    history = CausalHistory(world.model, world.config.stream, world.config.controls.modality, batch,
-                            make_anchor(world.config, world.codec))
     noise, commit_noise = _Noise(seeds), _Noise([seed + COMMIT_STREAM for seed in seeds])
-    parts = list(encode(world, prompts).split(chunk, dim=1))
-    num_given = len(parts)
-    for index in range(-(-num_frames // chunk)):
-        own = rows[:, index * chunk:(index + 1) * chunk]
+
+    def disturb(latents: Tensor) -> Tensor:
+        return add_noise(latents, commit_noise.draw(latents.shape[1:]), stream.context_sigma)
+
+    run = FreeRun(world.model, stream, world.config.controls.modality, batch,
+                  carried_picture(world.config, world.codec), disturb if stream.context_sigma > 0 else None)
+    pictures = pixels.to_float(torch.from_numpy(np.ascontiguousarray(prompts)))
+    shown, latents = [prompts], encode(world, prompts)
+    num_given, previous = latents.shape[1], latents[:, -1:]
+    for first in range(0, num_frames, chunk):
+        own = rows[:, first:first + chunk]
         own = torch.cat([own, own[:, -1:].expand(-1, chunk - own.shape[1], -1)], dim=1)
-        if index >= num_given:
-            start = noise.draw(parts[0].shape[1:])
-            clean = euler(lambda noisy, sigma, own=own: history.velocity(noisy, sigma, own, world.guidance_scale),
-                          start, world.sigmas)
-            parts.append(history.settle(clean, own))
-        committed, sigma = parts[index], world.config.stream.context_sigma
-        if sigma > 0:
-            committed = add_noise(committed, commit_noise.draw(committed.shape[1:]), sigma)
-        history.push(committed, own)
-    return torch.cat(parts, dim=1)[:, :num_frames]
+        if first < num_given:
+            run.show(latents[:, first:first + chunk], own, pictures[:, first + chunk - 1])
+            continue
+        clean = run.generate(noise.draw((chunk, *latents.shape[2:])), own, world.sigmas, world.guidance_scale)
+        if run.carried is None:
+            made = world.codec.decode(clean * world.scale, previous * world.scale)
+            previous = clean[:, -1:]
+        else:
+            made, _ = run.paint()
+        shown.append(pixels.to_uint8(made).numpy())
+    return np.concatenate(shown, axis=1)[:, :num_frames]
 
 
 @torch.inference_mode()
-def decode(world: WorldParts, latents: Tensor, picks: Sequence[int] | None = None) -> np.ndarray:
-    """Network latents (B, F, C, h, w) -> frames (B, len(picks), H, W, 3) uint8; picks None: all.
-
-    The decoder remembers one latent frame, so any frame can be decoded alone, given the latent frame before it.
-    """
-    picks = list(range(latents.shape[1])) if picks is None else list(picks)
-    before = [max(0, pick - 1) for pick in picks]
-    now, previous = ((latents[:, index] * world.scale).flatten(0, 1)[:, None] for index in (picks, before))
-    pictures = [pixels.to_uint8(world.codec.decode(n, p)[:, 0])
-                for n, p in zip(now.split(DECODE_BATCH), previous.split(DECODE_BATCH), strict=True)]
-    return torch.cat(pictures).unflatten(0, (len(latents), len(picks))).numpy()
+def through_codec(world: WorldParts, frames: np.ndarray) -> np.ndarray:
+    """What the codec alone makes of the last of frames (B, F, H, W, 3), F >= 2: (B, H, W, 3) uint8."""
+    before, now = (encode(world, frames)[:, -2:] * world.scale).split(1, dim=1)
+    return torch.cat([pixels.to_uint8(world.codec.decode(n, b)[:, 0])
+                      for n, b in zip(now.split(DECODE_BATCH), before.split(DECODE_BATCH), strict=True)]).numpy()
 
 
 class _Noise:

@@ -1,9 +1,11 @@
 """The anchor of a chunk: what the latent frame before it leads one to expect, given beside the noisy latents.
 
-"previous" repeats the last clean latent frame. "moved" also moves the camera as the action row commands, through the
-simplest scene there is: level ground, and whatever stands on it at one distance. Rotation needs no depth and is
-exact; for walking the guess is crude, and still a better start than a picture that does not move. True parallax, what
-comes into view and what the resampling blurred are left to the network.
+"previous" repeats the last clean latent frame. "moved" carries the last shown picture along, as motion compensation
+does in a video codec: the picture is moved as the action row commands through the simplest scene there is (level
+ground, and whatever stands on it at one distance), its latents are the anchor, and what the network then says of the
+new frame is painted onto the moved picture. Rotation needs no depth and is exact; for walking the guess is crude, and
+still a better start than a picture that does not move. What has been seen stays as sharp as it was, though latents
+could not hold it; true parallax and what comes into view are left to the network.
 """
 
 from __future__ import annotations
@@ -18,20 +20,17 @@ from torch import Tensor
 from ..codec.mini import MiniCodec, paint_patches, project_patches
 from ..config import ControlsConfig, WorldConfig
 
-# (last clean latent frame (B, 1, C, H, W), rows (B, T, width - 1)) -> anchors (B, T, C, H, W)
-Anchor = Callable[[Tensor, Tensor], Tensor]
-
 
 def repeat_last(last: Tensor, rows: Tensor) -> Tensor:
-    """The last latent frame for every frame of the chunk, whatever the action."""
+    """The last latent frame (B, 1, C, H, W) for every frame of a chunk under rows (B, T, A), whatever the action."""
     return last.expand(-1, rows.shape[1], -1, -1, -1)
 
 
-class MovedAnchor:
-    """Moves network latents by camera rows, through the encoder's own linear map.
+class CameraMotion:
+    """Moves pictures by camera rows, and encodes them as network latents.
 
     The filters of the mini codec's encoder are orthonormal, so their transpose paints the picture that a latent
-    frame stands for, and encoding that picture gives the latent frame back: a row that does not move changes nothing.
+    frame stands for, and encoding that picture gives the latent frame back.
     """
 
     def __init__(self, codec: MiniCodec, latent_scale: Tensor, width: int, height: int,
@@ -39,7 +38,7 @@ class MovedAnchor:
         weight = codec.encoder.weight
         self._weight = weight.detach()
         self._bias = codec.encoder.bias.detach()
-        self._scale = latent_scale.to(weight.device)[:, None, None]
+        self.scale = latent_scale.to(weight.device)[:, None, None]
         tangent = math.tan(math.radians(controls.vertical_fov_deg) / 2)
         # The largest x / z and y / z in view.
         self._limits = torch.tensor([tangent * width / height, tangent], device=weight.device)
@@ -49,12 +48,15 @@ class MovedAnchor:
         ground_m = controls.eye_height_m / rays[..., 1].clamp_min(1e-6)  # y points down; above the horizon: far away
         self._points_m = rays * ground_m.clamp_max(controls.scene_depth_m)[..., None]
 
-    def __call__(self, last: Tensor, rows: Tensor) -> Tensor:
-        """Return one anchor per row: the last frame after all motions up to it."""
+    def expect(self, pictures: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Move (B, 3, H, W) pictures by every motion up to each of the rows (B, T, 12).
+
+        Returns the moved pictures (B, T, 3, H, W) and their network latents (B, T, C, h, w).
+        """
         batch, frames = rows.shape[:2]
         poses = self._accumulate(rows.float().unflatten(-1, (3, 4))).flatten(0, 1)
-        pictures = self.paint(last.expand(-1, frames, -1, -1, -1).flatten(0, 1).float())
-        return self.encode(self.move(pictures, poses)).unflatten(0, (batch, frames)).to(last.dtype)
+        moved = self.move(pictures.repeat_interleave(frames, dim=0), poses)
+        return moved.unflatten(0, (batch, frames)), self.encode(moved).unflatten(0, (batch, frames))
 
     @staticmethod
     def _accumulate(steps: Tensor) -> Tensor:
@@ -67,11 +69,13 @@ class MovedAnchor:
 
     def paint(self, latents: Tensor) -> Tensor:
         """(N, C, h, w) network latents -> (N, 3, H, W) pictures."""
-        return paint_patches(latents * self._scale - self._bias[:, None, None], self._weight)
+        with _full_precision(latents.device):
+            return paint_patches(latents.float() * self.scale - self._bias[:, None, None], self._weight)
 
     def encode(self, pictures: Tensor) -> Tensor:
         """(N, 3, H, W) pictures -> (N, C, h, w) network latents."""
-        return project_patches(pictures, self._weight, self._bias) / self._scale
+        with _full_precision(pictures.device):
+            return project_patches(pictures, self._weight, self._bias) / self.scale
 
     def move(self, pictures: Tensor, poses: Tensor) -> Tensor:
         """What (N, 3, H, W) pictures show after p_next = R p_now + t, (N, 3, 4); past the edge, the edge repeats.
@@ -85,9 +89,70 @@ class MovedAnchor:
         return F.grid_sample(pictures, grid, mode="bicubic", padding_mode="border", align_corners=False)
 
 
-def make_anchor(config: WorldConfig, codec: MiniCodec) -> Anchor:
-    """Return the anchor function that a world's config asks for."""
+def _full_precision(device: torch.device) -> torch.autocast:
+    """A picture that is carried for minutes is encoded and painted each frame: bfloat16's rounding would add up."""
+    return torch.autocast(device.type, enabled=False)
+
+
+def make_motion(config: WorldConfig, codec: MiniCodec) -> CameraMotion | None:
+    """Return what moves the pictures of a world whose anchor is "moved"; None for other anchors."""
     if config.model.anchor != "moved":
-        return repeat_last
+        return None
     scale = torch.tensor(config.latent_scale or (1.0,) * config.codec.latent_channels)
-    return MovedAnchor(codec, scale, config.width, config.height, config.controls)
+    return CameraMotion(codec, scale, config.width, config.height, config.controls)
+
+
+class CarriedPicture:
+    """The last shown picture of every stream of a batch, moved along with the camera and painted over.
+
+    A new picture is what the decoder makes of the new latents plus the detail that the moved picture had beyond the
+    decoder's idea of it, less a leak: picture = D(latents) + (1 - leak) (moved - D(anchor)). Where the latents are
+    the anchor's the moved picture stays; where they differ the decoder's picture takes over. The leak (leaky
+    prediction, as in video coding) makes detail that no latent supports fade instead of feeding on itself.
+
+    `paint`: network latents (N, C, h, w) -> pictures (N, 3, H, W) in [-1, 1]; the codec's decoder at play, the linear
+    one of `CameraMotion` in training, where it has to be cheap.
+    """
+
+    def __init__(self, motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float) -> None:
+        self._motion, self._paint, self._keep = motion, paint, 1.0 - leak
+        self._picture: Tensor | None = None
+        self._moved = self._anchors = None
+
+    def reset(self) -> None:
+        """Forget the picture."""
+        self._picture = self._moved = self._anchors = None
+
+    def show(self, pictures: Tensor) -> None:
+        """Carry a given picture on from here, (B, 3, H, W) in [-1, 1]."""
+        self._picture = pictures
+
+    def expect(self, rows: Tensor) -> Tensor:
+        """Return the anchors (B, T, C, h, w) of the chunk that rows (B, T, 12) lead into."""
+        self._moved, self._anchors = self._motion.expect(self._picture, rows)
+        return self._anchors
+
+    def paint_over(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Take the clean latents (B, T, C, h, w) of the chunk last expected.
+
+        Returns its pictures (B, T, 3, H, W), and their latents, which are what the history should remember.
+        """
+        shape = latents.shape[:2]
+        painted, expected = self._paint(torch.cat([latents, self._anchors]).flatten(0, 1).float()).chunk(2)
+        pictures = (painted + self._keep * (self._moved.flatten(0, 1) - expected)).clamp(-1, 1)
+        latents, pictures = self._motion.encode(pictures).unflatten(0, shape), pictures.unflatten(0, shape)
+        self._picture = pictures[:, -1]
+        return pictures, latents
+
+
+def carried_picture(config: WorldConfig, codec: MiniCodec) -> CarriedPicture | None:
+    """Return the carried picture of a world that is to be played, painted by its decoder; None for other anchors."""
+    motion = make_motion(config, codec)
+    if motion is None:
+        return None
+    scale = motion.scale
+
+    def paint(latents: Tensor) -> Tensor:
+        return codec.decode((latents * scale)[:, None])[:, 0]
+
+    return CarriedPicture(motion, paint, config.stream.detail_leak)

@@ -14,13 +14,10 @@ import torch
 from torch import Tensor
 
 from ..config import StreamConfig
-from .anchor import Anchor, repeat_last
+from .anchor import repeat_last
 from .kv_cache import KVCache
 from .sampler import guide
 from .transformer import Transformer
-
-MAX_STRETCH = 2.0  # ratio of deviations beyond which a frame is not faded but another view
-MIN_DEVIATION = 1e-3  # network latents are of order 1; a channel that is flat to this degree has no contrast to hold
 
 
 @dataclass(frozen=True)
@@ -35,33 +32,33 @@ class CommittedChunk:
 class CausalHistory:
     """The streaming twin of `TwoStream`: same keys for every token, one chunk at a time."""
 
-    def __init__(self, model: Transformer, stream: StreamConfig, modality: str, batch: int = 1,
-                 anchor: Anchor = repeat_last) -> None:
+    def __init__(self, model: Transformer, stream: StreamConfig, modality: str, batch: int = 1) -> None:
         weight = model.patch_embedding.weight
-        self.model, self.stream, self.modality, self._anchor = model, stream, modality, anchor
+        self.model, self.stream, self.modality = model, stream, modality
         self.cache = KVCache(model.config, stream, batch, weight.device, weight.dtype)
         self.routing: Tensor | None = None  # expert weights of the newest target rows, (B, c, num_experts)
         self.num_passes = 0
         self._pending: CommittedChunk | None = None
         self._last: Tensor | None = None  # newest clean latent frame, (B, 1, C, H, W)
-        self._palette: tuple[Tensor, Tensor] | None = None  # mean and deviation of the first one's channels
 
     def reset(self) -> None:
         """Forget the past."""
         self.cache.reset()
-        self._pending = self._last = self._palette = self.routing = None
+        self._pending = self._last = self.routing = None
 
     @property
     def has_past(self) -> bool:
         return self._last is not None
 
-    def push(self, latents: Tensor, rows: Tensor) -> None:
-        """Take a finished chunk; it enters the cache with the next pass, or at once with `flush`."""
+    def push(self, latents: Tensor, rows: Tensor, anchor: Tensor | None = None) -> None:
+        """Take a finished chunk; it enters the cache with the next pass, or at once with `flush`.
+
+        `anchor` (B, c, C, H, W) is what was expected of it; None: the latent frame before it.
+        """
         self.flush()
-        anchor = repeat_last(latents[:, :1], rows) if self._last is None else self._anchor(self._last, rows)
+        if anchor is None:
+            anchor = repeat_last(latents[:, :1] if self._last is None else self._last, rows)
         self._pending = CommittedChunk(latents, rows, anchor)
-        if self._palette is None:
-            self._palette = channel_statistics(latents[:, :1])
         self._last = latents[:, -1:]
 
     def flush(self) -> None:
@@ -69,27 +66,15 @@ class CausalHistory:
         if self._pending is not None:
             self._run(None, 0.0, None, guidance=False)
 
-    def velocity(self, noisy: Tensor, sigma: float, rows: Tensor, guidance_scale: float = 1.0) -> Tensor:
+    def velocity(self, noisy: Tensor, sigma: float, rows: Tensor, guidance_scale: float = 1.0,
+                 anchor: Tensor | None = None) -> Tensor:
         """Return the (guided) velocity of a noisy chunk (B, c, C, H, W); the first call also commits what is
         pending."""
-        velocities = self._run(noisy, sigma, rows, guidance=guidance_scale != 1.0)
+        velocities = self._run(noisy, sigma, rows, guidance=guidance_scale != 1.0, anchor=anchor)
         return velocities[0] if len(velocities) == 1 else guide(velocities[1], velocities[0], guidance_scale)
 
-    def settle(self, clean: Tensor, rows: Tensor) -> Tensor:
-        """Return the denoised chunk as it is to be shown and pushed: corrections gated, palette held."""
-        stream = self.stream
-        if stream.correction_gate:
-            anchor = self._anchor(self._last, rows)
-            correction = clean - anchor
-            energy = correction.square().mean(dim=2, keepdim=True)
-            clean = anchor + correction * (energy / (energy + stream.correction_gate))
-        if stream.colour_hold or stream.contrast_hold:
-            (mean, deviation), (first_mean, first_deviation) = channel_statistics(clean), self._palette
-            stretch = (first_deviation / deviation).clamp(1 / MAX_STRETCH, MAX_STRETCH) ** stream.contrast_hold
-            clean = torch.lerp(mean, first_mean, stream.colour_hold) + (clean - mean) * stretch
-        return clean
-
-    def _run(self, noisy: Tensor | None, sigma: float, rows: Tensor | None, guidance: bool) -> list[Tensor]:
+    def _run(self, noisy: Tensor | None, sigma: float, rows: Tensor | None, guidance: bool,
+             anchor: Tensor | None = None) -> list[Tensor]:
         model, pending = self.model, self._pending
         parts, part_rows, sigmas, nulls = [], [], [], []
         anchors: list[Tensor] = []
@@ -101,7 +86,8 @@ class CausalHistory:
         num_targets = 0 if noisy is None else 1 + guidance
         if num_targets:
             # A target without its action does not know that the camera turned, so its anchor is left where it was.
-            anchors = [self._anchor(self._last, rows), repeat_last(self._last, rows)][:num_targets]
+            still = repeat_last(self._last, rows)
+            anchors = [still if anchor is None else anchor, still][:num_targets]
             for target in range(num_targets):
                 parts.append(model.embed(noisy, anchors[target]))
                 part_rows.append(with_mask(rows, 0.0))
@@ -131,12 +117,6 @@ class CausalHistory:
             first = x.shape[1] - num_targets * frames
             self.routing = actions.routing[:, first:first + frames, 0]
         return velocities
-
-
-def channel_statistics(latents: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation over the grid of latents (B, T, C, H, W), both (B, T, C, 1, 1)."""
-    deviation, mean = torch.std_mean(latents.float(), dim=(-2, -1), keepdim=True)
-    return mean, deviation + MIN_DEVIATION
 
 
 def with_mask(rows: Tensor, value: float) -> Tensor:

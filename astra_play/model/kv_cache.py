@@ -34,6 +34,9 @@ class KVCache:
         self._keys = torch.zeros(shape, device=device, dtype=dtype)  # as projected and normed, without positions
         self._rotated = torch.zeros_like(self._keys)
         self._values = torch.zeros_like(self._keys)
+        # The same memory as complex numbers, so that the ring is turned from one buffer into the other in one go.
+        self._as_pairs = [torch.view_as_complex(buffer.unflatten(-1, (-1, 2))) for buffer in
+                          (self._keys, self._rotated)] if dtype == torch.float32 else None
         times = torch.arange((self.num_slots + 1) * frames, device=device)
         table = rotary_table(times, config.grid_height // ph, config.grid_width // pw, config.head_dim)
         self._table = table.unflatten(0, (self.num_slots + 1, self.chunk_tokens))  # by time index of a chunk
@@ -76,7 +79,11 @@ class KVCache:
         nobody."""
         newest = self.slot_of(self.num_committed - 1) - self.num_sink
         ring = slice(self.num_sink * self.chunk_tokens, self.num_slots * self.chunk_tokens)
-        self._rotated[..., ring, :] = rotate(self._keys[..., ring, :], self._ring_tables[newest])
+        if self._as_pairs:
+            keys, rotated = (pairs[..., ring, :] for pairs in self._as_pairs)
+            torch.mul(keys, self._ring_tables[newest], out=rotated)
+        else:  # there are no complex numbers of half precision
+            self._rotated[..., ring, :] = rotate(self._keys[..., ring, :], self._ring_tables[newest])
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """query, key, value: (B, heads, N, head_dim) of the announced pass, not rotated. Returns the same shape."""

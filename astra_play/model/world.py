@@ -22,10 +22,10 @@ from ..codec.mini import MiniCodec
 from ..codec.streaming import StreamingDecoder
 from ..config import WorldConfig, load_world_config
 from ..errors import AstraPlayError, ConfigError
-from .anchor import make_anchor
+from .anchor import carried_picture
 from .checkpoint import load_codec, load_model
-from .history import CausalHistory
-from .sampler import add_noise, euler, schedule_for
+from .free_run import FreeRun
+from .sampler import add_noise, schedule_for
 from .transformer import Transformer
 
 log = logging.getLogger(__name__)
@@ -49,15 +49,16 @@ class World:
         self.guidance_scale = config.stream.guidance_scale
         self._sigmas = config.stream.sigmas
         self._codec = codec.to(device)
-        self._history = CausalHistory(model.to(device), config.stream, config.controls.modality,
-                                      anchor=make_anchor(config, self._codec))
+        self._run = FreeRun(model.to(device), config.stream, config.controls.modality,
+                            carried=carried_picture(config, self._codec),
+                            disturb=self._disturb if config.stream.context_sigma > 0 else None)
         self._decoder = StreamingDecoder(self._codec)
         scale = torch.tensor(config.latent_scale or (1.0,) * config.codec.latent_channels, device=device)
         self._scale = scale[:, None, None]
         self._start_frames = start_frames
         self._noise = torch.Generator(device)
         self._commit_noise = torch.Generator(device)
-        self._finished: tuple[Tensor, Tensor] | None = None  # latents and rows of the chunk that awaits `commit`
+        self._unpainted = False  # a chunk was generated whose pictures nobody has asked for yet
         self.reset(0)
 
     @property
@@ -72,13 +73,13 @@ class World:
     @property
     def routing(self) -> np.ndarray | None:
         """Weights of the action experts for the newest chunk, (T, num_experts), or None before the first."""
-        routing = self._history.routing
+        routing = self._run.history.routing
         return None if routing is None else routing[0].float().cpu().numpy()
 
     @property
     def num_passes(self) -> int:
         """Network evaluations since the world was built."""
-        return self._history.num_passes
+        return self._run.history.num_passes
 
     def passes_per_chunk(self) -> float:
         """Network evaluations that one chunk costs now: guidance doubles them, the commit rides along for free."""
@@ -95,16 +96,16 @@ class World:
     def run_probe_pass(self, num_threads: int) -> None:
         """Make one chunk on `num_threads` compute threads, as play would; for the thread probe, before `warm_up`."""
         torch.set_num_threads(num_threads)
-        if not self._history.has_past:
+        if not self._run.has_past:
             self.prefill(np.zeros((1, self.config.height, self.config.width, 3), np.uint8))
         self.step(self._idle_chunk())
         self.commit()
 
     def reset(self, seed: int) -> None:
         """Forget everything and draw all further noise from `seed`."""
-        self._history.reset()
+        self._run.reset()
         self._decoder.reset()
-        self._finished = None
+        self._unpainted = False
         self._noise.manual_seed(seed)
         self._commit_noise.manual_seed(seed + COMMIT_STREAM)
 
@@ -135,30 +136,34 @@ class World:
         rows_on_device = torch.from_numpy(rows.astype(np.float32)).to(self.device)[None]
         for start in range(0, latents.shape[1], chunk):
             own = slice(start, start + chunk)
-            self._push(latents[:, own] / self._scale, rows_on_device[:, own])
-        self._decoder.decode(latents[0])  # the decoder's memory is part of the past
+            last = pictures[None, (start + chunk) * config.codec.frames_per_latent - 1]
+            self._run.show(latents[:, own] / self._scale, rows_on_device[:, own], last)
+        if self._run.carried is None:
+            self._decoder.decode(latents[0])  # the decoder's memory is part of the past
 
     @torch.inference_mode()
     def generate(self, action: ActionChunk) -> LatentChunk:
         """Denoise one chunk under its action rows. A world that was shown nothing starts from its first start
         picture."""
         self.commit()
-        if not self._history.has_past:
+        if not self._run.has_past:
             self.prefill(self._default_start())
         config = self.config
         rows = torch.from_numpy(np.asarray(action.rows, np.float32)).to(self.device)[None]
         shape = (1, config.stream.latent_frames_per_chunk, config.model.latent_channels,
                  config.model.grid_height, config.model.grid_width)
         noise = torch.randn(shape, generator=self._noise, device=self.device)
-        clean = euler(lambda noisy, sigma: self._history.velocity(noisy, sigma, rows, self.guidance_scale),
-                      noise, self._sigmas)
-        clean = self._history.settle(clean, rows)
-        self._finished = (clean, rows)
+        clean = self._run.generate(noise, rows, self._sigmas, self.guidance_scale)
+        self._unpainted = self._run.carried is not None
         return LatentChunk(clean[0] * self._scale, action.chunk_index, action.reset_count)
 
+    @torch.inference_mode()
     def decode(self, chunk: LatentChunk) -> np.ndarray:
-        """Return the frames (F, height, width, 3) uint8 of a chunk of this stream; call once per chunk, in order."""
-        return self._decoder.decode(chunk.latents).cpu().numpy()
+        """Return the frames (F, height, width, 3) uint8 of the chunk just generated; call once, before `commit`."""
+        if self._run.carried is None:
+            return self._decoder.decode(chunk.latents).cpu().numpy()
+        self._unpainted = False
+        return pixels.to_uint8(self._run.paint()[0][0]).cpu().numpy()
 
     def step(self, action: ActionChunk) -> np.ndarray:
         """Generate and decode one chunk: its frames (F, height, width, 3) uint8."""
@@ -167,21 +172,19 @@ class World:
     @torch.inference_mode()
     def commit(self) -> None:
         """Hand the finished chunk to the history; its pass is folded into the first pass of the next chunk."""
-        if self._finished is not None:
-            latents, rows = self._finished
-            self._finished = None
-            self._push(latents, rows)
+        if self._unpainted:  # what comes next is anchored to the pictures, whether or not they were asked for
+            self._run.paint()
+            self._unpainted = False
+        self._run.commit()
 
     def close(self) -> None:
         """Give the memory back; the world cannot be used afterwards. Closing twice is harmless."""
-        self._history = self._decoder = self._codec = self._finished = None
+        self._run = self._decoder = self._codec = None
 
-    def _push(self, latents: Tensor, rows: Tensor) -> None:
-        sigma = self.config.stream.context_sigma
-        if sigma > 0:
-            noise = torch.randn(latents.shape, generator=self._commit_noise, device=self.device)
-            latents = add_noise(latents, noise, sigma)
-        self._history.push(latents, rows)
+    def _disturb(self, latents: Tensor) -> Tensor:
+        """Give latents on their way into the history the context's own noise."""
+        noise = torch.randn(latents.shape, generator=self._commit_noise, device=self.device)
+        return add_noise(latents, noise, self.config.stream.context_sigma)
 
     def _default_start(self) -> np.ndarray:
         if self._start_frames is None:

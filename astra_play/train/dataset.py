@@ -155,6 +155,21 @@ def read_episode(path: Path | str) -> Episode:
     return Episode(frames, rows, poses, controls, int(seed))
 
 
+class PackedFrames:
+    """The frames of one episode as they lie on disk, decoded one by one when asked for: a tenth of the memory."""
+
+    def __init__(self, path: Path | str) -> None:
+        try:
+            with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
+                self._pngs, self._offsets = file["frames_png"].tobytes(), file["frame_offsets"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path} is not a readable episode ({error}); delete it and make the data again") from error
+
+    def frames(self, indices: Iterable[int]) -> np.ndarray:
+        """Return (len(indices), H, W, 3) uint8."""
+        return np.stack([_decode_png(self._pngs[self._offsets[i]:self._offsets[i + 1]]) for i in indices])
+
+
 def contact_sheet(dataset: Dataset, path: Path | str, num_episodes: int = 8, num_frames: int = 6,
                   scale: int = 2) -> None:
     """Write a PNG with one line per episode and its frames at even distances."""

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ..codec import pixels
 from ..codec.mini import MiniCodec
 from ..errors import DataError
-from .dataset import Dataset, read_episode
+from .dataset import Dataset, PackedFrames, read_episode
 
 
 @dataclass(frozen=True)
@@ -20,23 +20,34 @@ class Clips:
     """A batch of clips: network latents (B, T, C, H, W) float32 and the rows (B, T, A) that lead into each frame.
 
     `is_gap` (B,): frame 0 was taken from earlier in the episode, as the sink of a long session is, so frame 1 does
-    not follow it.
+    not follow it. `before` (B, T, H, W, 3) uint8: the picture that truly came before each latent frame's own (the
+    first of an episode: its own), for worlds that carry pictures along; else None.
     """
 
     latents: Tensor
     rows: Tensor
     is_gap: Tensor
+    before: Tensor | None = None
 
     def to(self, device: torch.device) -> Clips:
         """The same clips on another device."""
-        return Clips(self.latents.to(device), self.rows.to(device), self.is_gap.to(device))
+        before = None if self.before is None else self.before.to(device)
+        return Clips(self.latents.to(device), self.rows.to(device), self.is_gap.to(device), before)
+
+    def pictures_before(self, frames: slice | int) -> Tensor:
+        """`before` of some latent frames as pictures (..., 3, H, W) in [-1, 1]."""
+        return pixels.to_float(self.before[:, frames])
 
 
 class LatentDataset:
-    """All episodes of a data set as float16 network latents (codec latents / scale) with their action rows."""
+    """All episodes of a data set as float16 network latents (codec latents / scale) with their action rows.
 
-    def __init__(self, folder: Path, codec: MiniCodec, latent_scale: Tensor) -> None:
+    `with_pictures` keeps the frames too, compressed as they are on disk, and gives every clip its `before`.
+    """
+
+    def __init__(self, folder: Path, codec: MiniCodec, latent_scale: Tensor, with_pictures: bool = False) -> None:
         self.dataset = Dataset(folder)
+        self._packed = [PackedFrames(path) for path in self.dataset.episodes] if with_pictures else None
         scale = latent_scale[:, None, None]
         self.latents: list[Tensor] = []
         self.rows: list[Tensor] = []
@@ -59,7 +70,7 @@ class LatentDataset:
 
     def sample(self, batch: int, num_frames: int, gap_prob: float, generator: torch.Generator) -> Clips:
         """Draw clips at random; with `gap_prob` the first frame comes from anywhere earlier in its episode."""
-        latents, rows, gaps = [], [], []
+        latents, rows, gaps, before = [], [], [], []
         for _ in range(batch):
             episode = int(torch.randint(len(self.latents), (), generator=generator))
             length = len(self.latents[episode])
@@ -74,4 +85,7 @@ class LatentDataset:
             latents.append(self.latents[episode][index].float())
             rows.append(self.rows[episode][index])
             gaps.append(gap)
-        return Clips(torch.stack(latents), torch.stack(rows), torch.tensor(gaps))
+            if self._packed:
+                before.append(torch.from_numpy(self._packed[episode].frames((index - 1).clamp_min(0).tolist())))
+        return Clips(torch.stack(latents), torch.stack(rows), torch.tensor(gaps),
+                     torch.stack(before) if before else None)

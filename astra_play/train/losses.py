@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ..config import StreamConfig
-from ..model.anchor import Anchor, repeat_last
+from ..model.anchor import CameraMotion, CarriedPicture
 from ..model.experts import load_balance_loss
-from ..model.history import CausalHistory
-from ..model.sampler import add_noise, euler
+from ..model.free_run import FreeRun
+from ..model.sampler import add_noise
 from ..model.transformer import Transformer
 from ..model.two_stream import TwoStream, TwoStreamBatch
 from .latents import Clips
@@ -57,41 +57,60 @@ def energy_score(samples: Tensor, target: Tensor, spread: Tensor, patch: tuple[i
     return truth - 0.5 * spread * distances(samples[:, 0], samples[:, 1])
 
 
-def world_loss(two_stream: TwoStream, clips: Clips, past: Tensor, options: NoiseOptions, modality: str,
-               generator: torch.Generator, anchor: Anchor = repeat_last) -> tuple[Tensor, dict[str, float]]:
-    """Return the loss of one batch and its parts.
+@dataclass(frozen=True)
+class Past:
+    """What the history stream shows, and what was expected of each frame, both (B, T, C, H, W).
 
-    `past` (B, T, C, H, W) is what the history stream shows: the clips' own latents (teacher forcing) or a rollout of
-    the network under the same actions (self-forcing); the targets are always the true latents. With one sample per
-    target the loss is the mean squared error of the predicted clean latents, which at sigma 1 is the velocity's own
-    error. With two it is their energy score, whose repulsion counts where a target starts from pure noise.
+    The clips' own latents (teacher forcing), or a rollout of the network under the same actions (self-forcing).
     """
-    batch, frames = past.shape[:2]
+
+    latents: Tensor
+    anchors: Tensor
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the network made of the targets: (B, S, P, C, H, W) predicted and (B, P, C, H, W) true clean latents.
+
+    `from_noise` (B, P) is 1 for targets that started from pure noise.
+    """
+
+    clean: Tensor
+    target: Tensor
+    from_noise: Tensor
+
+
+def world_loss(two_stream: TwoStream, clips: Clips, past: Past, options: NoiseOptions, modality: str,
+               generator: torch.Generator) -> tuple[Tensor, dict[str, float], Predictions]:
+    """Return the loss of one batch, its parts, and the predictions that it judged.
+
+    The targets are always the true latents. With one sample per target the loss is the mean squared error of the
+    predicted clean latents, which at sigma 1 is the velocity's own error. With two it is their energy score, whose
+    repulsion counts where a target starts from pure noise.
+    """
+    batch, frames = past.latents.shape[:2]
     first, num_samples = two_stream.frames_per_chunk, two_stream.num_samples
     # Drawn on the CPU whatever the device, so that a resumed run draws what the killed one would have drawn.
-    sigma, history_sigma = (s.to(past.device) for s in draw_sigmas(batch, frames, options, generator))
-    noise = torch.randn(past.shape, generator=generator).to(past.device)
-    history = add_noise(past, noise, history_sigma[:, :, None, None, None])
+    device = past.latents.device
+    sigma, history_sigma = (s.to(device) for s in draw_sigmas(batch, frames, options, generator))
+    history, anchors = (add_noise(x, torch.randn(x.shape, generator=generator).to(device), s[:, :, None, None, None])
+                        for x, s in ((past.latents, history_sigma), (past.anchors, noise_before(history_sigma, first))))
     target, sigma = clips.latents[:, first:], sigma[:, first:]
-    noise = torch.randn((batch, num_samples, *target.shape[1:]), generator=generator).to(past.device)
+    noise = torch.randn((batch, num_samples, *target.shape[1:]), generator=generator).to(device)
     noisy = add_noise(target[:, None], noise, sigma[:, None, :, None, None, None]).flatten(1, 2)
-    null = (torch.rand(batch, 1, generator=generator) < options.action_dropout).to(past.device)
+    null = (torch.rand(batch, 1, generator=generator) < options.action_dropout).to(device)
     null = null.expand(-1, frames - first)
-    turned, still = clip_anchors(history, clips.rows, first, anchor)
-    # At play a frame after the sink was anchored by its true predecessor, which a clip with a gap no longer holds; the
-    # frame itself comes nearest to that.
-    gap = clips.is_gap[:, None, None, None]
-    turned = torch.cat([turned[:, :first], torch.where(gap, history[:, first], turned[:, first])[:, None],
-                        turned[:, first + 1:]], dim=1)
-    target_anchor = torch.where(null[:, :, None, None, None], still[:, first:], turned[:, first:])
+    # A target without its action does not know that the camera turned, so its anchor is left where it was.
+    still = still_anchors(history, first)
+    target_anchor = torch.where(null[:, :, None, None, None], still[:, first:], anchors[:, first:])
     clean, routing = two_stream(TwoStreamBatch(
-        history, history_sigma, noisy, sigma.repeat(1, num_samples), clips.rows, modality, turned,
+        history, history_sigma, noisy, sigma.repeat(1, num_samples), clips.rows, modality, anchors,
         target_anchor.repeat(1, num_samples, 1, 1, 1), null.repeat(1, num_samples)))
     clean = clean.float().unflatten(1, (num_samples, -1))
     error = (clean - target[:, None]).square().mean(dim=(1, 3, 4, 5))
     follows = torch.ones_like(error)
-    follows[:, :first] = (~clips.is_gap).float()[:, None]  # nothing can foretell the frame after a gap
-    follows = follows * resemblance(past, clips.latents, first, options.own_tolerance)
+    follows[:, :first] = (~clips.is_gap).float()[:, None]  # at play no target follows across a gap
+    follows = follows * resemblance(past.latents, clips.latents, first, options.own_tolerance)
     full = (sigma == 1.0).float()
     loss = error
     parts = {"mse": _mean(error, follows), "mse_sigma1": _mean(error, follows * full)}
@@ -101,7 +120,8 @@ def world_loss(two_stream: TwoStream, clips: Clips, past: Tensor, options: Noise
         parts |= {"score": _mean(loss, follows), "spread": _mean(spread, follows * full)}
     balance = load_balance_loss(routing)
     parts = {name: value.item() for name, value in parts.items()} | {"balance": balance.item()}
-    return _mean(loss, follows) + options.balance_weight * balance, parts
+    loss = _mean(loss, follows) + options.balance_weight * balance
+    return loss, parts, Predictions(clean, target, full)
 
 
 def resemblance(past: Tensor, truth: Tensor, frames_per_chunk: int, tolerance: float) -> Tensor:
@@ -119,39 +139,54 @@ def _mean(values: Tensor, weights: Tensor) -> Tensor:
     return (values * weights).sum() / weights.sum().clamp_min(1)
 
 
-@torch.no_grad()
-def clip_anchors(history: Tensor, rows: Tensor, frames_per_chunk: int, anchor: Anchor) -> tuple[Tensor, Tensor]:
-    """Anchors of every latent frame of clips, both (B, T, C, H, W): under its action, and under no action.
+def noise_before(history_sigma: Tensor, frames_per_chunk: int) -> Tensor:
+    """Noise levels of anchors, (B, T): that of the latent frame before the chunk, from which the anchor is made."""
+    c = frames_per_chunk
+    before = torch.cat([history_sigma[:, :1], history_sigma[:, c - 1:-1:c]], dim=1)
+    return before.repeat_interleave(c, dim=1)
 
-    The frame before a chunk anchors all of its frames; the first chunk is anchored by its own first frame.
-    """
-    c, batch = frames_per_chunk, len(history)
+
+def still_anchors(history: Tensor, frames_per_chunk: int) -> Tensor:
+    """The frame before each chunk for every frame of it, (B, T, C, H, W); the first chunk gets its own first frame."""
+    c = frames_per_chunk
     last = torch.cat([history[:, :1], history[:, c - 1:-1:c]], dim=1)
-    still = last.repeat_interleave(c, dim=1)
-    # All chunks after the first as one long batch: they turn independently of each other.
-    turned = anchor(last[:, 1:].flatten(0, 1)[:, None], rows[:, c:].unflatten(1, (-1, c)).flatten(0, 1))
-    turned = torch.cat([still[:, :c], turned.flatten(0, 1).unflatten(0, (batch, -1))], dim=1)
-    return turned, still
+    return last.repeat_interleave(c, dim=1)
 
 
 @torch.no_grad()
-def rollout_past(model: Transformer, stream: StreamConfig, clips: Clips, num_true: int, modality: str,
-                 generator: torch.Generator, anchor: Anchor = repeat_last) -> Tensor:
+def true_past(clips: Clips, frames_per_chunk: int, motion: CameraMotion | None) -> Past:
+    """The clips' own latents, and what was to be expected of each chunk after its true predecessor."""
+    c, batch = frames_per_chunk, len(clips.latents)
+    still = still_anchors(clips.latents, c)
+    if motion is None:
+        return Past(clips.latents, still)
+    # All chunks after the first as one long batch: they move independently of each other.
+    pictures = clips.pictures_before(slice(c, None, c)).flatten(0, 1)
+    _, anchors = motion.expect(pictures, clips.rows[:, c:].unflatten(1, (-1, c)).flatten(0, 1))
+    return Past(clips.latents, torch.cat([still[:, :c], anchors.flatten(0, 1).unflatten(0, (batch, -1))], dim=1))
+
+
+@torch.no_grad()
+def own_past(model: Transformer, stream: StreamConfig, clips: Clips, num_true: int, modality: str,
+             generator: torch.Generator, motion: CameraMotion | None = None) -> Past:
     """Let the network play the clips itself: the first `num_true` latent frames are true, the rest its own.
 
-    Returns (B, T, C, H, W). Each chunk is denoised with the world's own schedule behind the same cache as at play.
+    Each chunk is denoised with the world's own schedule behind the same cache as at play. Pictures are painted by the
+    encoder's mirror instead of the decoder, which would cost more than everything else together.
     """
     batch, frames = clips.latents.shape[:2]
     c = stream.latent_frames_per_chunk
-    history = CausalHistory(model, stream, modality, batch, anchor)
-    past = [clips.latents[:, t:t + c] for t in range(0, num_true, c)]
-    for t in range(0, frames - c, c):
-        history.push(past[t // c], clips.rows[:, t:t + c])
-        if len(past) > t // c + 1:  # the next chunk is given
-            continue
-        following = slice(t + c, t + 2 * c)
-        noise = torch.randn(clips.latents[:, following].shape, generator=generator).to(clips.latents.device)
-        rows = clips.rows[:, following]
-        clean = euler(lambda x, s, rows=rows: history.velocity(x, s, rows).float(), noise, stream.sigmas)
-        past.append(history.settle(clean, rows))
-    return torch.cat(past, dim=1)
+    carried = CarriedPicture(motion, motion.paint, stream.detail_leak) if motion else None
+    run = FreeRun(model, stream, modality, batch, carried)
+    latents, anchors = [], []
+    for t in range(0, frames, c):
+        rows = clips.rows[:, t:t + c]
+        if t < num_true:
+            latents.append(clips.latents[:, t:t + c])
+            anchors.append(run.show(latents[-1], rows, clips.pictures_before(t + c) if motion else None))
+        else:
+            noise = torch.randn(clips.latents[:, t:t + c].shape, generator=generator).to(clips.latents.device)
+            made = run.generate(noise, rows, stream.sigmas)
+            latents.append(run.paint()[1] if motion else made)
+            anchors.append(run.anchor)
+    return Past(torch.cat(latents, dim=1), torch.cat(anchors, dim=1))

@@ -20,14 +20,15 @@ from torch import Tensor
 from ..codec import pixels
 from ..config import ControlsConfig, ModelConfig, StreamConfig, WorldConfig, load_world_config
 from ..errors import ConfigError
-from ..model.anchor import Anchor, make_anchor
+from ..model.anchor import CameraMotion, make_motion
 from ..model.checkpoint import CODEC_FILE, MODEL_FILE, load_codec, load_strict, read_tensors, save_config, save_module
 from ..model.transformer import Transformer
 from ..model.two_stream import TwoStream
 from ..model.world import choose_device
+from .adversary import Adversary
 from .latents import Clips, LatentDataset
 from .loop import TrainingLog, load_checkpoint, load_recipe, psnr_db, save_checkpoint, save_strip
-from .losses import NoiseOptions, rollout_past, world_loss
+from .losses import NoiseOptions, Past, Predictions, own_past, true_past, world_loss
 from .optim import EMA, fast_dtype, learning_rate_factor, make_optimizers
 from .replicas import ALONE, Replicas, join_replicas
 
@@ -61,6 +62,14 @@ class WorldRecipe:
     # From this step on two samples are drawn per target and scored by their spread too, so that the network learns to
     # draw one possible picture from the noise instead of the blurred mean of all (losses.energy_score).
     energy_from_step: int = 10**9
+    # From this step on a critic pushes predictions towards what looks true (adversary.py). Its push has this share of
+    # the squared error's gradient, reached gradually over `critic_warmup_steps`.
+    critic_from_step: int = 10**9
+    critic_warmup_steps: int = 200
+    critic_share: float = 0.5
+    critic_lr: float = 5e-4
+    critic_penalty: float = 1.0
+    critic_frames: int = 48  # judged per step and replica
     precision: str = "auto"  # "auto", "bf16" or "fp32"
     seed: int = 0
     log_every: int = 20
@@ -71,11 +80,11 @@ class WorldRecipe:
 class WorldTraining:
     """State of a run. `step_once` is the whole recipe; everything around it is bookkeeping."""
 
-    def __init__(self, recipe: WorldRecipe, data: LatentDataset, config: WorldConfig, anchor: Anchor,
-                 replicas: Replicas = ALONE) -> None:
+    def __init__(self, recipe: WorldRecipe, data: LatentDataset, config: WorldConfig,
+                 motion: CameraMotion | None, replicas: Replicas = ALONE) -> None:
         torch.manual_seed(recipe.seed)
         self.replicas = replicas
-        self.recipe, self.data, self.config, self.anchor = recipe, data, config, anchor
+        self.recipe, self.data, self.config, self.motion = recipe, data, config, motion
         needed = (recipe.stream.sink_chunks + recipe.stream.ring_chunks + 1) * recipe.stream.latent_frames_per_chunk
         if recipe.clip_frames < needed:
             raise ConfigError(f"clip_frames is {recipe.clip_frames}, but the context window and one chunk hold "
@@ -86,6 +95,8 @@ class WorldTraining:
         self.dtype = dtypes[recipe.precision] or fast_dtype(self.device)
         self.optimizers = make_optimizers(self.model, recipe.lr, recipe.lr_other, recipe.weight_decay, self.dtype)
         self.ema = EMA(self.model, recipe.ema_decay)
+        # Seeded per replica for what it draws; its weights start alike because gradients are averaged from there on.
+        self.adversary = Adversary(config.model, self.device, recipe.seed, recipe.critic_lr, recipe.critic_penalty)
         self.two_streams = {samples: TwoStream(self.model, recipe.clip_frames, recipe.stream.latent_frames_per_chunk,
                                                self.device, samples) for samples in (1, 2)}
         self.generator = torch.Generator().manual_seed(recipe.seed + replicas.rank)
@@ -105,8 +116,11 @@ class WorldTraining:
         two_stream = self.two_streams[2 if self.step >= recipe.energy_from_step else 1]
         with self.precision():
             clips, past = self._own_past() if own else self._true_past()
-            loss, parts = world_loss(two_stream, clips, past, recipe.noise, self.config.controls.modality,
-                                     self.generator, self.anchor)
+            loss, parts, predictions = world_loss(two_stream, clips, past, recipe.noise,
+                                                  self.config.controls.modality, self.generator)
+        if self.step >= recipe.critic_from_step:
+            loss, judged = self._with_critic(loss, predictions)
+            parts |= judged
         loss.backward()
         self.replicas.average_gradients(self.model)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRADIENT_NORM)
@@ -119,6 +133,16 @@ class WorldTraining:
         parts["gradient_norm"] = float(norm)
         return {f"{k}_own" if own and k.startswith("mse") else k: v for k, v in parts.items()}
 
+    def _with_critic(self, loss: Tensor, predictions: Predictions) -> tuple[Tensor, dict[str, float]]:
+        """Add the critic's push to the loss, scaled to a share of the loss's own gradient."""
+        recipe = self.recipe
+        own = torch.autograd.grad(loss, predictions.clean, retain_graph=True)[0]
+        push, judged = self.adversary.judge(predictions, recipe.critic_frames, self.replicas)
+        heard = (push != 0).flatten(3).any(dim=3)[..., None, None, None]
+        share = recipe.critic_share * min(1.0, (self.step - recipe.critic_from_step) / recipe.critic_warmup_steps)
+        scale = share * (own * heard).norm() / push.norm().clamp_min(1e-12)
+        return loss + (predictions.clean * (scale * push)).sum(), judged
+
     def _set_learning_rates(self) -> None:
         recipe = self.recipe
         factor = learning_rate_factor(self.step, recipe.num_steps, recipe.warmup_steps, recipe.decay_steps)
@@ -130,22 +154,23 @@ class WorldTraining:
         recipe = self.recipe
         return self.data.sample(recipe.batch, num_frames, recipe.noise.gap_prob, self.generator).to(self.device)
 
-    def _true_past(self) -> tuple[Clips, Tensor]:
+    def _true_past(self) -> tuple[Clips, Past]:
         clips = self._draw(self.recipe.clip_frames)
-        return clips, clips.latents
+        return clips, true_past(clips, self.recipe.stream.latent_frames_per_chunk, self.motion)
 
-    def _own_past(self) -> tuple[Clips, Tensor]:
+    def _own_past(self) -> tuple[Clips, Past]:
         """Let the network play a clip that may be longer than the window, and keep its sink and its newest frames."""
         recipe = self.recipe
         extra = self._integer(0, recipe.rollout_extra_frames)
         num_true = self._integer(2, max(2, recipe.rollout_true_frames))
         clips = self._draw(recipe.clip_frames + extra)
-        past = rollout_past(self.model, recipe.stream, clips, num_true, self.config.controls.modality, self.generator,
-                            self.anchor)
+        past = own_past(self.model, recipe.stream, clips, num_true, self.config.controls.modality, self.generator,
+                        self.motion)
         if extra == 0:
             return clips, past
         kept = [0, *range(extra + 1, extra + recipe.clip_frames)]
-        return Clips(clips.latents[:, kept], clips.rows[:, kept], torch.ones_like(clips.is_gap)), past[:, kept]
+        clips = Clips(clips.latents[:, kept], clips.rows[:, kept], torch.ones_like(clips.is_gap))
+        return clips, Past(past.latents[:, kept], past.anchors[:, kept])
 
     def _integer(self, least: int, most: int) -> int:
         return int(torch.randint(least, most + 1, (), generator=self.generator))
@@ -163,7 +188,7 @@ class WorldTraining:
         """Everything that resuming needs."""
         return {"model": self.model.state_dict(), "ema": self.ema.shadow, "step": self.step, "minutes": self.minutes,
                 "frames_seen": self.frames_seen,
-                "optimizers": [o.state_dict() for o in self.optimizers],
+                "optimizers": [o.state_dict() for o in self.optimizers], "adversary": self.adversary.state(),
                 "generators": self.replicas.gather(self.generator.get_state())}
 
     def restore(self, state: dict) -> None:
@@ -172,6 +197,7 @@ class WorldTraining:
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.ema.shadow = {k: v.to(self.device) for k, v in state["ema"].items()}
+        self.adversary.restore(state["adversary"])
         if len(state["generators"]) == self.replicas.count:
             self.generator.set_state(state["generators"][self.replicas.rank])
         else:  # another number of replicas cannot draw the same numbers; it must not draw old ones again
@@ -206,8 +232,8 @@ def sample_strip(training: WorldTraining, held_out: LatentDataset, codec, path: 
     model = training.averaged_model()
     # Strips run longer than training clips: the window slides over its own output, which is where drift shows.
     clips = held_out.sample(8, num_frames, 0.0, generator).to(training.device)
-    past = rollout_past(model, training.recipe.stream, clips, 2, training.config.controls.modality, generator,
-                        training.anchor)
+    past = own_past(model, training.recipe.stream, clips, 2, training.config.controls.modality, generator,
+                    training.motion).latents
     scale = torch.tensor(training.config.latent_scale)[:, None, None]
     truth, dream = (codec.decode(latents.cpu() * scale).clamp(-1, 1) for latents in (clips.latents, past))
     repeat = truth[:, 1:2].expand_as(truth)
@@ -231,8 +257,9 @@ def train(recipe: WorldRecipe, data_folder: Path, codec_folder: Path, out: Path,
     codec_config = load_world_config(codec_folder)
     codec = load_codec(codec_folder, codec_config)
     scale = torch.tensor(codec_config.latent_scale)
-    data = LatentDataset(data_folder, codec, scale)
-    held_out = LatentDataset(held_out_folder, codec, scale) if held_out_folder else data
+    with_pictures = recipe.model.anchor == "moved"
+    data = LatentDataset(data_folder, codec, scale, with_pictures)
+    held_out = LatentDataset(held_out_folder, codec, scale, with_pictures) if held_out_folder else data
     state = load_checkpoint(out / "checkpoint.pt")
     config = load_world_config(out) if state else world_config(recipe, codec_folder, data)
     if init_folder and not state:  # rows must mean to the weights what they meant when these were trained
@@ -245,7 +272,7 @@ def train(recipe: WorldRecipe, data_folder: Path, codec_folder: Path, out: Path,
                           "or the old recipe")
     config = dataclasses.replace(config, stream=recipe.stream, controls=recipe.controls)
     replicas = join_replicas()
-    training = WorldTraining(recipe, data, config, make_anchor(config, codec.to(choose_device())), replicas)
+    training = WorldTraining(recipe, data, config, make_motion(config, codec.to(choose_device())), replicas)
     if state:
         training.restore(state)
     elif init_folder:
