@@ -70,6 +70,7 @@ class FakeWorld:
         self.config = config or fake_config()
         self.guidance_scale = 1.0
         self.num_denoise_steps = 2
+        self.num_threads = 1
         self.calls: list[str] = []
         self.entered = {name: threading.Event() for name in ("warm_up", "reset", "prefill", "step", "commit", "close")}
         self.actions: list[ActionChunk] = []

@@ -39,6 +39,7 @@ class CardWorld:
         self.config = config
         self.guidance_scale = config.stream.guidance_scale
         self.num_denoise_steps = len(config.stream.sigmas) - 1
+        self.num_threads = 1
         self._fail_at_chunk = fail_at_chunk
         self.num_chunks = 0
         self.reset(0)
@@ -102,8 +103,9 @@ class CardCatalogue(Catalogue):
     def start_pictures(self, name: str) -> list[Path]:
         return self.pictures
 
-    def load(self, name: str, num_threads: int | None) -> tuple[CardWorld, int]:
+    def load(self, name: str, num_threads: int | None) -> CardWorld:
         self.may_load.wait(5.0)
         world = CardWorld(self.config(name), self.fail_at_chunk)
         self.loaded.append(world)
-        return world, num_threads or 1
+        world.num_threads = num_threads or 1
+        return world

@@ -233,3 +233,35 @@ class StallingWorld(FakeWorld):
     def step(self, action: ActionChunk) -> np.ndarray:
         self._clock.advance(0.5 if len(self.actions) % 10 == 9 else 0.0)
         return super().step(action)
+
+
+class CrowdedWorld(FakeWorld):
+    """Two threads take 10 ms a chunk alone and 300 ms beside a neighbour; one thread takes 20 ms in any company."""
+
+    neighbour = False
+
+    def step(self, action: ActionChunk) -> np.ndarray:
+        self._clock.advance(0.020 if self.num_threads == 1 else 0.300 if self.neighbour else 0.010)
+        return super().step(action)
+
+
+def threads_over_time(times_s: list[float], **settings: object) -> tuple[list[int], Bench]:
+    """Threads of a session that begins with two, at some times; a neighbour is there from 2 s to 30 s."""
+    bench = Bench(lambda clock: CrowdedWorld(fake_config(fps=10), clock), **settings)
+    bench.world.num_threads = 2
+    seen: list[int] = []
+    for time_s, there in ((2.0, True), (30.0, False)):
+        bench.at(time_s, lambda there=there: setattr(bench.world, "neighbour", there))
+    for time_s in times_s:
+        bench.at(time_s, lambda: seen.append(bench.world.num_threads))
+    bench.run_until(times_s[-1] + 0.5)
+    assert bench.generator.num_threads == bench.world.num_threads
+    return seen, bench
+
+
+def test_a_neighbour_takes_the_session_down_to_one_thread_until_it_leaves() -> None:
+    assert threads_over_time([1.9, 4.0, 10.0, 29.0, 60.0, 80.0])[0] == [2, 1, 1, 1, 2, 2]
+
+
+def test_threads_that_were_asked_for_stay() -> None:
+    assert threads_over_time([1.0, 10.0, 29.0], keep_threads=False)[0] == [2, 2, 2]

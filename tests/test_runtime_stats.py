@@ -8,7 +8,7 @@ from fakes import FakeClock, fake_chunk
 from astra_play.runtime import stats as stats_module
 from astra_play.runtime.playout import PlayoutQueue
 from astra_play.runtime.stats import BIN_MS, MAX_MS, Distribution, Stats
-from astra_play.runtime.threads import choose_num_threads, num_usable_cores
+from astra_play.runtime.threads import ThreadKeeper, choose_num_threads, num_usable_cores
 
 
 def stats_at_10_fps() -> tuple[FakeClock, PlayoutQueue, Stats]:
@@ -153,3 +153,28 @@ def test_hopeless_number_of_threads_is_not_tried_twice() -> None:
 
 def test_usable_cores_are_at_least_one() -> None:
     assert num_usable_cores() >= 1
+
+
+def kept(times_s: list[float], many: int = 2, chunk_s: float = 0.1) -> list[int]:
+    """The threads after each chunk of a session that makes ten a second."""
+    keeper = ThreadKeeper(many, chunk_s)
+    return [keeper.chunk_took(seconds, 0.1 * index) for index, seconds in enumerate(times_s)]
+
+
+def test_two_late_chunks_are_no_reason_to_give_up_threads_and_three_are() -> None:
+    assert kept([0.01, 0.2, 0.2, *[0.01] * 20]) == [2] * 23
+    assert kept([0.01, 0.2, 0.01, 0.2, 0.01, 0.2, 0.02]) == [2] * 5 + [1] * 2
+    assert kept([0.2, *[0.01] * 8] * 10) == [2] * 90  # one in nine is rare enough, for ever
+    assert kept([0.2] * 20, many=1) == [1] * 20
+
+
+def test_more_threads_are_tried_again_ever_more_rarely() -> None:
+    """Chunks stall whenever there are two threads: the trials lie 10, 20, 40 ... 160 s apart."""
+    keeper, now_s, trials_s = ThreadKeeper(2, 0.1), 0.0, []
+    while now_s < 800.0:
+        before = keeper.num_threads
+        if keeper.chunk_took(0.2 if before == 2 else 0.02, now_s) > before:
+            trials_s.append(now_s)
+        now_s += 0.1
+    gaps_s = np.diff([0.0, *trials_s])
+    assert gaps_s == pytest.approx([10, 20, 40, 80, 160, 160, 160, 160], abs=1.0)

@@ -52,20 +52,16 @@ class Catalogue:
         """Return the start pictures of a world by the name in its config."""
         return paths.start_pictures(name)
 
-    def load(self, name: str, num_threads: int | None) -> tuple[PlayableWorld, int]:
-        """Load a world and return it with the number of compute threads it runs on (generator thread).
+    def load(self, name: str, num_threads: int | None) -> PlayableWorld:
+        """Load a world and set the number of compute threads it runs on (generator thread).
 
         None chooses by a short probe: on a busy machine one thread may beat two.
         """
-        import torch  # here and not above: the window is on screen before this takes its seconds
-
-        from ..model.world import load_world
+        from ..model.world import load_world  # here and not above: the window is on screen before torch takes seconds
 
         world = load_world(name)
-        if num_threads is None:
-            num_threads = choose_num_threads(world.run_probe_pass, MonotonicClock())
-        torch.set_num_threads(num_threads)
-        return world, num_threads
+        world.num_threads = num_threads or choose_num_threads(world.run_probe_pass, MonotonicClock())
+        return world
 
     def _entry(self, name: str) -> WorldEntry:
         try:

@@ -58,10 +58,9 @@ class PlayScreen:
         self.input = InputState(self.keymap)
         guidance = settings.guidance if options.guidance is None else options.guidance
         steps = settings.steps if options.steps is None else options.steps
-        self._num_threads: int | None = None
         self.session = Session(self._load_world, LiveSource(self.input), app.clock,
                                Settings(seed=choice.seed, prompt_frames=self._prompt, guidance_scale=guidance,
-                                        num_denoise_steps=steps))
+                                        num_denoise_steps=steps, keep_threads=options.threads is None))
         if options.headless:  # nobody spent time in a menu: the player has waited since the process began
             self.session.stats.started_at_s -= process_age_s()
         self._guidance, self._steps = guidance, steps  # as asked; None until asked: the world's own
@@ -93,8 +92,7 @@ class PlayScreen:
 
     def _load_world(self) -> PlayableWorld:
         """Build the world (generator thread)."""
-        world, self._num_threads = self._app.options.catalogue.load(self.choice.world, self._app.options.threads)
-        return world
+        return self._app.options.catalogue.load(self.choice.world, self._app.options.threads)
 
     # --- the loop's face --------------------------------------------------------------------------------------------
 
@@ -348,7 +346,7 @@ class PlayScreen:
             latency_ms=tuple(stats.input_to_flip_ms.recent(quantile) for quantile in (0.50, 0.95, 0.99)),
             underruns=counts.underruns, dropped=sum(counts.dropped.values()), guidance=session.guidance_scale,
             steps=session.num_denoise_steps, passes_per_chunk=stats.passes_per_chunk, seed=session.seed,
-            threads=self._num_threads, rss_mb=stats.rss_mb(), generate_history_ms=tuple(self._history_ms))
+            threads=session.num_threads, rss_mb=stats.rss_mb(), generate_history_ms=tuple(self._history_ms))
 
     def figures_json(self) -> dict[str, object]:
         """Return the session's figures and what they were measured with."""
@@ -356,7 +354,7 @@ class PlayScreen:
             **self.session.stats.to_json(), "world": self.config.name, "frame_size": [self.config.width,
                                                                                       self.config.height],
             "target_fps": self.config.fps, "guidance_scale": self.session.guidance_scale,
-            "num_denoise_steps": self.session.num_denoise_steps, "threads": self._num_threads,
+            "num_denoise_steps": self.session.num_denoise_steps, "threads": self.session.num_threads,
         }
 
 

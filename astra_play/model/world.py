@@ -71,6 +71,15 @@ class World:
         self._sigmas = schedule_for(self.config.stream, count)
 
     @property
+    def num_threads(self) -> int:
+        """Compute threads of the process, as torch counts them; setting it counts from the next pass on."""
+        return torch.get_num_threads()
+
+    @num_threads.setter
+    def num_threads(self, count: int) -> None:
+        torch.set_num_threads(count)
+
+    @property
     def routing(self) -> np.ndarray | None:
         """Weights of the action experts for the newest chunk, (T, num_experts), or None before the first."""
         routing = self._run.history.routing
@@ -95,7 +104,7 @@ class World:
 
     def run_probe_pass(self, num_threads: int) -> None:
         """Make one chunk on `num_threads` compute threads, as play would; for the thread probe, before `warm_up`."""
-        torch.set_num_threads(num_threads)
+        self.num_threads = num_threads
         if not self._run.has_past:
             self.prefill(np.zeros((1, self.config.height, self.config.width, 3), np.uint8))
         self.step(self._idle_chunk())

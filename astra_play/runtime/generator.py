@@ -20,6 +20,7 @@ from ..config import WorldConfig
 from .interfaces import ActionSource, Clock, FrameOutput, PlayableWorld
 from .playout import PlayoutQueue
 from .stats import Distribution, Stats
+from .threads import ThreadKeeper
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Settings:
     prompt_frames: np.ndarray | None = None  # (F, H, W, 3) uint8; None: the world starts from nothing
     guidance_scale: float | None = None
     num_denoise_steps: int | None = None
+    keep_threads: bool = True  # False: the world's number of compute threads was asked for and stays
     paced: bool = True  # False: chunks are made back to back in virtual time, and the playout queue is left out
 
 
@@ -97,6 +99,8 @@ class Generator:
         self.config: WorldConfig | None = None
         self.guidance_scale: float | None = None
         self.num_denoise_steps: int | None = None
+        self.num_threads: int | None = None
+        self._thread_keeper: ThreadKeeper | None = None
         self._lead = LeadEstimate()
         self._reset_count = 0
         self._chunk_index = 0
@@ -158,6 +162,9 @@ class Generator:
         if settings.num_denoise_steps is not None:
             world.num_denoise_steps = settings.num_denoise_steps
         self._note_settings(world)
+        self.num_threads = world.num_threads
+        if settings.keep_threads and settings.paced:  # another number of threads may round sums the other way
+            self._thread_keeper = ThreadKeeper(world.num_threads, world.config.chunk_s)
         self.phase = "warming up"
         if not self.stop.is_set():
             world.warm_up()
@@ -232,7 +239,15 @@ class Generator:
         world.commit()  # after publishing: nobody waits for it while the frame is on its way to the screen
         self._chunk_index += 1
         self._num_chunks += 1
-        self._stats.chunk_made(1000.0 * generate_s, 1000.0 * (self._clock.now() - woke_s))
+        done_s = self._clock.now()
+        self._stats.chunk_made(1000.0 * generate_s, 1000.0 * (done_s - woke_s))
+        if self._thread_keeper is not None:
+            self._keep_threads(world, self._thread_keeper.chunk_took(generate_s, done_s))
+
+    def _keep_threads(self, world: PlayableWorld, num_threads: int) -> None:
+        if num_threads != self.num_threads:
+            log.info("Compute threads: %d instead of %d.", num_threads, self.num_threads)
+            world.num_threads = self.num_threads = num_threads
 
     def _action(self, row_maker: RowMaker, sample: ActionSample) -> ActionChunk:
         return ActionChunk(sample, row_maker.rows(sample), self.config.controls.modality,

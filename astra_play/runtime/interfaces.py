@@ -27,6 +27,7 @@ class PlayableWorld(Protocol):
     config: WorldConfig
     guidance_scale: float
     num_denoise_steps: int
+    num_threads: int  # compute threads; setting it counts from the next pass on
 
     def warm_up(self) -> None: ...
 

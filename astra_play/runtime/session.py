@@ -113,6 +113,11 @@ class Session:
         """What the next chunk is made with, or None until the world is loaded."""
         return self._generator.num_denoise_steps
 
+    @property
+    def num_threads(self) -> int | None:
+        """Compute threads of the world now, or None until it is loaded."""
+        return self._generator.num_threads
+
     def add_output(self, output: FrameOutput) -> None:
         """Send every chunk that is finished from now on to `output` too; it is closed when the session stops."""
         self._generator.outputs = (*self._generator.outputs, output)

@@ -1,9 +1,11 @@
-"""Choose how many compute threads the network runs on, by a short probe before warm-up."""
+"""How many compute threads the network runs on: chosen by a short probe, kept while it does well, one while it does
+not."""
 
 from __future__ import annotations
 
 import os
 import statistics
+from collections import deque
 from collections.abc import Callable
 
 import psutil
@@ -11,6 +13,11 @@ import psutil
 from .interfaces import Clock
 
 CLEARLY_FASTER = 0.90  # more threads must take at most this share of the time; less is not worth the risk below
+STALL_SHARE = 0.8  # of a chunk's play time; a chunk that takes longer leaves nothing for sampling late
+STALL_WINDOW = 8  # newest chunks that are looked at, half a second of play
+STALL_LIMIT = 3  # of them; one or two are a burst that is over before anything could be done about it
+FIRST_RETRY_S, LAST_RETRY_S = 10.0, 160.0  # until more threads are tried again, doubled whenever they stall again
+TRIAL_S = 5.0  # more threads that do well for so long have passed the trial: the neighbour has left
 HOPELESS = 3.0  # times slower than the best so far: one such pass says enough, more would eat the budget
 
 
@@ -57,6 +64,42 @@ def choose_num_threads(run_pass: Callable[[int], None], clock: Clock, max_thread
         if running == candidates[:1]:
             break
     return _choose(times_s)
+
+
+class ThreadKeeper:
+    """Goes down to one thread when chunks stall on several, and tries the several again later.
+
+    The probe has seen half a second. A neighbour that comes afterwards makes all threads wait at every barrier for
+    the one that lost its core, while one thread alone would share the machine and still keep the world's rate.
+    """
+
+    def __init__(self, num_threads: int, chunk_s: float) -> None:
+        self.num_threads = num_threads
+        self._many = num_threads
+        self._stall_s = STALL_SHARE * chunk_s
+        self._stalled: deque[bool] = deque(maxlen=STALL_WINDOW)
+        self._retry_s = FIRST_RETRY_S
+        self._changed_at_s: float | None = None  # None: still as the probe chose
+
+    def chunk_took(self, seconds: float, now_s: float) -> int:
+        """Take the time of one chunk and return the number of threads for the next."""
+        if self._many == 1:
+            return 1
+        if self.num_threads == 1:
+            if now_s - self._changed_at_s >= self._retry_s:
+                self._change(self._many, now_s)
+            return self.num_threads
+        self._stalled.append(seconds > self._stall_s)
+        since_s = float("inf") if self._changed_at_s is None else now_s - self._changed_at_s
+        if sum(self._stalled) >= STALL_LIMIT:
+            # Stalling again within the trial: the neighbour is still there, so leave it more time.
+            self._retry_s = min(2 * self._retry_s, LAST_RETRY_S) if since_s < TRIAL_S else FIRST_RETRY_S
+            self._change(1, now_s)
+        return self.num_threads
+
+    def _change(self, num_threads: int, now_s: float) -> None:
+        self.num_threads, self._changed_at_s = num_threads, now_s
+        self._stalled.clear()
 
 
 def _candidates(max_threads: int) -> list[int]:
