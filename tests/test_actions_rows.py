@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from fakes import fake_config
 
-from astra_play.actions.rows import CARRY_ROWS, RowMaker, camera_motion, camera_row
+from astra_play.actions.rows import (
+    CARRY_ROWS,
+    RowMaker,
+    arm_row,
+    camera_motion,
+    camera_row,
+    idle_row,
+    vehicle_motion,
+    vehicle_row,
+)
 from astra_play.chunks import IDLE, ActionSample
 from astra_play.errors import ConfigError
 
@@ -137,3 +146,15 @@ def test_view_stops_at_the_pitch_that_training_saw_and_comes_back_at_once() -> N
 def test_button_that_does_not_exist_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="'forwad'.*did you mean 'forward'"):
         RowMaker(fake_config(fps=10, buttons=("forwad",)))
+
+
+def test_vehicle_rows_hold_displacement_and_unit_quaternion_and_can_be_read_back() -> None:
+    row = vehicle_row(0.8, -0.1, math.radians(30))
+    assert row.dtype == np.float32 and row.shape == (7,)
+    assert np.linalg.norm(row[3:]) == pytest.approx(1.0) and row[2] == row[4] == row[5] == 0
+    assert vehicle_motion(row) == pytest.approx((0.8, -0.1, math.radians(30)), abs=1e-6)
+
+
+def test_idle_rows_of_every_modality_move_nothing() -> None:
+    assert idle_row("vehicle").tolist() == [0, 0, 0, 1, 0, 0, 0] and idle_row("arm").tolist() == [0] * 7
+    assert arm_row(0.01, 0.02, -0.03, 1.0).tolist() == pytest.approx([0.01, 0.02, -0.03, 0, 0, 0, 1.0])

@@ -18,6 +18,7 @@ from astra_play.actions.rows import camera_row
 from astra_play.chunks import IDLE, ActionChunk
 from astra_play.cli import main as cli_main
 from astra_play.codec import pixels
+from astra_play.config import ControlsConfig
 from astra_play.errors import ConfigError, DependencyError, WeightsError
 from astra_play.evaluate import motion_reader, truth
 from astra_play.evaluate.fit_motion_reader import MIRROR, fit, save_reader
@@ -178,7 +179,7 @@ def test_plot_draws_its_curve_and_leaves_gaps() -> None:
 class SlidingScenario:
     """A simulator in a few lines: a texture that a turn slides sideways."""
 
-    FPS, MODALITY, IDLE = 16, "camera", WalkControl()
+    FPS, CONTROLS, IDLE = 16, ControlsConfig(), WalkControl()
     blocked = False
 
     def __init__(self, width: int, height: int) -> None:

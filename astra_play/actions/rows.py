@@ -17,7 +17,7 @@ from ..config import WorldConfig
 from ..errors import ConfigError, did_you_mean
 from .buttons import MEANINGS
 
-ROW_WIDTH = {"camera": 12, "vehicle": 7, "arm": 12}
+ROW_WIDTH = {"camera": 12, "vehicle": 7, "arm": 7}
 
 # A flick faster than training ever turned is finished over this many more rows: enough for 5 times the limit, and over
 # in 270 ms at 15 rows a second, so that the view does not go on turning long after the hand has stopped.
@@ -50,11 +50,34 @@ def camera_motion(row: np.ndarray) -> tuple[float, float, float, float]:
     return forward, right, yaw, pitch
 
 
+def vehicle_row(forward_m: float = 0.0, left_m: float = 0.0, yaw_left_rad: float = 0.0) -> np.ndarray:
+    """Return the (7,) float32 vehicle row of a motion on level ground: (x, y, z, w, qx, qy, qz).
+
+    The displacement is given in the axes of the car before the motion (x ahead, y left, z up, as nuScenes has its ego
+    poses), the turn as a unit quaternion.
+    """
+    half = yaw_left_rad / 2
+    return np.array([forward_m, left_m, 0.0, math.cos(half), 0.0, 0.0, math.sin(half)], np.float32)
+
+
+def vehicle_motion(row: np.ndarray) -> tuple[float, float, float]:
+    """Undo `vehicle_row`: return (forward_m, left_m, yaw_left_rad) of a (7,) row."""
+    forward, left, _, w, _, _, z = np.asarray(row, dtype=np.float64)
+    return forward, left, 2 * math.atan2(z, w)
+
+
+def arm_row(right_m: float = 0.0, away_m: float = 0.0, up_m: float = 0.0, close: float = 0.0) -> np.ndarray:
+    """Return the (7,) float32 arm row of a commanded motion of the gripper: (x, y, z, roll, pitch, yaw, close).
+
+    The displacement is given as the player sees it (x right, y away, z up; the hand never turns here), `close` is 0
+    for an open and 1 for a closed gripper: the seven numbers of a robot action as in RT-1.
+    """
+    return np.array([right_m, away_m, up_m, 0.0, 0.0, 0.0, close], np.float32)
+
+
 def idle_row(modality: str) -> np.ndarray:
-    """Return the row of a latent frame into which nothing moved: the identity pose."""
-    if modality == "camera":
-        return camera_row()
-    raise ConfigError(f"no idle row is known for {modality!r} actions; this version plays camera worlds")
+    """Return the row of a latent frame into which nothing moved."""
+    return {"camera": camera_row, "vehicle": vehicle_row, "arm": arm_row}[modality]()
 
 
 class RowMaker:

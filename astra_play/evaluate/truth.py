@@ -50,9 +50,10 @@ class Simulator:
 
     def __init__(self, config: WorldConfig) -> None:
         self._scenario = scenarios.make(SCENARIO, config.width, config.height)
-        if self._scenario.MODALITY != config.controls.modality:
+        modality = self._scenario.CONTROLS.modality
+        if modality != config.controls.modality:
             raise ConfigError(f"the world {config.name!r} is driven by {config.controls.modality!r} actions, but the "
-                              f"simulator {SCENARIO} by {self._scenario.MODALITY!r}; there is no truth to compare with")
+                              f"simulator {SCENARIO} by {modality!r}; there is no truth to compare with")
         if self._scenario.FPS != config.fps or config.codec.frames_per_latent != 1:
             raise ConfigError(f"the world {config.name!r} has {config.fps} frames a second and "
                               f"{config.codec.frames_per_latent} per latent frame, but evaluation needs "

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from astra_play.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     import numpy as np
 
-    from astra_play.train.scenarios.explore import Explore, WalkControl
+    from .interface import Player, Scenario
 
-NAMES = ("explore",)
+# name -> (module and class of the simulator, module and function of its behaviour policy)
+_SCENARIOS = {
+    "explore": ("explore.Explore", "policy.wander"),
+}
+NAMES = tuple(_SCENARIOS)
 
 
-def make(name: str, width: int = 128, height: int = 96) -> Explore:
+def make(name: str, width: int = 128, height: int = 96) -> Scenario:
     """Return the scenario called `name`, rendering frames of `width` x `height` pixels."""
     check_name(name)
-    from astra_play.train.scenarios.explore import Explore
-    return Explore(width, height)
+    return _import(_SCENARIOS[name][0])(width, height)
 
 
-def player(name: str, rng: np.random.Generator) -> Generator[WalkControl, bool | None, None]:
+def player(name: str, rng: np.random.Generator) -> Player:
     """Return the behaviour policy of a scenario, a generator of controls that is told whether each was blocked."""
     check_name(name)
-    from astra_play.train.scenarios.policy import wander
-    return wander(rng)
+    return _import(_SCENARIOS[name][1])(rng)
 
 
 def check_name(name: str) -> None:
     """Raise ConfigError unless there is a scenario called `name`."""
     if name not in NAMES:
         raise ConfigError(f"there is no scenario {name!r}{did_you_mean(name, NAMES)}")
+
+
+def _import(place: str):
+    module, name = place.rsplit(".", 1)
+    return getattr(import_module(f"{__name__}.{module}"), name)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from astra_play.actions import rows
+from astra_play.config import ControlsConfig
 from astra_play.errors import DependencyError
 from astra_play.train.scenarios.explore_mjcf import build_model
 from astra_play.train.scenarios.explore_scene import WORLD_RADIUS_M, Obstacles, box_frame, make_scene
@@ -116,7 +117,7 @@ class Explore:
     """The scenario: `reset(seed)` builds a world, `step(control)` moves the person; both return (H, W, 3) uint8."""
 
     FPS = FPS
-    MODALITY = "camera"
+    CONTROLS = ControlsConfig()
     IDLE = WalkControl()
 
     def __init__(self, width: int = 128, height: int = 96) -> None:

@@ -1,0 +1,56 @@
+"""The one face that all scenarios have: `reset(seed)`, `step(control)`, a pose, and a policy that plays them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Protocol
+
+import numpy as np
+
+from ...config import ControlsConfig
+
+
+class Control(Protocol):
+    """What is commanded for one frame."""
+
+    def row(self) -> np.ndarray:
+        """Return the (A,) float32 action row of this motion, of the scenario's modality."""
+        ...
+
+    def values(self) -> tuple[float, ...]:
+        """Return the numbers that episodes store, always the same ones in the same order."""
+        ...
+
+
+class Scenario(Protocol):
+    """A small simulated world. The same seed and controls give the same frames and poses."""
+
+    FPS: int
+    CONTROLS: ControlsConfig  # modality, buttons, camera: what the player's menu and the action rows need
+    IDLE: Control
+
+    def reset(self, seed: int) -> np.ndarray:
+        """Build the world of `seed` and return its first frame, (H, W, 3) uint8 RGB."""
+        ...
+
+    def step(self, control: Control) -> np.ndarray:
+        """Act for one frame and return what is seen after it."""
+        ...
+
+    @property
+    def pose(self) -> np.ndarray:
+        """The true state as float64 numbers, always the same ones in the same order."""
+        ...
+
+    @property
+    def blocked(self) -> bool:
+        """Whether something stood in the way of the last step."""
+        ...
+
+    def close(self) -> None:
+        """Give the memory back. Closing twice is harmless."""
+        ...
+
+
+# Yields controls for ever and is sent, after each, whether it was blocked.
+Player = Generator[Control, "bool | None", None]
