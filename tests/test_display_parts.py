@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import subprocess
@@ -118,6 +119,11 @@ def test_text_without_letters_is_drawn_as_nothing(text):
 
 def _figures(latency: tuple[float, float, float] = (80.0, 100.0, 120.0)) -> hud.HudFigures:
     return hud.HudFigures("World", 16.0, 16.0, 31.0, 62.5, latency, 3, 1, 1.5, 2, 4.0, 123456, 2, 512.0, (30.0, 70.0))
+
+
+def test_hud_says_how_much_of_a_turn_was_lost():
+    lost = dataclasses.replace(_figures(), dropped_turn_deg=37.4)
+    assert dict(_figures().rows())["dropped"] == "1" and dict(lost.rows())["dropped"] == "1 frames, 37° of turn"
 
 
 # --- settings -------------------------------------------------------------------------------------------------------

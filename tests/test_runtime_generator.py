@@ -265,3 +265,11 @@ def test_a_neighbour_takes_the_session_down_to_one_thread_until_it_leaves() -> N
 
 def test_threads_that_were_asked_for_stay() -> None:
     assert threads_over_time([1.0, 10.0, 29.0], keep_threads=False)[0] == [2, 2, 2]
+
+
+def test_mouse_motion_that_nobody_could_follow_is_counted() -> None:
+    bench = Bench(steady_world())
+    bench.at(0.5, lambda: bench.state.handle(InputEvent("motion", motion_px=(100_000.0, 0.0), time_s=0.5)))
+    bench.run_until(2.0)
+    assert bench.stats.dropped_turn_deg > 1000.0
+    assert bench.stats.to_json()["dropped_turn_deg"] == pytest.approx(bench.stats.dropped_turn_deg, rel=0.01)

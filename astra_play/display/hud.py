@@ -47,6 +47,7 @@ class HudFigures:
     threads: int | None
     rss_mb: float
     generate_history_ms: Sequence[float] = field(default=())
+    dropped_turn_deg: float = 0.0  # mouse motion faster than the world can turn
 
     def rows(self) -> list[tuple[str, str]]:
         """Return (name, value) per line of the panel."""
@@ -57,13 +58,17 @@ class HudFigures:
             ("generator", f"{_number(self.generate_ms)} of {self.chunk_ms:.0f} ms"),
             ("latency p50/95/99", f"{latency} ms"),
             ("underruns", str(self.underruns)),
-            ("dropped", str(self.dropped)),
+            ("dropped", self._dropped()),
             ("guidance", "-" if self.guidance is None else f"{self.guidance:.2f}"),
             ("steps", "-" if self.steps is None else f"{self.steps}  {passes}"),
             ("seed", str(self.seed)),
             ("threads", "-" if self.threads is None else str(self.threads)),
             ("memory", f"{self.rss_mb:.0f} MB"),
         ]
+
+    def _dropped(self) -> str:
+        return f"{self.dropped} frames, {self.dropped_turn_deg:.0f}° of turn" if self.dropped_turn_deg >= 1.0 \
+            else str(self.dropped)
 
 
 def _number(value: float | None) -> str:

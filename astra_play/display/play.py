@@ -346,7 +346,8 @@ class PlayScreen:
             latency_ms=tuple(stats.input_to_flip_ms.recent(quantile) for quantile in (0.50, 0.95, 0.99)),
             underruns=counts.underruns, dropped=sum(counts.dropped.values()), guidance=session.guidance_scale,
             steps=session.num_denoise_steps, passes_per_chunk=stats.passes_per_chunk, seed=session.seed,
-            threads=session.num_threads, rss_mb=stats.rss_mb(), generate_history_ms=tuple(self._history_ms))
+            threads=session.num_threads, rss_mb=stats.rss_mb(), generate_history_ms=tuple(self._history_ms),
+            dropped_turn_deg=stats.dropped_turn_deg)
 
     def figures_json(self) -> dict[str, object]:
         """Return the session's figures and what they were measured with."""

@@ -239,6 +239,7 @@ class Generator:
         world.commit()  # after publishing: nobody waits for it while the frame is on its way to the screen
         self._chunk_index += 1
         self._num_chunks += 1
+        self._stats.dropped_turn_deg = row_maker.dropped_turn_deg
         done_s = self._clock.now()
         self._stats.chunk_made(1000.0 * generate_s, 1000.0 * (done_s - woke_s))
         if self._thread_keeper is not None:

@@ -75,6 +75,7 @@ class Stats:
         self.passes_per_chunk = 0.0
         self.frames_per_chunk = 0
         self.num_chunks = 0
+        self.dropped_turn_deg = 0.0  # mouse motion that was faster than the world turns, kept for a while and let go
         self.generate_ms = Distribution()  # denoise and decode of one chunk
         self.busy_ms = Distribution()  # everything the generator does for one chunk, the commit included
         self.input_to_flip_ms = Distribution()
@@ -154,6 +155,7 @@ class Stats:
             "underruns": counts.underruns,
             "dropped": sum(counts.dropped.values()),
             "dropped_by_reason": counts.dropped,
+            "dropped_turn_deg": _rounded(self.dropped_turn_deg),
             "published": counts.published,
             "waiting": counts.waiting,
             "held_s": _rounded(counts.held_s),
