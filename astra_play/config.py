@@ -113,6 +113,15 @@ class ControlsConfig:
 
 
 @dataclass(frozen=True)
+class ScenarioConfig:
+    """One of the kinds of play that a set of weights was trained on."""
+
+    title: str
+    description: str
+    controls: ControlsConfig
+
+
+@dataclass(frozen=True)
 class WorldConfig:
     """Everything a folder of weights says about itself."""
 
@@ -126,9 +135,23 @@ class WorldConfig:
     codec: CodecConfig = field(default_factory=CodecConfig)
     stream: StreamConfig = field(default_factory=StreamConfig)
     controls: ControlsConfig = field(default_factory=ControlsConfig)
+    # Weights of several scenarios list them all; title, description and controls above are those of `scenario`.
+    scenarios: dict[str, ScenarioConfig] = field(default_factory=dict)
+    scenario: str = ""
     latent_scale: tuple[float, ...] = ()  # per channel: network latents = codec latents / scale; () means 1
     provenance: dict[str, Any] = field(default_factory=dict)  # command, data hash, minutes, machine, scores
     format_version: int = 1
+
+    def playing(self, scenario: str) -> WorldConfig:
+        """Return the config with title, description and controls of one of its scenarios; "" changes nothing."""
+        if not scenario:
+            return self
+        if scenario not in self.scenarios:
+            raise ConfigError(f"the world {self.name!r} has no scenario {scenario!r}"
+                              f"{did_you_mean(scenario, self.scenarios)}")
+        chosen = self.scenarios[scenario]
+        return dataclasses.replace(self, scenario=scenario, title=chosen.title, description=chosen.description,
+                                   controls=chosen.controls)
 
     @property
     def frames_per_chunk(self) -> int:
@@ -202,14 +225,17 @@ def load_json(path: Path) -> Any:
         raise ConfigError(f"{path} is not valid JSON ({error}); take the file from the weights again") from None
 
 
-def load_world_config(folder: Path) -> WorldConfig:
-    """Read `folder/config.json`; ConfigError names a setting that is wrong by itself or contradicts another."""
+def load_world_config(folder: Path, scenario: str = "") -> WorldConfig:
+    """Read `folder/config.json` for one of its scenarios ("": the one that comes first in the file).
+
+    ConfigError names a setting that is wrong by itself or contradicts another.
+    """
     path = folder / "config.json"
     config = from_dict(WorldConfig, load_json(path), where=str(path))
     for holds, sentence in _contradictions(config):
         if not holds:
             raise ConfigError(f"{path}: {sentence}; take the file from the weights again")
-    return config
+    return config.playing(scenario)
 
 
 def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
@@ -251,11 +277,15 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
     for steps, sigmas in stream.step_sigmas.items():
         yield str(len(sigmas) - 1) == steps, f"stream.step_sigmas.{steps} holds {len(sigmas) - 1} steps"
     yield stream.correction_gate >= 0, f"stream.correction_gate is {stream.correction_gate}, but cannot be negative"
-    yield 0 <= stream.colour_hold <= 1 and 0 <= stream.contrast_hold <= 1, (
-        "stream.colour_hold and stream.contrast_hold must be in [0, 1]")
+    shares = (stream.colour_hold, stream.contrast_hold, stream.detail_leak)
+    yield all(0 <= share <= 1 for share in shares), (
+        "stream.colour_hold, stream.contrast_hold and stream.detail_leak must be in [0, 1]")
     yield 0 <= stream.context_sigma < 1 and stream.sink_chunks >= 0, (
         "stream.context_sigma must be in [0, 1) and stream.sink_chunks not negative")
-    yield controls.modality in model.modalities, f"the model knows no {controls.modality!r} actions"
+    for modality in [controls.modality, *(s.controls.modality for s in config.scenarios.values())]:
+        yield modality in model.modalities, f"the model knows no {modality!r} actions"
+    yield not config.scenarios or config.scenario in config.scenarios, (
+        f"scenario is {config.scenario!r}, but must be one of: {', '.join(config.scenarios)}")
     for name in model.action_std:
         widths = {len(model.action_std[name]), len(model.action_mean.get(name, [])), model.modalities.get(name)}
         yield len(widths) == 1 and min(model.action_std[name]) > 0, (

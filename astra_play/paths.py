@@ -32,14 +32,18 @@ def world_names() -> list[str]:
     return sorted(path.parent.name for path in weights_folder().glob("*/config.json"))
 
 
-def world_folder(name_or_path: str | Path) -> Path:
-    """Return the folder of a world given by its name in weights/ or by a path; WeightsError if there is none."""
-    named = weights_folder() / name_or_path
-    if (named / "config.json").is_file():
-        return named
-    path = Path(name_or_path).expanduser()
-    if (path / "config.json").is_file():
-        return path
+def find_world(name_or_path: str | Path) -> tuple[Path, str]:
+    """Return the folder of a world and the scenario to play there ("": its first).
+
+    A world is given by its name in weights/ or by a path; "/SCENARIO" after either picks one of its scenarios.
+    WeightsError if there is none.
+    """
+    for candidate in (weights_folder() / name_or_path, Path(name_or_path).expanduser()):
+        if (candidate / "config.json").is_file():
+            return candidate, ""
+        if (candidate.parent / "config.json").is_file() and not candidate.exists():
+            return candidate.parent, candidate.name
+    named, path = weights_folder() / name_or_path, Path(name_or_path).expanduser()
     if path.is_dir() or named.is_dir():
         raise WeightsError(f"the folder {path if path.is_dir() else named} holds no config.json, so it is not a world; "
                            "give the folder that holds config.json and model.safetensors")
@@ -50,6 +54,11 @@ def world_folder(name_or_path: str | Path) -> Path:
     raise WeightsError(f"there is no world {str(name_or_path)!r}{did_you_mean(str(name_or_path), known)}")
 
 
-def start_pictures(world_name: str) -> list[Path]:
-    """Return the start pictures of a world in the order of their names; an empty list if it has none."""
-    return sorted((assets_folder() / "starts" / world_name).glob("*.png"))
+def world_folder(name_or_path: str | Path) -> Path:
+    """Return the folder of a world given as for `find_world`, whatever the scenario."""
+    return find_world(name_or_path)[0]
+
+
+def start_pictures(world_name: str, scenario: str = "") -> list[Path]:
+    """Return the start pictures of a world's scenario in the order of their names; an empty list if it has none."""
+    return sorted((assets_folder() / "starts" / world_name / scenario).glob("*.png"))

@@ -100,7 +100,7 @@ def start_frame(config: WorldConfig, image: Path | None) -> np.ndarray:
     from .codec.pixels import load_start_image
 
     if image is None:
-        pictures = start_pictures(config.name)
+        pictures = start_pictures(config.name, config.scenario)
         if not pictures:
             raise ImageError(f"the world {config.name!r} has no start picture of its own; give one with --image FILE")
         image = pictures[0]

@@ -100,7 +100,7 @@ class CardCatalogue(Catalogue):
     def config(self, name: str) -> WorldConfig:
         return card_config(self.fps)
 
-    def start_pictures(self, name: str) -> list[Path]:
+    def start_pictures(self, config: WorldConfig) -> list[Path]:
         return self.pictures
 
     def load(self, name: str, num_threads: int | None) -> CardWorld:

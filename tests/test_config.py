@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 from tiny_world import TINY_WORLD
 
-from astra_play.config import StreamConfig, WorldConfig, from_dict, load_world_config, to_dict
-from astra_play.errors import ConfigError
+from astra_play import paths
+from astra_play.config import (
+    ControlsConfig,
+    ScenarioConfig,
+    StreamConfig,
+    WorldConfig,
+    from_dict,
+    load_world_config,
+    to_dict,
+)
+from astra_play.display.catalogue import Catalogue
+from astra_play.errors import ConfigError, WeightsError
 
 
 def test_config_survives_the_round_trip_through_json(tmp_path) -> None:
@@ -59,6 +70,11 @@ def test_a_config_that_is_not_json_names_the_file(tmp_path) -> None:
     ("stream", {"sigmas": [1.0, 0.5]}, "must descend"),
     ("stream", {"step_sigmas": {"3": [1.0, 0.5, 0.0]}}, "step_sigmas.3 holds 2 steps"),
     ("stream", {"context_sigma": 1.5}, "context_sigma"),
+    ("stream", {"detail_leak": 1.5}, r"detail_leak must be in \[0, 1\]"),
+    (None, {"scenarios": {"drive": {"title": "", "description": "", "controls": {"modality": "vehicle"}}}},
+     "knows no 'vehicle' actions"),
+    (None, {"scenarios": {"walk": {"title": "", "description": "", "controls": {}}}},
+     "scenario is '', but must be one"),
     ("model", {"num_heads": 5}, "48 cannot be split into 5 even heads"),
     ("model", {"patch_size": [1, 3, 3]}, "cannot be cut into patches 3 x 3"),
     ("model", {"router_top_k": 9}, "router_top_k is 9, but there are 3 experts"),
@@ -73,3 +89,34 @@ def test_settings_that_contradict_each_other_are_refused(tmp_path, part, change:
     (tmp_path / "config.json").write_text(json.dumps(data))
     with pytest.raises(ConfigError, match=sentence):
         load_world_config(tmp_path)
+
+
+def test_weights_of_several_scenarios_are_played_one_at_a_time(tmp_path, monkeypatch) -> None:
+    walk, fly = (ScenarioConfig(title, "", ControlsConfig(move_m_s=speed))
+                 for title, speed in (("Walk", 3.0), ("Fly", 9.0)))
+    config = dataclasses.replace(TINY_WORLD, scenarios={"walk": walk, "fly": fly}, scenario="walk", title="Walk",
+                                 controls=walk.controls)
+    (tmp_path / "weights" / "both").mkdir(parents=True)
+    (tmp_path / "weights" / "both" / "config.json").write_text(json.dumps(to_dict(config)))
+    monkeypatch.setattr(paths, "checkout_folder", lambda: tmp_path)
+    for name, title in (("both", "Walk"), ("both/fly", "Fly"), (tmp_path / "weights" / "both" / "fly", "Fly")):
+        loaded = load_world_config(*paths.find_world(name))
+        assert loaded.title == title and loaded.model == config.model
+    assert loaded.controls.move_m_s == 9.0 and loaded.scenario == "fly" and loaded.scenarios == config.scenarios
+    with pytest.raises(ConfigError, match="has no scenario 'flu'; did you mean 'fly'"):
+        load_world_config(*paths.find_world("both/flu"))
+    with pytest.raises(WeightsError, match="there is no world 'booth'; did you mean 'both'"):
+        paths.find_world("booth")
+
+
+def test_each_scenario_is_an_entry_of_the_menu_with_its_own_start_pictures(tmp_path, monkeypatch) -> None:
+    scenarios = {name: ScenarioConfig(name.title(), "", ControlsConfig()) for name in ("walk", "fly")}
+    config = dataclasses.replace(TINY_WORLD, name="both", scenarios=scenarios, scenario="walk")
+    (tmp_path / "weights" / "both").mkdir(parents=True)
+    (tmp_path / "weights" / "both" / "config.json").write_text(json.dumps(to_dict(config)))
+    (tmp_path / "assets" / "starts" / "both" / "fly").mkdir(parents=True)
+    (tmp_path / "assets" / "starts" / "both" / "fly" / "01_clouds.png").touch()
+    monkeypatch.setattr(paths, "checkout_folder", lambda: tmp_path)
+    walk, fly = Catalogue().entries()
+    assert (walk.name, walk.title, fly.name, fly.title) == ("both/walk", "Walk", "both/fly", "Fly")
+    assert [start.title for start in fly.starts] == ["Clouds"] and walk.starts[0].picture is None

@@ -45,7 +45,7 @@ def worlds(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     loaded: list[PaintingWorld] = []
     picture = tmp_path_factory.mktemp("starts") / "grey.png"
     Image.new("RGB", (32, 24), (90, 90, 90)).save(picture)
-    monkeypatch.setattr(render, "start_pictures", lambda name: [picture])
+    monkeypatch.setattr(render, "start_pictures", lambda name, scenario: [picture])
 
     def load_world(name: str, device: str) -> PaintingWorld:
         loaded.append(PaintingWorld(fake_config(fps=10)))
@@ -135,7 +135,7 @@ def test_without_an_image_the_first_start_picture_is_taken(worlds, monkeypatch: 
     pictures = [tmp_path / "a.png", tmp_path / "b.png"]
     for path, red in zip(pictures, (10, 20), strict=True):
         Image.new("RGB", (32, 24), (red, 0, 0)).save(path)
-    monkeypatch.setattr(render, "start_pictures", lambda name: pictures)
+    monkeypatch.setattr(render, "start_pictures", lambda name, scenario: pictures)
     for seed in (0, 1):
         main(["render", "--frames", "1", "--seed", str(seed), "--out", str(tmp_path / str(seed))])
         assert worlds[-1].prompts[0][0, 0, 0, 0] == 10, seed  # play starts there too, whatever the seed
@@ -143,7 +143,7 @@ def test_without_an_image_the_first_start_picture_is_taken(worlds, monkeypatch: 
 
 def test_world_without_start_pictures_asks_for_one(worlds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                    capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.setattr(render, "start_pictures", lambda name: [])
+    monkeypatch.setattr(render, "start_pictures", lambda name, scenario: [])
     assert main(["render", "--frames", "1", "--out", str(tmp_path / "out")]) == 2
     assert "'fake' has no start picture of its own; give one with --image" in capsys.readouterr().err
     assert worlds[0].calls[-1] == "close"

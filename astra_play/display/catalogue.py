@@ -42,15 +42,15 @@ class Catalogue:
     def entries(self) -> list[WorldEntry]:
         """Return the worlds of weights/, the default first."""
         names = sorted(paths.world_names(), key=lambda name: (name != paths.DEFAULT_WORLD, name))
-        return [self._entry(name) for name in names]
+        return [entry for name in names for entry in self._entries(name)]
 
     def config(self, name: str) -> WorldConfig:
-        """Read the config of a world given by name or path."""
-        return load_world_config(paths.world_folder(name))
+        """Read the config of a world given by name or path, with or without a scenario."""
+        return load_world_config(*paths.find_world(name))
 
-    def start_pictures(self, name: str) -> list[Path]:
-        """Return the start pictures of a world by the name in its config."""
-        return paths.start_pictures(name)
+    def start_pictures(self, config: WorldConfig) -> list[Path]:
+        """Return the start pictures of a world's scenario."""
+        return paths.start_pictures(config.name, config.scenario)
 
     def load(self, name: str, num_threads: int | None) -> PlayableWorld:
         """Load a world and set the number of compute threads it runs on (generator thread).
@@ -63,12 +63,18 @@ class Catalogue:
         world.num_threads = num_threads or choose_num_threads(world.run_probe_pass, MonotonicClock())
         return world
 
-    def _entry(self, name: str) -> WorldEntry:
+    def _entries(self, name: str) -> list[WorldEntry]:
+        """Return one entry for every scenario of a world; only one if it names none."""
         try:
             config = self.config(name)
         except (AstraPlayError, OSError) as error:
-            return WorldEntry(name, name, "", (StartPoint("Not playable"),), error=str(error))
-        starts = tuple(StartPoint(start_title(picture), picture) for picture in self.start_pictures(config.name))
+            return [WorldEntry(name, name, "", (StartPoint("Not playable"),), error=str(error))]
+        if not config.scenarios:
+            return [self._entry(name, config)]
+        return [self._entry(f"{name}/{scenario}", config.playing(scenario)) for scenario in config.scenarios]
+
+    def _entry(self, name: str, config: WorldConfig) -> WorldEntry:
+        starts = tuple(StartPoint(start_title(picture), picture) for picture in self.start_pictures(config))
         return WorldEntry(name, config.title, config.description, starts or (StartPoint(config.title),))
 
 

@@ -87,7 +87,7 @@ class PlayScreen:
     def _prompt_frames(self, choice: Choice) -> np.ndarray | None:
         """Return (1, H, W, 3) uint8 prompt frames, or None if the world has no start pictures."""
         # the first picture is what the world itself starts from; here it is also what is shown while it loads
-        pictures = [choice.picture] if choice.picture else self._app.options.catalogue.start_pictures(self.config.name)
+        pictures = [choice.picture] if choice.picture else self._app.options.catalogue.start_pictures(self.config)
         return load_start_image(pictures[0], self.config.width, self.config.height)[None] if pictures else None
 
     def _load_world(self) -> PlayableWorld:

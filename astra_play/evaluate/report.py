@@ -51,8 +51,8 @@ def main(args: argparse.Namespace) -> int:
     """Run `evaluate`."""
     if args.threads:
         torch.set_num_threads(args.threads)
-    folder = paths.world_folder(args.world)
-    world = load_parts(folder, args.steps, args.guidance)
+    folder, scenario = paths.find_world(args.world)
+    world = load_parts(folder, args.steps, args.guidance, scenario)
     reader = load_reader(args.reader, world.config.width, world.config.height)
     options = Options(args.seed_base, args.rollouts, args.seconds, args.drift_runs, args.drift_seconds)
     with Simulator(world.config) as simulator:

@@ -47,9 +47,10 @@ class WorldParts:
         return schedule_for(self.config.stream, self.num_steps)
 
 
-def load_parts(folder: Path, num_steps: int | None = None, guidance_scale: float | None = None) -> WorldParts:
-    """Load a world folder; None means the world's own steps or guidance."""
-    config = load_world_config(folder)
+def load_parts(folder: Path, num_steps: int | None = None, guidance_scale: float | None = None,
+               scenario: str = "") -> WorldParts:
+    """Load a world folder; None means the world's own steps or guidance, "" its first scenario."""
+    config = load_world_config(folder, scenario)
     guidance = config.stream.guidance_scale if guidance_scale is None else guidance_scale
     return WorldParts(config, load_model(folder, config), load_codec(folder, config), num_steps, guidance)
 

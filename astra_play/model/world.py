@@ -222,10 +222,13 @@ def choose_device(device: Literal["auto"] | str = "auto") -> torch.device:
 
 
 def load_world(name_or_path: str | Path = paths.DEFAULT_WORLD, device: str = "auto") -> World:
-    """Load a world from weights/NAME or from a folder; WeightsError or ConfigError says what is wrong with it."""
-    folder = paths.world_folder(name_or_path)
-    config = load_world_config(folder)
-    pictures = paths.start_pictures(config.name)
+    """Load a world from weights/NAME or from a folder; "/SCENARIO" after it picks one of its scenarios.
+
+    WeightsError or ConfigError says what is wrong with it.
+    """
+    folder, scenario = paths.find_world(name_or_path)
+    config = load_world_config(folder, scenario)
+    pictures = paths.start_pictures(config.name, config.scenario)
     start = None
     if pictures:
         start = pixels.load_start_image(pictures[0], config.width, config.height)[None]
