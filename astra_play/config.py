@@ -40,6 +40,7 @@ class ModelConfig:
     # What is given beside the noisy latents and added to a "clean" prediction: nothing, the last clean latent frame,
     # or that frame moved as the action row commands (model/anchor.py).
     anchor: Literal["none", "previous", "moved"] = "none"
+    anchor_coverage: bool = False  # "moved" only: beside it, how much of each latent cell was truly seen before
     modalities: dict[str, int] = field(default_factory=lambda: {"camera": 13})  # row width, mask column included
     action_mean: dict[str, list[float]] = field(default_factory=dict)  # subtracted from rows, per modality
     action_std: dict[str, list[float]] = field(default_factory=dict)  # divides rows, per modality
@@ -82,6 +83,9 @@ class StreamConfig:
     contrast_hold: float = 0.0
     # Share of a carried picture's detail, beyond what its latents say, that fades with every frame ("moved" anchor).
     detail_leak: float = 0.05
+    # Metres of walking after which the surroundings out of view are forgotten by two thirds; 0 remembers none. Needs a
+    # network that is told what was seen before (anchor_coverage).
+    memory_fade_m: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -280,6 +284,10 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
     shares = (stream.colour_hold, stream.contrast_hold, stream.detail_leak)
     yield all(0 <= share <= 1 for share in shares), (
         "stream.colour_hold, stream.contrast_hold and stream.detail_leak must be in [0, 1]")
+    yield not model.anchor_coverage or model.anchor == "moved", (
+        f"model.anchor_coverage needs the anchor \"moved\", but the anchor is {model.anchor!r}")
+    yield stream.memory_fade_m == 0 or (stream.memory_fade_m > 0 and model.anchor_coverage), (
+        f"stream.memory_fade_m is {stream.memory_fade_m}, but must be 0, or positive with model.anchor_coverage")
     yield 0 <= stream.context_sigma < 1 and stream.sink_chunks >= 0, (
         "stream.context_sigma must be in [0, 1) and stream.sink_chunks not negative")
     for modality in [controls.modality, *(s.controls.modality for s in config.scenarios.values())]:

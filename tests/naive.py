@@ -72,9 +72,9 @@ def naive_velocity(model: Transformer, stream: StreamConfig, modality: str, clea
     `anchors`: one for every clean chunk and one for the noisy one; None: each is the latent frame before it.
     """
     if anchors is None:
-        anchors = [repeat_last(c[:, -1:], rows) for c in [clean[0][:, :1], *clean]]
+        anchors = [repeat_last(c[:, -1:], rows.shape[1]) for c in [clean[0][:, :1], *clean]]
     if null:
-        anchors = [*anchors[:-1], repeat_last(clean[-1][:, -1:], rows)]
+        anchors = [*anchors[:-1], repeat_last(clean[-1][:, -1:], rows.shape[1])]
     x = torch.cat([model.embed(c, a) for c, a in zip(clean + [noisy], anchors, strict=True)], dim=1)
     all_rows = torch.cat([with_mask(r, 1.0) for r in clean_rows] + [with_mask(rows, 0.0)], dim=1)
     frames = noisy.shape[1]

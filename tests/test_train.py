@@ -131,6 +131,7 @@ def test_no_target_can_see_itself_or_the_future() -> None:
 
     class Spy:
         frames_per_chunk = num_samples = 1
+        model = two_stream.model
 
         def __call__(self, batch):
             clean, routing = original(batch)

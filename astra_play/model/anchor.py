@@ -6,6 +6,9 @@ ground, and whatever stands on it at one distance), its latents are the anchor, 
 new frame is painted onto the moved picture. Rotation needs no depth and is exact; for walking the guess is crude, and
 still a better start than a picture that does not move. What has been seen stays as sharp as it was, though latents
 could not hold it; true parallax and what comes into view are left to the network.
+
+An anchor is (B, T, C, h, w), or has one channel more where the network is told its coverage: the share of each latent
+cell that was truly seen before, 0 where the anchor is but a stretched edge and something new has to be made up.
 """
 
 from __future__ import annotations
@@ -21,9 +24,10 @@ from ..codec.mini import MiniCodec, paint_patches, project_patches
 from ..config import ControlsConfig, WorldConfig
 
 
-def repeat_last(last: Tensor, rows: Tensor) -> Tensor:
-    """The last latent frame (B, 1, C, H, W) for every frame of a chunk under rows (B, T, A), whatever the action."""
-    return last.expand(-1, rows.shape[1], -1, -1, -1)
+def repeat_last(last: Tensor, num_frames: int, coverage: bool = False) -> Tensor:
+    """The last latent frame (B, 1, C, H, W) as the anchor of every frame of a chunk, whatever the action."""
+    anchor = last.expand(-1, num_frames, -1, -1, -1)
+    return torch.cat([anchor, torch.ones_like(anchor[:, :, :1])], dim=2) if coverage else anchor
 
 
 class CameraMotion:
@@ -34,7 +38,8 @@ class CameraMotion:
     """
 
     def __init__(self, codec: MiniCodec, latent_scale: Tensor, width: int, height: int,
-                 controls: ControlsConfig) -> None:
+                 controls: ControlsConfig, coverage: bool = False) -> None:
+        self.coverage = coverage
         weight = codec.encoder.weight
         self._weight = weight.detach()
         self._bias = codec.encoder.bias.detach()
@@ -51,12 +56,21 @@ class CameraMotion:
     def expect(self, pictures: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Move (B, 3, H, W) pictures by every motion up to each of the rows (B, T, 12).
 
-        Returns the moved pictures (B, T, 3, H, W) and their network latents (B, T, C, h, w).
+        Returns the moved pictures (B, T, 3, H, W) and the anchors (B, T, C or C + 1, h, w).
         """
         batch, frames = rows.shape[:2]
         poses = self._accumulate(rows.float().unflatten(-1, (3, 4))).flatten(0, 1)
-        moved = self.move(pictures.repeat_interleave(frames, dim=0), poses)
-        return moved.unflatten(0, (batch, frames)), self.encode(moved).unflatten(0, (batch, frames))
+        grid = self.places_before(poses)
+        moved = resample(pictures.repeat_interleave(frames, dim=0), grid)
+        seen = (grid.abs() <= 1).all(dim=-1).float()
+        return moved.unflatten(0, (batch, frames)), self.anchor(moved, seen).unflatten(0, (batch, frames))
+
+    def anchor(self, pictures: Tensor, seen: Tensor) -> Tensor:
+        """(N, 3, H, W) moved pictures and which of their pixels were seen before, (N, H, W) in [0, 1] -> anchors."""
+        latents = self.encode(pictures)
+        if not self.coverage:
+            return latents
+        return torch.cat([latents, F.adaptive_avg_pool2d(seen[:, None], latents.shape[-2:])], dim=1)
 
     @staticmethod
     def _accumulate(steps: Tensor) -> Tensor:
@@ -78,15 +92,28 @@ class CameraMotion:
             return project_patches(pictures, self._weight, self._bias) / self.scale
 
     def move(self, pictures: Tensor, poses: Tensor) -> Tensor:
-        """What (N, 3, H, W) pictures show after p_next = R p_now + t, (N, 3, 4); past the edge, the edge repeats.
+        """What (N, 3, H, W) pictures show after p_next = R p_now + t, (N, 3, 4); past the edge, the edge repeats."""
+        return resample(pictures, self.places_before(poses))
 
-        Bicubic: a turn of many chunks resamples its own output, and bilinear loses a third more of it over 16 of them.
-        """
+    def places_before(self, poses: Tensor) -> Tensor:
+        """Where each pixel's scene point was in the picture before motions (N, 3, 4): (N, H, W, 2), within [-1, 1] if
+        it was in view."""
         rotation, translation = poses[..., :3], poses[..., 3]
         offset = self._points_m - translation[:, None, None, :]
         before = torch.einsum("nhwj,nji->nhwi", offset, rotation)  # R^T (p_next - t), R being orthonormal
-        grid = before[..., :2] / before[..., 2:].clamp_min(1e-3) / self._limits
-        return F.grid_sample(pictures, grid, mode="bicubic", padding_mode="border", align_corners=False)
+        return self.project(before)
+
+    def project(self, points: Tensor) -> Tensor:
+        """Camera points (..., 3) -> places in the picture (..., 2), within [-1, 1] if in view."""
+        return points[..., :2] / points[..., 2:].clamp_min(1e-3) / self._limits
+
+
+def resample(pictures: Tensor, places: Tensor) -> Tensor:
+    """Pictures (N, C, H, W) as seen at places (N, h, w, 2) of theirs; past the edge, the edge repeats.
+
+    Bicubic: a turn of many chunks resamples its own output, and bilinear loses a third more of it over 16 of them.
+    """
+    return F.grid_sample(pictures, places, mode="bicubic", padding_mode="border", align_corners=False)
 
 
 def _full_precision(device: torch.device) -> torch.autocast:
@@ -99,7 +126,7 @@ def make_motion(config: WorldConfig, codec: MiniCodec) -> CameraMotion | None:
     if config.model.anchor != "moved":
         return None
     scale = torch.tensor(config.latent_scale or (1.0,) * config.codec.latent_channels)
-    return CameraMotion(codec, scale, config.width, config.height, config.controls)
+    return CameraMotion(codec, scale, config.width, config.height, config.controls, config.model.anchor_coverage)
 
 
 class CarriedPicture:
@@ -128,7 +155,7 @@ class CarriedPicture:
         self._picture = pictures
 
     def expect(self, rows: Tensor) -> Tensor:
-        """Return the anchors (B, T, C, h, w) of the chunk that rows (B, T, 12) lead into."""
+        """Return the anchors (B, T, C or C + 1, h, w) of the chunk that rows (B, T, 12) lead into."""
         self._moved, self._anchors = self._motion.expect(self._picture, rows)
         return self._anchors
 
@@ -138,21 +165,9 @@ class CarriedPicture:
         Returns its pictures (B, T, 3, H, W), and their latents, which are what the history should remember.
         """
         shape = latents.shape[:2]
-        painted, expected = self._paint(torch.cat([latents, self._anchors]).flatten(0, 1).float()).chunk(2)
+        both = torch.cat([latents, self._anchors[:, :, :latents.shape[2]]])
+        painted, expected = self._paint(both.flatten(0, 1).float()).chunk(2)
         pictures = (painted + self._keep * (self._moved.flatten(0, 1) - expected)).clamp(-1, 1)
         latents, pictures = self._motion.encode(pictures).unflatten(0, shape), pictures.unflatten(0, shape)
-        self._picture = pictures[:, -1]
+        self.show(pictures[:, -1])
         return pictures, latents
-
-
-def carried_picture(config: WorldConfig, codec: MiniCodec) -> CarriedPicture | None:
-    """Return the carried picture of a world that is to be played, painted by its decoder; None for other anchors."""
-    motion = make_motion(config, codec)
-    if motion is None:
-        return None
-    scale = motion.scale
-
-    def paint(latents: Tensor) -> Tensor:
-        return codec.decode((latents * scale)[:, None])[:, 0]
-
-    return CarriedPicture(motion, paint, config.stream.detail_leak)

@@ -48,7 +48,7 @@ class FreeRun:
 
     @property
     def anchor(self) -> Tensor:
-        """What was expected of the chunk just made, (B, c, C, H, W)."""
+        """What was expected of the chunk just made (model/anchor.py)."""
         return self._finished[2]
 
     def show(self, latents: Tensor, rows: Tensor, picture: Tensor | None = None) -> Tensor:
@@ -57,7 +57,7 @@ class FreeRun:
         `picture` (B, 3, H, W) in [-1, 1], the last of the chunk's own pictures, is needed where one is carried.
         """
         self.commit()
-        anchor = repeat_last(latents[:, :1], rows) if self._last is None else self._expect(rows)
+        anchor = self._still(latents[:, :1], rows) if self._last is None else self._expect(rows)
         if self.carried is not None:
             self.carried.show(picture)
         if self._palette is None:
@@ -72,7 +72,7 @@ class FreeRun:
         anchor = self._expect(rows)
         clean = euler(lambda noisy, sigma: self.history.velocity(noisy, sigma, rows, guidance_scale, anchor).float(),
                       noise, sigmas)
-        clean = settle(clean, anchor, self._palette, self.stream)
+        clean = settle(clean, anchor[:, :, :clean.shape[2]], self._palette, self.stream)
         self._finish(clean, rows, anchor)
         return clean
 
@@ -94,7 +94,10 @@ class FreeRun:
             self.history.push(self._disturb(latents) if self._disturb else latents, rows, anchor)
 
     def _expect(self, rows: Tensor) -> Tensor:
-        return repeat_last(self._last, rows) if self.carried is None else self.carried.expect(rows)
+        return self._still(self._last, rows) if self.carried is None else self.carried.expect(rows)
+
+    def _still(self, last: Tensor, rows: Tensor) -> Tensor:
+        return repeat_last(last, rows.shape[1], self.history.model.config.anchor_coverage)
 
     def _finish(self, latents: Tensor, rows: Tensor, anchor: Tensor) -> None:
         self._finished, self._last = (latents, rows, anchor), latents[:, -1:]

@@ -53,11 +53,11 @@ class CausalHistory:
     def push(self, latents: Tensor, rows: Tensor, anchor: Tensor | None = None) -> None:
         """Take a finished chunk; it enters the cache with the next pass, or at once with `flush`.
 
-        `anchor` (B, c, C, H, W) is what was expected of it; None: the latent frame before it.
+        `anchor` is what was expected of it (model/anchor.py); None: the latent frame before it.
         """
         self.flush()
         if anchor is None:
-            anchor = repeat_last(latents[:, :1] if self._last is None else self._last, rows)
+            anchor = self._still(latents[:, :1] if self._last is None else self._last, rows)
         self._pending = CommittedChunk(latents, rows, anchor)
         self._last = latents[:, -1:]
 
@@ -86,7 +86,7 @@ class CausalHistory:
         num_targets = 0 if noisy is None else 1 + guidance
         if num_targets:
             # A target without its action does not know that the camera turned, so its anchor is left where it was.
-            still = repeat_last(self._last, rows)
+            still = self._still(self._last, rows)
             anchors = [still if anchor is None else anchor, still][:num_targets]
             for target in range(num_targets):
                 parts.append(model.embed(noisy, anchors[target]))
@@ -96,6 +96,9 @@ class CausalHistory:
         velocities = self._pass(torch.cat(parts, 1), torch.cat(part_rows, 1), sigmas, nulls, noisy, anchors)
         self._pending = None
         return velocities
+
+    def _still(self, last: Tensor, rows: Tensor) -> Tensor:
+        return repeat_last(last, rows.shape[1], self.model.config.anchor_coverage)
 
     def _pass(self, x: Tensor, rows: Tensor, sigmas: list[float], nulls: list[bool], noisy: Tensor | None,
               anchors: list[Tensor]) -> list[Tensor]:

@@ -52,7 +52,7 @@ class Transformer(nn.Module):
         self.config = config
         patch = math.prod(config.patch_size)
         inputs = config.latent_channels * (1 if config.anchor == "none" else 2)
-        self.patch_embedding = nn.Linear(inputs * patch, config.dim)
+        self.patch_embedding = nn.Linear((inputs + config.anchor_coverage) * patch, config.dim)
         self.time_embedding = nn.Sequential(nn.Linear(config.freq_dim, config.dim), nn.SiLU(),
                                             nn.Linear(config.dim, config.dim))
         self.time_projection = nn.Linear(config.dim, 6 * config.dim)
@@ -80,7 +80,7 @@ class Transformer(nn.Module):
         return x.permute(0, 1, 6, 2, 4, 3, 5).reshape(batch, frames, -1, height, width)
 
     def embed(self, latents: Tensor, anchor: Tensor | None = None) -> Tensor:
-        """Latents (B, T, C, H, W) and, where the config has one, their anchor -> tokens."""
+        """Latents (B, T, C, H, W) and, where the config has one, their anchor (with its coverage) -> tokens."""
         if self.config.anchor != "none":
             latents = torch.cat([latents, anchor], dim=2)
         return self.patch_embedding(self.patchify(latents))
@@ -121,7 +121,7 @@ class Transformer(nn.Module):
     def clean(self, tokens: Tensor, embedding: Tensor, anchor: Tensor | None, height: int, width: int) -> Tensor:
         """The clean latents that a `prediction = "clean"` network sees behind the noisy ones."""
         output = self._head(tokens, embedding, height, width)
-        return output if self.config.anchor == "none" else output + anchor
+        return output if self.config.anchor == "none" else output + anchor[:, :, :self.config.latent_channels]
 
     def _head(self, tokens: Tensor, embedding: Tensor, height: int, width: int) -> Tensor:
         shift, scale = (embedding[:, :, None] + self.head_modulation).unsqueeze(3).unbind(2)

@@ -59,7 +59,7 @@ def energy_score(samples: Tensor, target: Tensor, spread: Tensor, patch: tuple[i
 
 @dataclass(frozen=True)
 class Past:
-    """What the history stream shows, and what was expected of each frame, both (B, T, C, H, W).
+    """What the history stream shows, (B, T, C, H, W), and what was expected of each frame (model/anchor.py).
 
     The clips' own latents (teacher forcing), or a rollout of the network under the same actions (self-forcing).
     """
@@ -93,15 +93,18 @@ def world_loss(two_stream: TwoStream, clips: Clips, past: Past, options: NoiseOp
     # Drawn on the CPU whatever the device, so that a resumed run draws what the killed one would have drawn.
     device = past.latents.device
     sigma, history_sigma = (s.to(device) for s in draw_sigmas(batch, frames, options, generator))
+    channels, coverage = past.latents.shape[2], two_stream.model.config.anchor_coverage
     history, anchors = (add_noise(x, torch.randn(x.shape, generator=generator).to(device), s[:, :, None, None, None])
-                        for x, s in ((past.latents, history_sigma), (past.anchors, noise_before(history_sigma, first))))
+                        for x, s in ((past.latents, history_sigma),
+                                     (past.anchors[:, :, :channels], noise_before(history_sigma, first))))
+    anchors = torch.cat([anchors, past.anchors[:, :, channels:]], dim=2)  # coverage is a fact, and no noise hides it
     target, sigma = clips.latents[:, first:], sigma[:, first:]
     noise = torch.randn((batch, num_samples, *target.shape[1:]), generator=generator).to(device)
     noisy = add_noise(target[:, None], noise, sigma[:, None, :, None, None, None]).flatten(1, 2)
     null = (torch.rand(batch, 1, generator=generator) < options.action_dropout).to(device)
     null = null.expand(-1, frames - first)
     # A target without its action does not know that the camera turned, so its anchor is left where it was.
-    still = still_anchors(history, first)
+    still = still_anchors(history, first, coverage)
     target_anchor = torch.where(null[:, :, None, None, None], still[:, first:], anchors[:, first:])
     clean, routing = two_stream(TwoStreamBatch(
         history, history_sigma, noisy, sigma.repeat(1, num_samples), clips.rows, modality, anchors,
@@ -146,18 +149,21 @@ def noise_before(history_sigma: Tensor, frames_per_chunk: int) -> Tensor:
     return before.repeat_interleave(c, dim=1)
 
 
-def still_anchors(history: Tensor, frames_per_chunk: int) -> Tensor:
-    """The frame before each chunk for every frame of it, (B, T, C, H, W); the first chunk gets its own first frame."""
+def still_anchors(history: Tensor, frames_per_chunk: int, coverage: bool = False) -> Tensor:
+    """The frame before each chunk as the anchor of every frame of it, (B, T, C or C + 1, H, W).
+
+    The first chunk gets its own first frame.
+    """
     c = frames_per_chunk
-    last = torch.cat([history[:, :1], history[:, c - 1:-1:c]], dim=1)
-    return last.repeat_interleave(c, dim=1)
+    last = torch.cat([history[:, :1], history[:, c - 1:-1:c]], dim=1).repeat_interleave(c, dim=1)
+    return torch.cat([last, torch.ones_like(last[:, :, :1])], dim=2) if coverage else last
 
 
 @torch.no_grad()
 def true_past(clips: Clips, frames_per_chunk: int, motion: CameraMotion | None) -> Past:
     """The clips' own latents, and what was to be expected of each chunk after its true predecessor."""
     c, batch = frames_per_chunk, len(clips.latents)
-    still = still_anchors(clips.latents, c)
+    still = still_anchors(clips.latents, c, motion is not None and motion.coverage)
     if motion is None:
         return Past(clips.latents, still)
     # All chunks after the first as one long batch: they move independently of each other.

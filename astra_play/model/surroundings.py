@@ -1,0 +1,151 @@
+"""What a player has seen all around: a map of directions that outlives the view, so that a turn back finds the place.
+
+A network whose context is a second long cannot know what lay behind the player ten seconds ago. The map can: it is
+centred on the eye and does not turn with it, so looking around resamples nothing but the view. Walking moves it as
+`CameraMotion` moves a picture, over level ground and whatever stands at one distance, and lets what is out of view
+fade: that guess is worth less with every metre. The network paints every picture of the view; the map only remembers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..codec.mini import MiniCodec
+from ..config import ControlsConfig, WorldConfig
+from .anchor import CameraMotion, CarriedPicture, make_motion, resample
+
+MAX_ELEVATION_RAD = math.radians(62)  # the top of a 60 degree view that looks up 26 degrees, and its corners
+WINDOW_RAD = math.radians(130)  # of azimuth around the view's middle that is read and written; the view's corners fit
+KNOWN = 0.5  # what was seen counts as known while its share is above this
+EDGE_COLUMNS = 8  # copied over the seam behind the player: no single step moves a direction further
+
+
+class Surroundings(CarriedPicture):
+    """A `CarriedPicture` that also remembers what is out of view."""
+
+    def __init__(self, motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float, fade_m: float,
+                 controls: ControlsConfig, height: int, width: int) -> None:
+        super().__init__(motion, paint, leak)
+        self._fade_m, self._controls = fade_m, controls
+        tangent = math.tan(math.radians(controls.vertical_fov_deg) / 2)
+        per_radian = height / 2 / tangent  # as fine as the middle of a picture
+        self._columns = 2 * round(math.pi * per_radian)
+        self._rows = 2 * round(MAX_ELEVATION_RAD * per_radian)
+        self._window = 2 * round(WINDOW_RAD / 2 * per_radian)
+        y, x = torch.meshgrid((torch.arange(height) + 0.5) / height * 2 - 1,
+                              (torch.arange(width) + 0.5) / width * 2 - 1, indexing="ij")
+        self._rays = torch.stack([x * tangent * width / height, y * tangent, torch.ones_like(x)], dim=-1)
+        self._directions = self._unit_cylinder()
+        self._map: Tensor | None = None  # (B, 4, rows, columns): colours and how far they are known
+        self._rotation: Tensor | None = None  # world to camera, (B, 3, 3)
+
+    def reset(self) -> None:
+        super().reset()
+        self._map = self._rotation = None
+
+    def show(self, pictures: Tensor) -> None:
+        """Take the picture that the player sees now, (B, 3, H, W) in [-1, 1]; the first one looks level and ahead."""
+        if self._map is None:
+            self._map = pictures.new_zeros(len(pictures), 4, self._rows, self._columns)
+            self._rotation = torch.eye(3, device=pictures.device).expand(len(pictures), 3, 3)
+            self._view = pictures
+        self._remember(pictures)
+
+    def expect(self, rows: Tensor) -> Tensor:
+        """Return the anchors (B, T, C + 1, h, w) of the chunk that rows (B, T, 12) lead into."""
+        views, seen = [], []
+        for pose in rows.float().unflatten(-1, (3, 4)).unbind(dim=1):
+            self._walk(pose)
+            view, known = self._look()
+            views.append(view)
+            seen.append(known)
+        self._view, self._moved = views[-1], torch.stack(views, dim=1)
+        anchors = self._motion.anchor(self._moved.flatten(0, 1), torch.stack(seen, dim=1).flatten(0, 1))
+        self._anchors = anchors.unflatten(0, self._moved.shape[:2])
+        return self._anchors
+
+    def _unit_cylinder(self) -> Tensor:
+        """The direction of every place of the map, (rows, columns, 3), one metre away from the eye's vertical."""
+        azimuth = ((torch.arange(self._columns) + 0.5) / self._columns * 2 - 1) * math.pi
+        elevation = ((torch.arange(self._rows) + 0.5) / self._rows * 2 - 1) * MAX_ELEVATION_RAD  # down is positive
+        elevation, azimuth = torch.meshgrid(elevation, azimuth, indexing="ij")
+        return torch.stack([azimuth.sin(), elevation.tan(), azimuth.cos()], dim=-1)
+
+    def _walk(self, pose: Tensor) -> None:
+        """Turn the head and move the map by one motion (B, 3, 4)."""
+        self._rotation = pose[..., :3] @ self._rotation
+        step_m = -torch.einsum("bji,bj->bi", self._rotation, pose[..., 3])  # of the eye, in the map's axes
+        length_m = step_m.norm(dim=1)
+        if not bool((length_m > 1e-6).any()):
+            return
+        ground_m = self._controls.eye_height_m / self._directions[..., 1].clamp_min(1e-6)
+        points_m = self._directions * ground_m.clamp_max(self._controls.scene_depth_m)[..., None]
+        before = points_m + step_m[:, None, None, :]
+        azimuth = torch.atan2(before[..., 0], before[..., 2]) / math.pi  # in [-1, 1] of the map without its margins
+        elevation = torch.atan2(before[..., 1], before[..., ::2].norm(dim=-1)) / MAX_ELEVATION_RAD
+        # The seam: a direction that left on one side is looked up in the margin of the side it came from.
+        azimuth = azimuth - 2 * torch.round((azimuth - self._own_azimuth()) / 2)
+        margin = self._columns / (self._columns + 2 * EDGE_COLUMNS)
+        around = torch.cat([self._map[..., -EDGE_COLUMNS:], self._map, self._map[..., :EDGE_COLUMNS]], dim=-1)
+        self._map = resample(around, torch.stack([azimuth * margin, elevation], dim=-1))
+        self._map[:, 3] *= torch.exp(-length_m / self._fade_m)[:, None, None]
+
+    def _own_azimuth(self) -> Tensor:
+        return (torch.arange(self._columns) + 0.5) / self._columns * 2 - 1
+
+    def _window_columns(self) -> tuple[Tensor, Tensor]:
+        """Columns (B, window) of the map around each view's middle, and the azimuth in radians of their middle (B,)."""
+        ahead = self._rotation[:, 2]  # the camera's z axis in the map's axes
+        azimuth = torch.atan2(ahead[:, 0], ahead[:, 2])
+        first = torch.floor((azimuth / math.pi + 1) / 2 * self._columns).long() - self._window // 2
+        columns = (first[:, None] + torch.arange(self._window)) % self._columns
+        middle = ((first + self._window / 2) / self._columns * 2 - 1) * math.pi
+        return columns, middle
+
+    def _look(self) -> tuple[Tensor, Tensor]:
+        """Return the picture (B, 3, H, W) in the present direction and which pixels of it are known, (B, H, W)."""
+        columns, middle = self._window_columns()
+        window = torch.stack([m.index_select(-1, c) for m, c in zip(self._map, columns, strict=True)])
+        world = torch.einsum("hwj,bji->bhwi", self._rays, self._rotation)
+        azimuth = torch.atan2(world[..., 0], world[..., 2]) - middle[:, None, None]
+        azimuth = azimuth - 2 * math.pi * torch.round(azimuth / (2 * math.pi))
+        elevation = torch.atan2(world[..., 1], world[..., ::2].norm(dim=-1))
+        places = torch.stack([azimuth / (math.pi * self._window / self._columns), elevation / MAX_ELEVATION_RAD], -1)
+        view = resample(window, places)
+        return view[:, :3], (view[:, 3] > KNOWN).float()
+
+    def _remember(self, pictures: Tensor) -> None:
+        """Write the picture of the present direction into the map.
+
+        What was known takes the difference to what was expected, which leaves a place that did not change as sharp
+        as it was; what was not known takes the picture; and beyond its edges, where nothing is known, lies its border.
+        """
+        columns, middle = self._window_columns()
+        for own_map, own, rotation, picture, change in zip(
+                self._map, columns, self._rotation, pictures, pictures - self._view, strict=True):
+            camera = self._directions[:, own] @ rotation.T
+            places = self._motion.project(camera)
+            inside = (places.abs() <= 1).all(dim=-1) & (camera[..., 2] > 0)
+            colours, change = resample(torch.cat([picture, change])[None], places[None])[0].split(3)
+            old, share = own_map[:, :, own].split([3, 1])
+            own_map[:3].index_copy_(2, own, torch.where(share > KNOWN, old + change * inside, colours))
+            own_map[3].index_copy_(1, own, torch.where(inside, torch.ones_like(share[0]), share[0]))
+
+
+def carried_picture(config: WorldConfig, codec: MiniCodec) -> CarriedPicture | None:
+    """Return the carried picture of a world that is to be played, painted by its decoder; None for other anchors."""
+    motion = make_motion(config, codec)
+    if motion is None:
+        return None
+
+    def paint(latents: Tensor) -> Tensor:
+        return codec.decode((latents * motion.scale)[:, None])[:, 0]
+
+    leak, fade_m = config.stream.detail_leak, config.stream.memory_fade_m
+    if fade_m == 0:
+        return CarriedPicture(motion, paint, leak)
+    return Surroundings(motion, paint, leak, fade_m, config.controls, config.height, config.width)
