@@ -1,0 +1,150 @@
+"""Surroundings: turning back finds the place, what is known is what some view has shown, walking moves it all."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from astra_play.actions.rows import camera_row
+from astra_play.codec.mini import MiniCodec, fit_linear
+from astra_play.config import CodecConfig, ControlsConfig
+from astra_play.model.anchor import CameraMotion
+from astra_play.model.surroundings import Surroundings
+
+WIDTH, HEIGHT = 64, 48
+CONTROLS = ControlsConfig(scene_depth_m=1e5)  # nothing stands there, so map and picture move alike
+TURN = camera_row(0.0, 0.0, math.radians(20))
+
+
+@pytest.fixture(scope="module")
+def motion() -> CameraMotion:
+    torch.manual_seed(0)
+    codec = MiniCodec(CodecConfig(latent_channels=8, spatial_compression=8, decoder_width=16, decoder_blocks=1))
+    fit_linear(codec, torch.rand(50, 3, HEIGHT, WIDTH) * 2 - 1)
+    return CameraMotion(codec, torch.ones(8), WIDTH, HEIGHT, CONTROLS, coverage=True)
+
+
+def surroundings(motion: CameraMotion, fade_m: float = 8.0) -> Surroundings:
+    return Surroundings(motion, motion.paint, leak=0.0, fade_m=fade_m, controls=CONTROLS, height=HEIGHT, width=WIDTH)
+
+
+def smooth_picture(seed: int, batch: int = 1) -> torch.Tensor:
+    coarse = torch.rand(batch, 3, 6, 8, generator=torch.Generator().manual_seed(seed)) * 1.6 - 0.8
+    return torch.nn.functional.interpolate(coarse, (HEIGHT, WIDTH), mode="bicubic", align_corners=False).clamp(-1, 1)
+
+
+def play(carried: Surroundings, rows: list, batch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """Let every frame be just what was expected; return the last picture and coverage."""
+    for row in rows:
+        anchor = carried.expect(torch.from_numpy(row).expand(batch, 1, 12))
+        pictures, _ = carried.paint_over(anchor[:, :, :8])
+    return pictures[:, 0], anchor[:, 0, 8]
+
+
+def back(rows: list) -> list:
+    """The same turns the other way, last first: the inverse of a rotation is its transpose."""
+    inverse = []
+    for row in reversed(rows):
+        matrix = row.reshape(3, 4).copy()
+        matrix[:, :3] = matrix[:, :3].T
+        inverse.append(matrix.reshape(12))
+    return inverse
+
+
+@pytest.mark.parametrize("rows", [
+    [TURN] * 6,  # to 120 degrees, nothing of the first view left
+    [camera_row(0.0, 0.0, -0.3), camera_row(0.0, 0.0, 0.0, 0.4), camera_row(0.0, 0.0, -0.5)],
+])
+def test_turning_away_and_back_finds_the_place_as_it_was(motion: CameraMotion, rows: list) -> None:
+    carried, picture = surroundings(motion), smooth_picture(1)
+    carried.show(picture)
+    away, _ = play(carried, rows)
+    assert (away - picture).abs().mean() > 0.1
+    returned, coverage = play(carried, back(rows))
+    assert (returned - picture).abs().mean() < 0.01 and coverage.min() > 0.85  # the rim is a fraction of a pixel off
+
+
+def test_a_whole_turn_comes_round_to_the_start_across_the_seam(motion: CameraMotion) -> None:
+    carried, picture = surroundings(motion), smooth_picture(2)
+    carried.show(picture)
+    returned, coverage = play(carried, [TURN] * 18)
+    assert (returned - picture).abs().mean() < 0.02 and coverage.min() == 1.0
+
+
+def test_known_is_what_lay_inside_some_earlier_view(motion: CameraMotion) -> None:
+    """Ray by ray: a direction is known if any view so far had it between its edges."""
+    rows = [camera_row(0.0, 0.0, yaw, pitch) for yaw, pitch in
+            ((0.3, 0.1), (0.3, -0.2), (-0.9, 0.0), (-0.5, 0.3), (0.2, 0.0))]
+    carried = surroundings(motion)
+    carried.show(smooth_picture(3))
+    limit_y = math.tan(math.radians(30))
+    limit_x = limit_y * WIDTH / HEIGHT
+    views = [torch.eye(3, dtype=torch.float64)]
+    for row in rows:
+        anchor = carried.expect(torch.from_numpy(row).reshape(1, 1, 12))
+        now = torch.from_numpy(row.reshape(3, 4)[:, :3]).double() @ views[-1]
+        for cell_y in range(HEIGHT // 8):
+            for cell_x in range(WIDTH // 8):
+                known = 0
+                for y in range(8 * cell_y, 8 * cell_y + 8):
+                    for x in range(8 * cell_x, 8 * cell_x + 8):
+                        ray = torch.tensor([((x + 0.5) / WIDTH * 2 - 1) * limit_x,
+                                            ((y + 0.5) / HEIGHT * 2 - 1) * limit_y, 1.0], dtype=torch.float64)
+                        seen = [view @ (now.T @ ray) for view in views]
+                        known += any(p[2] > 0 and abs(p[0] / p[2]) <= limit_x and abs(p[1] / p[2]) <= limit_y
+                                     for p in seen)
+                assert anchor[0, 0, 8, cell_y, cell_x].item() == pytest.approx(known / 64, abs=0.2), (cell_y, cell_x)
+        carried.paint_over(anchor[:, :, :8])
+        views.append(now)
+
+
+def test_walking_moves_the_map_as_it_moves_a_picture(motion: CameraMotion) -> None:
+    picture, row = smooth_picture(4), camera_row(0.2, 0.05)
+    carried = surroundings(motion)
+    carried.show(picture)
+    ours, _ = play(carried, [row])
+    theirs = motion.move(picture, torch.from_numpy(row).reshape(1, 3, 4))
+    inner = (..., slice(6, -6), slice(8, -8))
+    assert (ours[inner] - theirs[inner]).abs().max() < 0.06
+    assert (picture[inner] - theirs[inner]).abs().max() > 0.1  # the step is large enough to show
+
+
+def test_what_is_out_of_view_fades_with_the_way_walked(motion: CameraMotion) -> None:
+    carried = surroundings(motion, fade_m=2.0)
+    carried.show(smooth_picture(5))
+    play(carried, [TURN] * 5)
+    _, coverage = play(carried, back([TURN] * 5))
+    assert coverage.min() > 0.85  # looking around costs nothing
+    play(carried, [TURN] * 5)
+    play(carried, [camera_row(0.2)] * 8)  # 1.6 m: exp(-0.8) is less than a half
+    _, coverage = play(carried, [back([TURN])[0]] * 5)
+    assert coverage.mean() < 0.6
+
+
+def test_streams_of_a_batch_do_not_see_each_other(motion: CameraMotion) -> None:
+    pictures, together = smooth_picture(6, batch=2), surroundings(motion)
+    together.show(pictures)
+    rows = [(TURN, camera_row(0.2)), (camera_row(0.1, 0.1, -0.7), TURN), (TURN, camera_row(0.0, 0.0, -0.3, 0.2))]
+    alone = [surroundings(motion) for _ in range(2)]
+    for index, carried in enumerate(alone):
+        carried.show(pictures[index:index + 1])
+    for both in rows:
+        anchor = together.expect(torch.stack([torch.from_numpy(row) for row in both])[:, None])
+        made, _ = together.paint_over(anchor[:, :, :8])
+        for index, carried in enumerate(alone):
+            own, coverage = play(carried, [both[index]])
+            assert torch.allclose(made[index:index + 1, 0], own, atol=1e-4)
+            assert torch.allclose(anchor[index, 0, 8], coverage[0], atol=1e-4)
+
+
+def test_frames_of_a_chunk_follow_one_another(motion: CameraMotion) -> None:
+    rows = [camera_row(0.05, 0.0, 0.1), camera_row(0.0, 0.1, -0.05)]
+    in_one, in_two = surroundings(motion), surroundings(motion)
+    for carried in (in_one, in_two):
+        carried.show(smooth_picture(7))
+    anchors = in_one.expect(torch.stack([torch.from_numpy(row) for row in rows])[None])
+    pictures, _ = in_one.paint_over(anchors[:, :, :8])
+    inner = (..., slice(8, -8), slice(10, -10))
+    assert (pictures[0, 1][inner] - play(in_two, rows)[0][0][inner]).abs().mean() < 0.01
