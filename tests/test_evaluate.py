@@ -20,7 +20,7 @@ from astra_play.cli import main as cli_main
 from astra_play.codec import pixels
 from astra_play.config import ControlsConfig
 from astra_play.errors import ConfigError, DependencyError, WeightsError
-from astra_play.evaluate import motion_reader, truth
+from astra_play.evaluate import motion_reader, revisit, truth
 from astra_play.evaluate.fit_motion_reader import MIRROR, fit, save_reader
 from astra_play.evaluate.motion_reader import SHIPPED, MotionReader, load_reader, match_costs, mirrored_order
 from astra_play.evaluate.plots import Line, plot, round_ticks
@@ -174,6 +174,26 @@ def test_plot_draws_its_curve_and_leaves_gaps() -> None:
     assert is_blue == [True, False]
 
 
+def test_every_tour_ends_where_it_began_and_its_length_counts_all_of_it() -> None:
+    for name, rows in revisit.tours().items():
+        pose = np.eye(4)
+        for row in rows:
+            pose = np.vstack([row.reshape(3, 4), [0, 0, 0, 1]]) @ pose
+        assert np.abs(pose - np.eye(4)).max() < 1e-4, name
+    round_once, out_and_back = (revisit.path_of(revisit.tours()[n]) for n in ("turn_round_once", "walk_out_and_back"))
+    assert round_once == pytest.approx({"metres": 0.0, "degrees": 360.0}, abs=1e-3)
+    assert out_and_back["metres"] == pytest.approx(6.0)
+
+
+def test_revisit_measures_likeness_to_the_start_beside_that_of_another_place() -> None:
+    starts = np.stack([smooth_texture(32, 32, seed=seed) for seed in range(4)])
+    rows = revisit.tours()["turn_round_once"]
+    brighter = np.clip(starts.astype(int) + 20, 0, 255).astype(np.uint8)
+    same, noisy = (revisit.compare(starts, ends, rows) for ends in (starts, brighter))
+    assert same["ssim"] == pytest.approx(1.0) and same["psnr_db"] == 100.0 and noisy["psnr_db"] < 30
+    assert revisit.other_places(starts)["ssim"] < 0.8
+
+
 # --- the whole command ----------------------------------------------------------------------------------------------
 
 class SlidingScenario:
@@ -240,7 +260,8 @@ def test_evaluate_writes_every_figure_and_every_picture(tiny_evaluation: list[st
     assert [bar["name"] for bar in result["bars"]] == ["yaw_correlation", "gain_over_repeat_1s_db",
                                                        "sharpness_worst_window", "contrast_worst_window"]
     assert {path.name for path in (tmp_path / "report").iterdir()} == {
-        "truth_and_dream.png", "free_run.png", "yaw.png", "psnr.png", "drift.png"}
+        "truth_and_dream.png", "free_run.png", "yaw.png", "psnr.png", "drift.png", "revisit.png"}
+    assert result["revisit"]["tours"].keys() == revisit.tours().keys() and result["revisit"]["num_starts"] == 3
     printed = capsys.readouterr().out
     assert "yaw_correlation" in printed and ("met" in printed or "missed" in printed)
 

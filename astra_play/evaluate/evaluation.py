@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..train.dataset import HELD_OUT_SEED_BASE
-from . import drift, fidelity, following, pictures
+from . import drift, fidelity, following, pictures, revisit
 from .motion_reader import MotionReader
 from .rollout import WorldParts, roll_out, through_codec
 from .truth import Simulator, Walk
@@ -99,6 +99,9 @@ def evaluate(world: WorldParts, simulator: Simulator, reader: MotionReader, opti
         figures["fidelity"] = run_fidelity(run)
     with run.timed("drift"):
         figures["drift"] = run_drift(run)
+    if world.config.controls.modality == "camera":
+        with run.timed("revisit"):
+            figures["revisit"] = run_revisit(run)
     return {**figures, "bars": bars(figures), "timings_s": run.timings_s}
 
 
@@ -175,6 +178,23 @@ def run_drift(run: Evaluation) -> dict[str, Any]:
         pictures.drift_sheet(run.report, dream[:, shown], truth[:, shown], seeds, times_s)
         pictures.drift_plot(run.report, figures, run.options.drift_s, LOOK_RANGE)
     return {"num_runs": len(walks), "seconds": run.options.drift_s, "num_windows": drift.NUM_WINDOWS, **figures}
+
+
+def run_revisit(run: Evaluation) -> dict[str, Any]:
+    """Figure (d): tours that come back to where they started, from the first frames of every walk."""
+    walks = run.walks[:run.options.num_rollouts]
+    # A still past: every tour is measured against its last prompt frame, from which it starts.
+    prompts = np.stack([np.repeat(walk.frames[:1], run.num_prompt, axis=0) for walk in walks])
+    starts, figures, shown = prompts[:, -1], {}, {}
+    for name, rows in revisit.tours().items():
+        still = np.repeat(np.stack(revisit.STILL), run.num_prompt, axis=0)
+        rows = np.tile(np.concatenate([still, rows]), (len(walks), 1, 1))
+        frames = roll_out(run.world, prompts, rows, [walk.seed for walk in walks])
+        figures[name] = revisit.compare(starts, frames[:, -1], rows[0, run.num_prompt:])
+        shown[name] = frames[:, run.num_prompt - 1:]
+    if run.report is not None:
+        pictures.revisit_sheet(run.report, shown, [walk.seed for walk in walks])
+    return {"num_starts": len(walks), "tours": figures, "other_places": revisit.other_places(starts)}
 
 
 def bars(figures: dict[str, Any]) -> list[dict[str, Any]]:

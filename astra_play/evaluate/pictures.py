@@ -17,6 +17,7 @@ SHEET_ROLLOUTS = 6
 YAW_PLOTS = 4
 DRIFT_EVERY_S = 3.0
 DRIFT_COLUMNS = 10
+REVISIT_COLUMNS, REVISIT_STARTS = 9, 3
 
 
 def following_sheet(report: Path, dream: np.ndarray, truth: np.ndarray, seeds: Sequence[int], fps: int,
@@ -47,6 +48,16 @@ def drift_sheet(report: Path, dream: np.ndarray, truth: np.ndarray, seeds: Seque
         rows.append(("", []))
     columns = [f"+ {DRIFT_EVERY_S * i:g} s" for i in range(min(DRIFT_COLUMNS, len(times_s)))]
     save_sheet(report / "free_run.png", rows, columns)
+
+
+def revisit_sheet(report: Path, tours: dict[str, np.ndarray], seeds: Sequence[int]) -> None:
+    """revisit.png: tours (N, F, H, W, 3) from start to end at even distances; the last should equal the first."""
+    rows = []
+    for name, frames in tours.items():
+        picks = np.linspace(0, frames.shape[1] - 1, REVISIT_COLUMNS).round().astype(int)
+        title = name.replace("_", " ")
+        rows += [(f"{title}, {seed}", frames[index, picks]) for index, seed in enumerate(seeds[:REVISIT_STARTS])]
+    save_sheet(report / "revisit.png", rows, [f"{i} / {REVISIT_COLUMNS - 1}" for i in range(REVISIT_COLUMNS)])
 
 
 def yaw_plot(report: Path, read: np.ndarray, read_true: np.ndarray, commanded: np.ndarray, seeds: Sequence[int],

@@ -86,6 +86,7 @@ def table(result: dict[str, Any]) -> str:
              f"{result['denoise_steps']} denoise steps, guidance {result['guidance_scale']:g}; "
              f"{sum(result['timings_s'].values()):.0f} s on {result['machine']['threads']} threads", ""]
     lines += _following_lines(result["following"]) + _fidelity_lines(result["fidelity"]) + _drift_lines(result["drift"])
+    lines += _revisit_lines(result["revisit"]) if "revisit" in result else []
     lines.append("bar                          asked        measured")
     for bar in result["bars"]:
         asked = f">= {bar['at_least']:g}" if bar["at_most"] is None else f"{bar['at_least']:g} to {bar['at_most']:g}"
@@ -130,6 +131,18 @@ def _drift_lines(figures: dict[str, Any]) -> list[str]:
         windows = " ".join(f"{value:.2f}" for value in figures[name]["windows"])
         lines.append(f"  {name:<17} {windows}   worst {figures[name]['worst']:.2f}")
     return [*lines, ""]
+
+
+def _revisit_lines(figures: dict[str, Any]) -> list[str]:
+    other = figures["other_places"]
+    head = f"back at the start, {figures['num_starts']} tours each"
+    lines = [f"{head:<40}{'way':<17}{'SSIM (95 %)':<25}PSNR"]
+    for name, tour in figures["tours"].items():
+        low, high = tour["ssim_interval95"]
+        way = f"{tour['path']['metres']:.1f} m, {tour['path']['degrees']:.0f} deg"
+        ssim = f"{tour['ssim']:.3f} ({low:.3f} to {high:.3f})"
+        lines.append(f"  {name.replace('_', ' '):<38}{way:<17}{ssim:<25}{tour['psnr_db']:.2f}")
+    return [*lines, f"  {'some other place':<38}{'':<17}{other['ssim']:<25.3f}{other['psnr_db']:.2f}", ""]
 
 
 def _number(value: float | None, digits: int = 3) -> str:
