@@ -7,20 +7,24 @@ import math
 import pytest
 import torch
 
-from astra_play.actions.rows import camera_row
+from astra_play.actions.rows import arm_row, camera_row, vehicle_row
 from astra_play.codec.mini import MiniCodec, fit_linear
 from astra_play.config import CodecConfig, ControlsConfig
-from astra_play.model.anchor import CameraMotion, CarriedPicture
+from astra_play.model.anchor import CameraMotion, CarriedPicture, StillCamera, camera_poses
 from astra_play.train.latents import Clips
 from astra_play.train.losses import true_past
 
 
-@pytest.fixture(scope="module")
-def mover() -> CameraMotion:
+def mover_codec() -> MiniCodec:
     torch.manual_seed(0)
     codec = MiniCodec(CodecConfig(latent_channels=8, spatial_compression=8, decoder_width=16, decoder_blocks=1))
     fit_linear(codec, torch.rand(50, 3, 24, 32) * 2 - 1)
-    return CameraMotion(codec, torch.linspace(2, 0.5, 8), width=32, height=24,
+    return codec
+
+
+@pytest.fixture(scope="module")
+def mover() -> CameraMotion:
+    return CameraMotion(mover_codec(), torch.linspace(2, 0.5, 8), width=32, height=24,
                        controls=ControlsConfig(scene_depth_m=5.0))
 
 
@@ -152,3 +156,17 @@ def test_true_past_expects_what_follows_from_the_picture_before(mover: CameraMot
     still = true_past(clips, chunk, None).anchors
     for t in range(chunk, 6):
         assert torch.equal(still[:, t], clips.latents[:, t // chunk * chunk - 1])
+
+
+def test_a_vehicle_row_moves_the_camera_as_the_car_moves() -> None:
+    vehicle = torch.from_numpy(vehicle_row(forward_m=0.8, left_m=-0.1, yaw_left_rad=0.2))
+    camera = torch.from_numpy(camera_row(forward_m=0.8, right_m=0.1, yaw_left_rad=0.2)).reshape(3, 4)
+    assert torch.allclose(camera_poses(vehicle.expand(2, 3, 7))[1, 2], camera, atol=1e-6)
+
+
+def test_an_arm_row_leaves_the_camera_where_it_is(mover: CameraMotion) -> None:
+    still = StillCamera(mover_codec(), torch.linspace(2, 0.5, 8), 32, 24, ControlsConfig(modality="arm"), coverage=True)
+    pictures = torch.rand(2, 3, 24, 32) - 0.5
+    moved, anchors = still.expect(pictures, torch.from_numpy(arm_row(0.1, 0.1, 0.1, 1.0)).expand(2, 2, 7))
+    assert torch.equal(moved[:, 1], pictures) and torch.equal(anchors[:, 1, :8], still.encode(pictures))
+    assert anchors.shape[2] == 9 and (anchors[:, :, 8] == 1).all()

@@ -23,11 +23,29 @@ from torch import Tensor
 from ..codec.mini import MiniCodec, paint_patches, project_patches
 from ..config import ControlsConfig, WorldConfig
 
+CAMERA_WIDTH = 12  # numbers of a camera row, mask column not included
+
 
 def repeat_last(last: Tensor, num_frames: int, coverage: bool = False) -> Tensor:
     """The last latent frame (B, 1, C, H, W) as the anchor of every frame of a chunk, whatever the action."""
     anchor = last.expand(-1, num_frames, -1, -1, -1)
     return torch.cat([anchor, torch.ones_like(anchor[:, :, :1])], dim=2) if coverage else anchor
+
+
+def camera_poses(rows: Tensor) -> Tensor:
+    """How each row (..., A) moves the camera, (..., 3, 4) of p_next = R p_now + t, whatever the modality.
+
+    Told by the width: camera rows are that matrix; a vehicle row is a displacement (x ahead, y left) and a turn about
+    the vertical, as a quaternion, of the car that carries the camera.
+    """
+    rows = rows.float()
+    if rows.shape[-1] == CAMERA_WIDTH:
+        return rows.unflatten(-1, (3, 4))
+    ahead, left, w, z = rows[..., 0], rows[..., 1], rows[..., 3], rows[..., 6]
+    cos, sin, zero, one = w * w - z * z, 2 * w * z, torch.zeros_like(w), torch.ones_like(w)
+    rotation = torch.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], dim=-1).unflatten(-1, (3, 3))
+    step = torch.stack([-left, zero, ahead], dim=-1)
+    return torch.cat([rotation, -(rotation @ step[..., None])], dim=-1)
 
 
 class CameraMotion:
@@ -54,12 +72,12 @@ class CameraMotion:
         self._points_m = rays * ground_m.clamp_max(controls.scene_depth_m)[..., None]
 
     def expect(self, pictures: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Move (B, 3, H, W) pictures by every motion up to each of the rows (B, T, 12).
+        """Move (B, 3, H, W) pictures by every motion up to each of the rows (B, T, A).
 
         Returns the moved pictures (B, T, 3, H, W) and the anchors (B, T, C or C + 1, h, w).
         """
         batch, frames = rows.shape[:2]
-        poses = self._accumulate(rows.float().unflatten(-1, (3, 4))).flatten(0, 1)
+        poses = self._accumulate(camera_poses(rows)).flatten(0, 1)
         grid = self.places_before(poses)
         moved = resample(pictures.repeat_interleave(frames, dim=0), grid)
         seen = (grid.abs() <= 1).all(dim=-1).float()
@@ -121,12 +139,23 @@ def _full_precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, enabled=False)
 
 
+class StillCamera(CameraMotion):
+    """The motion of worlds whose actions move something in the picture and never the camera."""
+
+    def expect(self, pictures: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The same picture for every row (B, T, A): (B, T, 3, H, W), and its anchors."""
+        frames = rows.shape[1]
+        anchors = self.anchor(pictures, torch.ones_like(pictures[:, 0]))
+        return (pictures[:, None].expand(-1, frames, -1, -1, -1), anchors[:, None].expand(-1, frames, -1, -1, -1))
+
+
 def make_motion(config: WorldConfig, codec: MiniCodec) -> CameraMotion | None:
     """Return what moves the pictures of a world whose anchor is "moved"; None for other anchors."""
     if config.model.anchor != "moved":
         return None
     scale = torch.tensor(config.latent_scale or (1.0,) * config.codec.latent_channels)
-    return CameraMotion(codec, scale, config.width, config.height, config.controls, config.model.anchor_coverage)
+    kind = StillCamera if config.controls.modality == "arm" else CameraMotion
+    return kind(codec, scale, config.width, config.height, config.controls, config.model.anchor_coverage)
 
 
 class CarriedPicture:

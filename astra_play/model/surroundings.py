@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..codec.mini import MiniCodec
 from ..config import ControlsConfig, WorldConfig
-from .anchor import CameraMotion, CarriedPicture, make_motion, resample
+from .anchor import CameraMotion, CarriedPicture, StillCamera, camera_poses, make_motion, resample
 
 MAX_ELEVATION_RAD = math.radians(62)  # the top of a 60 degree view that looks up 26 degrees, and its corners
 WINDOW_RAD = math.radians(130)  # of azimuth around the view's middle that is read and written; the view's corners fit
@@ -58,7 +58,7 @@ class Surroundings(CarriedPicture):
     def expect(self, rows: Tensor) -> Tensor:
         """Return the anchors (B, T, C + 1, h, w) of the chunk that rows (B, T, 12) lead into."""
         views, seen = [], []
-        for pose in rows.float().unflatten(-1, (3, 4)).unbind(dim=1):
+        for pose in camera_poses(rows).unbind(dim=1):
             self._walk(pose)
             view, known = self._look()
             views.append(view)
@@ -146,6 +146,6 @@ def carried_picture(config: WorldConfig, codec: MiniCodec) -> CarriedPicture | N
         return codec.decode((latents * motion.scale)[:, None])[:, 0]
 
     leak, fade_m = config.stream.detail_leak, config.stream.memory_fade_m
-    if fade_m == 0:
+    if fade_m == 0 or isinstance(motion, StillCamera):
         return CarriedPicture(motion, paint, leak)
     return Surroundings(motion, paint, leak, fade_m, config.controls, config.height, config.width)
