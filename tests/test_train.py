@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import torch
 from test_kv_cache import relative_error
-from tiny_world import TINY_WORLD
+from tiny_world import TINY_WORLD, make_tiny_world
 
-from astra_play.actions.rows import camera_row
+from astra_play.actions.rows import camera_row, vehicle_row
 from astra_play.codec.mini import MiniCodec, fit_linear
-from astra_play.config import StreamConfig
+from astra_play.config import ControlsConfig, StreamConfig
 from astra_play.errors import ConfigError, DataError
 from astra_play.model.anchor import CameraMotion, make_motion
 from astra_play.model.history import CausalHistory
 from astra_play.model.transformer import Transformer
 from astra_play.model.two_stream import TwoStream, two_stream_mask
-from astra_play.train import codec_loop, world_loop
+from astra_play.train import codec_loop, dataset, world_loop
 from astra_play.train.adversary import Adversary
 from astra_play.train.latents import Clips, LatentDataset
 from astra_play.train.loop import load_checkpoint, load_recipe, psnr_db, save_checkpoint
@@ -63,6 +63,10 @@ def tiny_motion() -> CameraMotion:
     return make_motion(TINY_WORLD, codec)
 
 
+def parts(data: FakeData, motion: CameraMotion | None) -> dict[str, world_loop.Part]:
+    return {"": world_loop.Part(data, "camera", motion)}
+
+
 def tiny_recipe(**changes) -> world_loop.WorldRecipe:
     recipe = world_loop.WorldRecipe(
         name="tiny", title="", description="", model=TINY_WORLD.model, stream=TINY_WORLD.stream, clip_frames=5, batch=2,
@@ -73,13 +77,13 @@ def tiny_recipe(**changes) -> world_loop.WorldRecipe:
 
 def test_four_and_four_steps_equal_eight(tmp_path) -> None:
     recipe, data, motion = tiny_recipe(), FakeData(), tiny_motion()
-    whole = world_loop.WorldTraining(recipe, data, TINY_WORLD, motion)
+    whole = world_loop.WorldTraining(recipe, parts(data, motion), TINY_WORLD)
     losses = [whole.step_once() for _ in range(8)]
-    first = world_loop.WorldTraining(recipe, data, TINY_WORLD, motion)
+    first = world_loop.WorldTraining(recipe, parts(data, motion), TINY_WORLD)
     for _ in range(4):
         first.step_once()
     save_checkpoint(tmp_path / "checkpoint.pt", first.state())
-    second = world_loop.WorldTraining(recipe, data, TINY_WORLD, motion)
+    second = world_loop.WorldTraining(recipe, parts(data, motion), TINY_WORLD)
     second.restore(load_checkpoint(tmp_path / "checkpoint.pt"))
     assert [second.step_once() for _ in range(4)] == losses[4:]
     assert any("mse_own" in step for step in losses)  # the network's own past was in it
@@ -87,6 +91,60 @@ def test_four_and_four_steps_equal_eight(tmp_path) -> None:
     for name, parameter in whole.model.named_parameters():
         assert torch.equal(parameter, dict(second.model.named_parameters())[name]), name
         assert torch.equal(whole.ema.shadow[name], second.ema.shadow[name]), name
+
+
+def test_scenarios_take_turns_by_their_shares_and_are_told_apart_in_the_log() -> None:
+    camera, vehicle = FakeData(), FakeData()
+    vehicle.rows = torch.from_numpy(np.stack([vehicle_row(0.5, 0.0, 0.02 * t) for t in range(20)])).repeat(3, 1, 1)
+    model = dataclasses.replace(TINY_WORLD.model, modalities={"camera": 13, "vehicle": 8})
+    both = {"walk": world_loop.Part(camera, "camera", tiny_motion(), 1.0),
+            "drive": world_loop.Part(vehicle, "vehicle", tiny_motion(), 3.0)}
+    config = dataclasses.replace(TINY_WORLD, model=model)
+    training = world_loop.WorldTraining(tiny_recipe(model=model, num_steps=24), both, config)
+    seen = [training.step_once() for _ in range(12)]
+    drives = sum(any(name.endswith("_drive") for name in step) for step in seen)
+    walks = sum(any(name.endswith("_walk") for name in step) for step in seen)
+    assert drives + walks == 12 and drives > walks > 0
+    chosen = [training._choose(chance)[0] for chance in (0.0, 0.24, 0.26, 0.999)]
+    assert chosen == ["walk", "walk", "drive", "drive"]
+
+
+def folder_of(scenario: str, folder: Path) -> Path:
+    """A data set of one made-up episode."""
+    settings = dataset.Settings(scenario, 16, 32, 32, 8)
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    pngs = [dataset._encode_png(rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)) for _ in range(8)]
+    row = {"explore": camera_row, "drive": vehicle_row}[scenario]
+    np.savez(folder / dataset._episode_name(0), frames_png=np.frombuffer(b"".join(pngs), np.uint8),
+             frame_offsets=np.cumsum([0] + [len(png) for png in pngs]), seed=np.int64(0), poses=np.zeros((8, 5)),
+             rows=np.stack([row(0.1 * t) for t in range(8)]), controls=np.zeros((8, 4), np.float32))
+    digest = dataset._sha256(folder / dataset._episode_name(0))
+    dataset._write_manifest(folder, settings, {"0": digest})
+    return folder
+
+
+def test_a_recipe_of_scenarios_makes_one_config_with_all_of_them(tmp_path, monkeypatch) -> None:
+    explore, drive = folder_of("explore", tmp_path / "e"), folder_of("drive", tmp_path / "d")
+    codec_folder = make_tiny_world(tmp_path / "codec")
+    codec = MiniCodec(TINY_WORLD.codec)
+    vehicle = ControlsConfig(modality="vehicle", buttons=("forward",))
+    monkeypatch.setattr(world_loop.scenarios, "controls", {"explore": ControlsConfig(), "drive": vehicle}.get)
+    recipe = tiny_recipe(
+        model=dataclasses.replace(TINY_WORLD.model, modalities={"camera": 13, "vehicle": 8}),
+        scenarios={"explore": world_loop.ScenarioRecipe("Park", ""),
+                   "drive": world_loop.ScenarioRecipe("Road", "", share=2.0)})
+    data = world_loop.read_data(recipe, [drive, explore], codec, torch.ones(4))
+    config = world_loop.world_config(recipe, codec_folder, data)
+    assert list(config.scenarios) == ["explore", "drive"] and config.scenario == "explore" and config.title == "Park"
+    assert config.playing("drive").controls == vehicle
+    assert len(config.model.action_std["vehicle"]) == 8 and len(config.model.action_mean["camera"]) == 13
+    parts = world_loop.parts_of(recipe, config, data, codec)
+    assert [(part.modality, part.share) for part in parts.values()] == [("camera", 1.0), ("vehicle", 2.0)]
+    with pytest.raises(ConfigError, match="needs data of explore, drive, but the folders hold drive"):
+        world_loop.read_data(recipe, [drive], codec, torch.ones(4))
+    with pytest.raises(ConfigError, match="takes one data folder, but 2 were given"):
+        world_loop.read_data(tiny_recipe(), [drive, explore], codec, torch.ones(4))
 
 
 def test_a_damaged_checkpoint_is_reported(tmp_path) -> None:
@@ -98,7 +156,7 @@ def test_a_damaged_checkpoint_is_reported(tmp_path) -> None:
 def test_training_lowers_the_loss_on_what_it_sees() -> None:
     data = FakeData()
     recipe = tiny_recipe(num_steps=60, rollout_from_step=10**9, energy_from_step=10**9, critic_from_step=10**9)
-    training = world_loop.WorldTraining(recipe, data, TINY_WORLD, tiny_motion())
+    training = world_loop.WorldTraining(recipe, parts(data, tiny_motion()), TINY_WORLD)
     losses = [training.step_once()["mse"] for _ in range(60)]
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])
 
@@ -338,14 +396,14 @@ def test_codec_training_resumes_exactly_and_beats_its_linear_start(tmp_path) -> 
         whole.step_once()
     scores = codec_loop.evaluate_codec(whole.averaged(), data.spread(12))
     assert scores["held_out_db"] > scores["linear_db"] + 0.2
-    manifest = {"width": 32, "height": 32, "fps": 16, "sha256_of_all": "x"}
+    manifest = {"width": 32, "height": 32, "fps": 16, "sha256_of_all": "x", "scenario": "y"}
     fake = type("D", (), {"manifest": manifest})()
-    assert json.dumps(codec_loop.codec_world(recipe, fake, whole.scale.flatten()).provenance)
+    assert json.dumps(codec_loop.codec_world(recipe, [fake], whole.scale.flatten()).provenance)
 
 
 def test_bfloat16_training_runs_with_both_kinds_of_past() -> None:
     recipe = tiny_recipe(precision="bf16", rollout_from_step=1, rollout_prob=1.0)
-    training = world_loop.WorldTraining(recipe, FakeData(), TINY_WORLD, tiny_motion())
+    training = world_loop.WorldTraining(recipe, parts(FakeData(), tiny_motion()), TINY_WORLD)
     for name in ("mse", "mse_own", "mse_own"):
         assert np.isfinite(training.step_once()[name])
 
@@ -390,7 +448,7 @@ def test_replicas_share_the_mean_gradient(tmp_path) -> None:
 
 def test_replicas_draw_other_clips_but_decide_alike() -> None:
     recipe, data = tiny_recipe(), FakeData()
-    ours, theirs = (world_loop.WorldTraining(recipe, data, TINY_WORLD, None, Replicas(r, 2)) for r in (0, 1))
-    assert not torch.equal(ours._draw(5).before, theirs._draw(5).before)
-    assert [ours._chance() for ours.step in range(5)] == [theirs._chance() for theirs.step in range(5)]
+    ours, theirs = (world_loop.WorldTraining(recipe, parts(data, None), TINY_WORLD, Replicas(r, 2)) for r in (0, 1))
+    assert not torch.equal(*(t._draw(t.parts[""], 5).before for t in (ours, theirs)))
+    assert [ours._chances() for ours.step in range(5)] == [theirs._chances() for theirs.step in range(5)]
     assert torch.equal(ours.model.patch_embedding.weight, theirs.model.patch_embedding.weight)

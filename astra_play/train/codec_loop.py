@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,10 +51,11 @@ class CodecRecipe:
 
 
 class FramePairs:
-    """All frames of a data set in memory as uint8; batches are neighbouring frames, for the decoder's memory."""
+    """All frames of data sets in memory as uint8; batches are neighbouring frames, for the decoder's memory."""
 
-    def __init__(self, folder: Path) -> None:
-        progress = tqdm(Dataset(folder).episodes, desc="reading", unit="episode", leave=False)
+    def __init__(self, folders: Sequence[Path]) -> None:
+        progress = tqdm([path for folder in folders for path in Dataset(folder).episodes], desc="reading",
+                        unit="episode", leave=False)
         self.frames = [torch.from_numpy(read_episode(path).frames) for path in progress]
 
     def sample(self, batch: int, generator: torch.Generator) -> Tensor:
@@ -147,16 +149,17 @@ class CodecTraining:
         return codec
 
 
-def codec_world(recipe: CodecRecipe, dataset: Dataset, scale: Tensor) -> WorldConfig:
+def codec_world(recipe: CodecRecipe, datasets: Sequence[Dataset], scale: Tensor) -> WorldConfig:
     """A world config that is complete as far as a codec goes; `train world` fills in the rest."""
-    manifest, codec = dataset.manifest, recipe.codec
+    manifest, codec = datasets[0].manifest, recipe.codec
     model = ModelConfig(dim=64, ffn_dim=64, num_heads=1, num_layers=0, latent_channels=codec.latent_channels,
                         grid_height=manifest["height"] // codec.spatial_compression,
                         grid_width=manifest["width"] // codec.spatial_compression)
     return WorldConfig(name="codec", title="Autoencoder", description="An autoencoder without a world.", model=model,
                        width=manifest["width"], height=manifest["height"], fps=manifest["fps"], codec=codec,
                        latent_scale=tuple(float(f"{s:.6g}") for s in scale.tolist()),
-                       provenance={"codec_recipe": dataclasses.asdict(recipe), "data_hash": manifest["sha256_of_all"]})
+                       provenance={"codec_recipe": dataclasses.asdict(recipe), "codec_data_sha256": {
+                           own.manifest["scenario"]: own.manifest["sha256_of_all"] for own in datasets}})
 
 
 @torch.no_grad()
@@ -170,10 +173,9 @@ def evaluate_codec(codec: MiniCodec, frames: Tensor) -> dict[str, float]:
             "linear_db": psnr_db((linear - frames).square().mean().item())}
 
 
-def train(recipe: CodecRecipe, data_folder: Path, held_out_folder: Path, out: Path) -> None:
-    """Run or resume a codec recipe."""
-    dataset = Dataset(data_folder)
-    data, held_out = FramePairs(data_folder), FramePairs(held_out_folder).spread(120)
+def train(recipe: CodecRecipe, data_folders: Sequence[Path], held_out_folders: Sequence[Path], out: Path) -> None:
+    """Run or resume a codec recipe on the frames of one data set or several."""
+    data, held_out = FramePairs(data_folders), FramePairs(held_out_folders).spread(120)
     codec = MiniCodec(recipe.codec)
     torch.manual_seed(recipe.seed)
     state = load_checkpoint(out / "codec_checkpoint.pt")
@@ -182,7 +184,7 @@ def train(recipe: CodecRecipe, data_folder: Path, held_out_folder: Path, out: Pa
     else:
         std = fit_linear(codec, data.spread(recipe.fit_frames))
         scale = std**recipe.scale_exponent
-        save_config(codec_world(recipe, dataset, scale), out)
+        save_config(codec_world(recipe, [Dataset(folder) for folder in data_folders], scale), out)
         save_module(codec, out / CODEC_FILE)
     training = CodecTraining(recipe, codec, scale, data)
     if state:
@@ -222,8 +224,10 @@ def _run(training: CodecTraining, log: TrainingLog, held_out: Tensor, out: Path)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `train codec`."""
     parser.add_argument("--recipe", type=Path, required=True, help="TOML file, see astra_play/train/recipes")
-    parser.add_argument("--data", type=Path, required=True, help="folder made by `data make`")
-    parser.add_argument("--held-out", type=Path, required=True, help="data of held-out seeds, for scores and strips")
+    parser.add_argument("--data", type=Path, required=True, nargs="+", metavar="DIR",
+                        help="folders made by `data make`, one for each scenario")
+    parser.add_argument("--held-out", type=Path, required=True, nargs="+", metavar="DIR",
+                        help="data of held-out seeds, for scores and strips")
     parser.add_argument("--out", type=Path, required=True, help="codec, config, log, strips; resumed if it exists")
     parser.add_argument("--threads", type=int, help="compute threads (default: torch's own choice)")
 

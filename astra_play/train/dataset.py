@@ -15,7 +15,6 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +30,26 @@ PNG_COMPRESSION = 1  # three times faster to write than the default, a tenth lar
 ARRAYS = ("frames_png", "frame_offsets", "rows", "poses", "controls", "seed")
 
 
+class PackedFrames:
+    """The frames of one episode as they lie on disk, decoded when asked for: a tenth of the memory."""
+
+    def __init__(self, pngs: bytes, offsets: np.ndarray) -> None:
+        self._pngs, self._offsets = pngs, offsets
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def frames(self, indices: Iterable[int]) -> np.ndarray:
+        """Return (len(indices), H, W, 3) uint8."""
+        return np.stack([_decode_png(self._pngs[self._offsets[i]:self._offsets[i + 1]]) for i in indices])
+
+
 @dataclass(frozen=True)
 class Episode:
     """One walk. Row t is the commanded motion that leads into frame t; row 0 stands still.
 
     `frames`: (F, H, W, 3) uint8 RGB; `rows`: (F, 12) float32; `poses`: (F, 5) float64 of x, y, z, yaw, pitch;
-    `controls`: (F, 4) float32 of forward, right, yaw left and pitch up.
+    `controls`: (F, 4) float32 of forward, right, yaw left and pitch up. `packed`: the frames again, as on disk.
     """
 
     frames: np.ndarray
@@ -44,6 +57,7 @@ class Episode:
     poses: np.ndarray
     controls: np.ndarray
     seed: int
+    packed: PackedFrames
 
 
 @dataclass(frozen=True)
@@ -145,29 +159,14 @@ def read_episode(path: Path | str) -> Episode:
     try:
         with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
             frames_png, offsets, rows, poses, controls, seed = (file[name] for name in ARRAYS)
-        frames = np.stack([_decode_png(frames_png[start:end].tobytes())
-                           for start, end in pairwise(offsets)])
+        packed = PackedFrames(frames_png.tobytes(), offsets)
+        frames = packed.frames(range(len(packed)))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is not a readable episode ({error}); delete it and make the data again") from error
     if not len(frames) == len(rows) == len(poses) == len(controls):
         raise DataError(f"{path} holds {len(frames)} frames but {len(rows)} rows, {len(poses)} poses and "
                         f"{len(controls)} controls; delete it and make the data again")
-    return Episode(frames, rows, poses, controls, int(seed))
-
-
-class PackedFrames:
-    """The frames of one episode as they lie on disk, decoded one by one when asked for: a tenth of the memory."""
-
-    def __init__(self, path: Path | str) -> None:
-        try:
-            with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
-                self._pngs, self._offsets = file["frames_png"].tobytes(), file["frame_offsets"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path} is not a readable episode ({error}); delete it and make the data again") from error
-
-    def frames(self, indices: Iterable[int]) -> np.ndarray:
-        """Return (len(indices), H, W, 3) uint8."""
-        return np.stack([_decode_png(self._pngs[self._offsets[i]:self._offsets[i + 1]]) for i in indices])
+    return Episode(frames, rows, poses, controls, int(seed), packed)
 
 
 def contact_sheet(dataset: Dataset, path: Path | str, num_episodes: int = 8, num_frames: int = 6,

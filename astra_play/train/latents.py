@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +48,7 @@ class LatentDataset:
 
     def __init__(self, folder: Path, codec: MiniCodec, latent_scale: Tensor, with_pictures: bool = False) -> None:
         self.dataset = Dataset(folder)
-        self._packed = [PackedFrames(path) for path in self.dataset.episodes] if with_pictures else None
+        self._packed: list[PackedFrames] | None = [] if with_pictures else None
         scale = latent_scale[:, None, None]
         self.latents: list[Tensor] = []
         self.rows: list[Tensor] = []
@@ -57,16 +58,11 @@ class LatentDataset:
                 latents = codec.encode(pixels.to_float(torch.from_numpy(episode.frames))[None])[0]
             self.latents.append((latents / scale).half())
             self.rows.append(torch.from_numpy(episode.rows).float())
+            if self._packed is not None:
+                self._packed.append(episode.packed)
         if not self.latents:
             raise DataError(f"{folder} holds no finished episode; make some with: data make --out {folder}")
         self.num_frames = sum(len(e) for e in self.latents)
-
-    def row_statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each action number; columns that hardly vary get a deviation of 1."""
-        rows = torch.cat(self.rows).double()
-        std = rows.std(dim=0)
-        std[std < 1e-6] = 1.0
-        return rows.mean(dim=0).tolist(), std.tolist()
 
     def sample(self, batch: int, num_frames: int, gap_prob: float, generator: torch.Generator) -> Clips:
         """Draw clips at random; with `gap_prob` the first frame comes from anywhere earlier in its episode."""
@@ -89,3 +85,11 @@ class LatentDataset:
                 before.append(torch.from_numpy(self._packed[episode].frames((index - 1).clamp_min(0).tolist())))
         return Clips(torch.stack(latents), torch.stack(rows), torch.tensor(gaps),
                      torch.stack(before) if before else None)
+
+
+def row_statistics(data: Sequence[LatentDataset]) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each action number; columns that hardly vary get a deviation of 1."""
+    rows = torch.cat([rows for own in data for rows in own.rows]).double()
+    std = rows.std(dim=0)
+    std[std < 1e-6] = 1.0
+    return rows.mean(dim=0).tolist(), std.tolist()

@@ -1,7 +1,8 @@
-"""`train world`: data set + codec + recipe -> a folder of weights that the player can open.
+"""`train world`: data sets + codec + recipe -> a folder of weights that the player can open.
 
-One step: draw clips, perhaps let the network play them itself, one two-stream pass, one optimizer step, EMA. Everything
-that a killed run needs to go on to the same losses is in one checkpoint: weights, optimizers, EMA, step, random state.
+One step: choose a scenario, draw clips, perhaps let the network play them itself, one two-stream pass, one optimizer
+step, EMA. Everything that a killed run needs to go on to the same losses is in one checkpoint: weights, optimizers,
+EMA, step, random state.
 """
 
 from __future__ import annotations
@@ -10,29 +11,44 @@ import argparse
 import dataclasses
 import shutil
 import time
+from bisect import bisect_right
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..codec import pixels
-from ..config import ControlsConfig, ModelConfig, StreamConfig, WorldConfig, load_world_config
+from ..codec.mini import MiniCodec
+from ..config import ControlsConfig, ModelConfig, ScenarioConfig, StreamConfig, WorldConfig, load_world_config
 from ..errors import ConfigError
 from ..model.anchor import CameraMotion, make_motion
 from ..model.checkpoint import CODEC_FILE, MODEL_FILE, load_codec, load_strict, read_tensors, save_config, save_module
 from ..model.transformer import Transformer
 from ..model.two_stream import TwoStream
 from ..model.world import choose_device
+from . import scenarios
 from .adversary import Adversary
-from .latents import Clips, LatentDataset
+from .dataset import Dataset
+from .latents import Clips, LatentDataset, row_statistics
 from .loop import TrainingLog, load_checkpoint, load_recipe, psnr_db, save_checkpoint, save_strip
 from .losses import NoiseOptions, Past, Predictions, own_past, true_past, world_loss
 from .optim import EMA, fast_dtype, learning_rate_factor, make_optimizers
 from .replicas import ALONE, Replicas, join_replicas
 
 MAX_GRADIENT_NORM = 1.0  # gradient norm above which a batch is scaled down: a few bad clips must not undo hours
+
+
+@dataclass(frozen=True)
+class ScenarioRecipe:
+    """One of several scenarios that share the weights; its controls are those of the simulator."""
+
+    title: str
+    description: str
+    share: float = 1.0  # of the training steps, relative to the others'
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,7 @@ class WorldRecipe:
     model: ModelConfig
     stream: StreamConfig
     controls: ControlsConfig = field(default_factory=ControlsConfig)
+    scenarios: dict[str, ScenarioRecipe] = field(default_factory=dict)  # none: one data set, with the controls above
     noise: NoiseOptions = field(default_factory=NoiseOptions)
     clip_frames: int = 17
     batch: int = 8
@@ -77,14 +94,24 @@ class WorldRecipe:
     sample_every: int = 400
 
 
+@dataclass(frozen=True)
+class Part:
+    """What training knows of one scenario: its episodes, what its rows mean, how its pictures are carried along."""
+
+    data: LatentDataset
+    modality: str
+    motion: CameraMotion | None
+    share: float = 1.0
+
+
 class WorldTraining:
     """State of a run. `step_once` is the whole recipe; everything around it is bookkeeping."""
 
-    def __init__(self, recipe: WorldRecipe, data: LatentDataset, config: WorldConfig,
-                 motion: CameraMotion | None, replicas: Replicas = ALONE) -> None:
+    def __init__(self, recipe: WorldRecipe, parts: dict[str, Part], config: WorldConfig,
+                 replicas: Replicas = ALONE) -> None:
         torch.manual_seed(recipe.seed)
         self.replicas = replicas
-        self.recipe, self.data, self.config, self.motion = recipe, data, config, motion
+        self.recipe, self.parts, self.config = recipe, parts, config
         needed = (recipe.stream.sink_chunks + recipe.stream.ring_chunks + 1) * recipe.stream.latent_frames_per_chunk
         if recipe.clip_frames < needed:
             raise ConfigError(f"clip_frames is {recipe.clip_frames}, but the context window and one chunk hold "
@@ -112,15 +139,17 @@ class WorldTraining:
         """Run one training step and return what it measured."""
         recipe = self.recipe
         self._set_learning_rates()
-        own = self.step >= recipe.rollout_from_step and self._chance() < recipe.rollout_prob
+        chances = self._chances()
+        name, part = self._choose(chances[0])
+        own = self.step >= recipe.rollout_from_step and chances[1] < recipe.rollout_prob
         two_stream = self.two_streams[2 if self.step >= recipe.energy_from_step else 1]
         with self.precision():
-            clips, past = self._own_past() if own else self._true_past()
-            loss, parts, predictions = world_loss(two_stream, clips, past, recipe.noise,
-                                                  self.config.controls.modality, self.generator)
+            clips, past = self._own_past(part) if own else self._true_past(part)
+            loss, measured, predictions = world_loss(two_stream, clips, past, recipe.noise, part.modality,
+                                                     self.generator)
         if self.step >= recipe.critic_from_step:
             loss, judged = self._with_critic(loss, predictions)
-            parts |= judged
+            measured |= judged
         loss.backward()
         self.replicas.average_gradients(self.model)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRADIENT_NORM)
@@ -130,8 +159,14 @@ class WorldTraining:
         self.ema.update(self.model, self.step)
         self.step += 1
         self.frames_seen += self.frames_per_step
-        parts["gradient_norm"] = float(norm)
-        return {f"{k}_own" if own and k.startswith("mse") else k: v for k, v in parts.items()}
+        measured["gradient_norm"] = float(norm)
+        suffix = ("_own" if own else "") + (f"_{name}" if name else "")
+        return {f"{k}{suffix}" if k.startswith("mse") else k: v for k, v in measured.items()}
+
+    def _choose(self, chance: float) -> tuple[str, Part]:
+        """Return the scenario of a step, each by its share."""
+        ends = list(accumulate(part.share for part in self.parts.values()))
+        return list(self.parts.items())[bisect_right(ends, chance * ends[-1])]
 
     def _with_critic(self, loss: Tensor, predictions: Predictions) -> tuple[Tensor, dict[str, float]]:
         """Add the critic's push to the loss, scaled to a share of the loss's own gradient."""
@@ -150,22 +185,21 @@ class WorldTraining:
             for group in optimizer.param_groups:
                 group["lr"] = factor * rate
 
-    def _draw(self, num_frames: int) -> Clips:
+    def _draw(self, part: Part, num_frames: int) -> Clips:
         recipe = self.recipe
-        return self.data.sample(recipe.batch, num_frames, recipe.noise.gap_prob, self.generator).to(self.device)
+        return part.data.sample(recipe.batch, num_frames, recipe.noise.gap_prob, self.generator).to(self.device)
 
-    def _true_past(self) -> tuple[Clips, Past]:
-        clips = self._draw(self.recipe.clip_frames)
-        return clips, true_past(clips, self.recipe.stream.latent_frames_per_chunk, self.motion)
+    def _true_past(self, part: Part) -> tuple[Clips, Past]:
+        clips = self._draw(part, self.recipe.clip_frames)
+        return clips, true_past(clips, self.recipe.stream.latent_frames_per_chunk, part.motion)
 
-    def _own_past(self) -> tuple[Clips, Past]:
+    def _own_past(self, part: Part) -> tuple[Clips, Past]:
         """Let the network play a clip that may be longer than the window, and keep its sink and its newest frames."""
         recipe = self.recipe
         extra = self._integer(0, recipe.rollout_extra_frames)
         num_true = self._integer(2, max(2, recipe.rollout_true_frames))
-        clips = self._draw(recipe.clip_frames + extra)
-        past = own_past(self.model, recipe.stream, clips, num_true, self.config.controls.modality, self.generator,
-                        self.motion)
+        clips = self._draw(part, recipe.clip_frames + extra)
+        past = own_past(self.model, recipe.stream, clips, num_true, part.modality, self.generator, part.motion)
         if extra == 0:
             return clips, past
         kept = [0, *range(extra + 1, extra + recipe.clip_frames)]
@@ -175,9 +209,9 @@ class WorldTraining:
     def _integer(self, least: int, most: int) -> int:
         return int(torch.randint(least, most + 1, (), generator=self.generator))
 
-    def _chance(self) -> float:
-        """A number of this step that all replicas draw alike: a rollout on one would keep the others waiting."""
-        return float(torch.rand((), generator=torch.Generator().manual_seed((self.recipe.seed << 32) + self.step)))
+    def _chances(self) -> list[float]:
+        """Numbers of this step that all replicas draw alike: a rollout on one would keep the others waiting."""
+        return torch.rand(2, generator=torch.Generator().manual_seed((self.recipe.seed << 32) + self.step)).tolist()
 
     @property
     def frames_per_step(self) -> int:
@@ -211,29 +245,47 @@ class WorldTraining:
         return model
 
 
-def world_config(recipe: WorldRecipe, codec_folder: Path, data: LatentDataset) -> WorldConfig:
+def world_config(recipe: WorldRecipe, codec_folder: Path, data: dict[str, LatentDataset]) -> WorldConfig:
     """Complete the recipe with what only codec and data know: scales, row statistics, picture size, rate, hashes."""
     codec_config = load_world_config(codec_folder)
-    manifest = data.dataset.manifest
-    mean, std = data.row_statistics()
-    modality = recipe.controls.modality
-    model = dataclasses.replace(recipe.model, action_mean={modality: mean + [0.0]}, action_std={modality: std + [1.0]})
-    return WorldConfig(name=recipe.name, title=recipe.title, description=recipe.description, width=manifest["width"],
-                       height=manifest["height"], fps=manifest["fps"], model=model, codec=codec_config.codec,
-                       stream=recipe.stream, controls=recipe.controls, latent_scale=codec_config.latent_scale,
-                       provenance=codec_config.provenance)
+    manifest = next(iter(data.values())).dataset.manifest
+    config = WorldConfig(name=recipe.name, title=recipe.title, description=recipe.description, width=manifest["width"],
+                         height=manifest["height"], fps=manifest["fps"], model=recipe.model, codec=codec_config.codec,
+                         stream=recipe.stream, controls=recipe.controls, latent_scale=codec_config.latent_scale,
+                         provenance=codec_config.provenance)
+    if recipe.scenarios:
+        scenarios_of = {name: ScenarioConfig(own.title, own.description, scenarios.controls(name))
+                        for name, own in recipe.scenarios.items()}
+        config = dataclasses.replace(config, scenarios=scenarios_of).playing(next(iter(scenarios_of)))
+    by_modality: dict[str, list[LatentDataset]] = {}
+    for name, own in data.items():
+        by_modality.setdefault(config.playing(name).controls.modality, []).append(own)
+    statistics = {modality: row_statistics(sets) for modality, sets in by_modality.items()}
+    return dataclasses.replace(config, model=dataclasses.replace(
+        recipe.model, action_mean={name: mean + [0.0] for name, (mean, _) in statistics.items()},
+        action_std={name: std + [1.0] for name, (_, std) in statistics.items()}))
+
+
+def parts_of(recipe: WorldRecipe, config: WorldConfig, data: dict[str, LatentDataset],
+             codec: MiniCodec) -> dict[str, Part]:
+    """Join every data set with what config and recipe say of its scenario."""
+    parts = {}
+    for name, own in data.items():
+        playing = config.playing(name)
+        share = recipe.scenarios[name].share if name else 1.0
+        parts[name] = Part(own, playing.controls.modality, make_motion(playing, codec), share)
+    return parts
 
 
 @torch.no_grad()
-def sample_strip(training: WorldTraining, held_out: LatentDataset, codec, path: Path, num_frames: int = 33) -> dict:
+def sample_strip(training: WorldTraining, part: Part, codec: MiniCodec, path: Path, num_frames: int = 33) -> dict:
     """Let the averaged network play held-out clips from two true frames; write truth above dream, return PSNRs in
     dB."""
     generator = torch.Generator().manual_seed(1234)
     model = training.averaged_model()
     # Strips run longer than training clips: the window slides over its own output, which is where drift shows.
-    clips = held_out.sample(8, num_frames, 0.0, generator).to(training.device)
-    past = own_past(model, training.recipe.stream, clips, 2, training.config.controls.modality, generator,
-                    training.motion).latents
+    clips = part.data.sample(8, num_frames, 0.0, generator).to(training.device)
+    past = own_past(model, training.recipe.stream, clips, 2, part.modality, generator, part.motion).latents
     scale = torch.tensor(training.config.latent_scale)[:, None, None]
     truth, dream = (codec.decode(latents.cpu() * scale).clamp(-1, 1) for latents in (clips.latents, past))
     repeat = truth[:, 1:2].expand_as(truth)
@@ -248,18 +300,37 @@ def sample_strip(training: WorldTraining, held_out: LatentDataset, codec, path: 
     return scores
 
 
-def train(recipe: WorldRecipe, data_folder: Path, codec_folder: Path, out: Path, held_out_folder: Path | None,
-          init_folder: Path | None = None) -> None:
+def read_data(recipe: WorldRecipe, folders: Sequence[Path], codec: MiniCodec,
+              scale: Tensor) -> dict[str, LatentDataset]:
+    """Read one data set for each of the recipe's scenarios, told apart by their manifests, in the recipe's order.
+
+    A recipe that names no scenario takes one data set of any, under the name "".
+    """
+    found = {Dataset(folder).manifest["scenario"]: folder for folder in folders}
+    if len(found) != len(folders):
+        raise ConfigError("two of the data folders hold the same scenario; give one folder for each")
+    if not recipe.scenarios and len(folders) != 1:
+        raise ConfigError(f"the recipe names no scenarios and takes one data folder, but {len(folders)} were given")
+    if recipe.scenarios and found.keys() != recipe.scenarios.keys():
+        raise ConfigError(f"the recipe needs data of {', '.join(recipe.scenarios)}, but the folders hold "
+                          f"{', '.join(found)}; make the data or leave the scenario out of the recipe")
+    wanted = {name: found[name] for name in recipe.scenarios} or {"": folders[0]}
+    with_pictures = recipe.model.anchor == "moved"
+    return {name: LatentDataset(folder, codec, scale, with_pictures) for name, folder in wanted.items()}
+
+
+def train(recipe: WorldRecipe, data_folders: Sequence[Path], codec_folder: Path, out: Path,
+          held_out_folders: Sequence[Path] = (), init_folder: Path | None = None) -> None:
     """Run or resume a recipe; weights, config, log, strips and checkpoint go to `out`.
 
-    `init_folder`: a world whose weights a new run begins with; None begins with random ones.
+    `held_out_folders`: data of held-out seeds for the strips; none takes the training data. `init_folder`: a world
+    whose weights a new run begins with; None begins with random ones.
     """
     codec_config = load_world_config(codec_folder)
     codec = load_codec(codec_folder, codec_config)
     scale = torch.tensor(codec_config.latent_scale)
-    with_pictures = recipe.model.anchor == "moved"
-    data = LatentDataset(data_folder, codec, scale, with_pictures)
-    held_out = LatentDataset(held_out_folder, codec, scale, with_pictures) if held_out_folder else data
+    data = read_data(recipe, data_folders, codec, scale)
+    held_out = read_data(recipe, held_out_folders, codec, scale) if held_out_folders else data
     state = load_checkpoint(out / "checkpoint.pt")
     config = load_world_config(out) if state else world_config(recipe, codec_folder, data)
     if init_folder and not state:  # rows must mean to the weights what they meant when these were trained
@@ -270,9 +341,12 @@ def train(recipe: WorldRecipe, data_folder: Path, codec_folder: Path, out: Path,
     if config.model != wanted:
         raise ConfigError(f"the run in {out} trains another model than the recipe; give another --out "
                           "or the old recipe")
-    config = dataclasses.replace(config, stream=recipe.stream, controls=recipe.controls)
+    config = dataclasses.replace(config, stream=recipe.stream)
+    if not recipe.scenarios:
+        config = dataclasses.replace(config, controls=recipe.controls)
     replicas = join_replicas()
-    training = WorldTraining(recipe, data, config, make_motion(config, codec.to(choose_device())), replicas)
+    codec = codec.to(choose_device())
+    training = WorldTraining(recipe, parts_of(recipe, config, data, codec), config, replicas)
     if state:
         training.restore(state)
     elif init_folder:
@@ -281,21 +355,24 @@ def train(recipe: WorldRecipe, data_folder: Path, codec_folder: Path, out: Path,
     log = TrainingLog(out) if replicas.writes else None
     if log:
         save_config(config, out)
-        log.write(event="start", step=training.step, frames=data.num_frames, precision=str(training.dtype),
-                  parameters=sum(p.numel() for p in training.model.parameters()), replicas=replicas.count)
-    _run(training, log, held_out, codec_folder, out)
+        log.write(event="start", step=training.step, frames=sum(own.num_frames for own in data.values()),
+                  precision=str(training.dtype), replicas=replicas.count,
+                  parameters=sum(p.numel() for p in training.model.parameters()))
+    _run(training, log, parts_of(recipe, config, held_out, codec), codec_folder, out)
 
 
 def save_world(training: WorldTraining, codec_folder: Path, out: Path) -> None:
     """Write a folder that the player can open: averaged weights, the codec as it is now, config with its origin."""
-    recipe, data = training.recipe, training.data
+    recipe, data = training.recipe, {name: part.data for name, part in training.parts.items()}
     codec_config = load_world_config(codec_folder)
     provenance = {
         **codec_config.provenance,
         "command": "train world", "recipe": dataclasses.asdict(recipe), "steps": training.step,
         "minutes": round(training.minutes, 1), "device": str(training.device), "precision": str(training.dtype),
-        "frames_seen": training.frames_seen, "replicas": training.replicas.count, "data_frames": data.num_frames,
-        "data_sha256": data.dataset.manifest["sha256_of_all"],
+        "frames_seen": training.frames_seen, "replicas": training.replicas.count,
+        "data_frames": sum(own.num_frames for own in data.values()),
+        "data_sha256": {own.dataset.manifest["scenario"]: own.dataset.manifest["sha256_of_all"]
+                        for own in data.values()},
     }
     provenance["recipe"].pop("model")  # written out whole as the config's own
     shutil.copyfile(codec_folder / CODEC_FILE, out / CODEC_FILE)
@@ -303,7 +380,7 @@ def save_world(training: WorldTraining, codec_folder: Path, out: Path) -> None:
     save_config(dataclasses.replace(training.config, provenance=provenance), out)
 
 
-def _run(training: WorldTraining, log: TrainingLog | None, held_out: LatentDataset, codec_folder: Path,
+def _run(training: WorldTraining, log: TrainingLog | None, held_out: dict[str, Part], codec_folder: Path,
          out: Path) -> None:
     """Train to the end of the recipe; `log` is None in replicas that write nothing."""
     recipe = training.recipe
@@ -328,15 +405,19 @@ def _run(training: WorldTraining, log: TrainingLog | None, held_out: LatentDatas
                 save_world(training, codec_folder, out)
         if log and (training.step % recipe.sample_every == 0 or done):
             codec = load_codec(codec_folder, load_world_config(codec_folder))  # anew: it may be training next door
-            scores = sample_strip(training, held_out, codec, out / "strips" / f"{training.step:06d}.png")
-            log.write(step=training.step, **scores)
+            for name, part in held_out.items():
+                file = out / "strips" / f"{training.step:06d}{'_' * bool(name)}{name}.png"
+                scores = sample_strip(training, part, codec, file)
+                log.write(step=training.step, **({"scenario": name} if name else {}), **scores)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `train world`."""
     parser.add_argument("--recipe", type=Path, required=True, help="TOML file, see astra_play/train/recipes")
-    parser.add_argument("--data", type=Path, required=True, help="folder made by `data make`")
-    parser.add_argument("--held-out", type=Path, help="data of held-out seeds, for the sample strips")
+    parser.add_argument("--data", type=Path, required=True, nargs="+", metavar="DIR",
+                        help="folders made by `data make`, one for each scenario of the recipe")
+    parser.add_argument("--held-out", type=Path, nargs="+", default=[], metavar="DIR",
+                        help="data of held-out seeds, for the sample strips")
     parser.add_argument("--codec", type=Path, required=True, help="folder made by `train codec`")
     parser.add_argument("--out", type=Path, required=True, help="weights, log, strips; resumed if it exists")
     parser.add_argument("--init", type=Path, help="world whose weights a new run begins with")

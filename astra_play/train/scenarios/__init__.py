@@ -10,6 +10,7 @@ from astra_play.errors import ConfigError, did_you_mean
 if TYPE_CHECKING:
     import numpy as np
 
+    from ...config import ControlsConfig
     from .interface import Player, Scenario
 
 # name -> (module and class of the simulator, module and function of its behaviour policy)
@@ -29,6 +30,12 @@ def player(name: str, rng: np.random.Generator) -> Player:
     """Return the behaviour policy of a scenario, a generator of controls that is told whether each was blocked."""
     check_name(name)
     return _import(_SCENARIOS[name][1])(rng)
+
+
+def controls(name: str) -> ControlsConfig:
+    """Return what the player's controls mean in the scenario called `name`; the simulator need not be installed."""
+    check_name(name)
+    return _import(_SCENARIOS[name][0]).CONTROLS
 
 
 def check_name(name: str) -> None:
