@@ -24,7 +24,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from . import paths
-from .actions.rows import RowMaker
+from .actions.row_makers import make_row_maker
 from .chunks import ActionChunk, ActionSample
 from .model.checkpoint import CODEC_FILE, MODEL_FILE, read_tensors
 from .model.world import World, load_world
@@ -59,7 +59,7 @@ class Player:
 
     def __init__(self, world: World, clock: Clock) -> None:
         self.world, self.clock = world, clock
-        self.rows = RowMaker(world.config).rows(WALK)
+        self.rows = make_row_maker(world.config).rows(WALK)
         self.num_chunks = 0
 
     def start(self) -> None:

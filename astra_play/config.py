@@ -109,6 +109,8 @@ class ControlsConfig:
     move_m_s: float = 3.0
     turn_deg_s: float = 75.0
     mouse_deg_per_px: float = 0.12
+    mouse_m_per_px: float = 0.0005  # of a hand that the mouse moves
+    max_move_m_per_frame: float = 0.03  # of that hand, the fastest seen in training
     max_turn_deg_per_frame: float = 12.0  # the fastest turn seen in training
     max_pitch_deg: float = 25.7  # how far from level the training camera ever looked, up or down
     vertical_fov_deg: float = 60.0  # of the camera that made the training pictures

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from .actions.keymap import default_keymap
-from .actions.rows import RowMaker
+from .actions.row_makers import make_row_maker
 from .actions.script import load_script
 from .actions.sources import ScriptedSource
 from .chunks import ActionChunk
@@ -85,7 +85,7 @@ def run_render(options: RenderOptions) -> int:
 
 def rollout(world: PlayableWorld, source: ActionSource, num_frames: int) -> Iterator[np.ndarray]:
     """Yield `num_frames` frames (H, W, 3) of a world that was reset and prefilled, driven by the source."""
-    row_maker = RowMaker(world.config)
+    row_maker = make_row_maker(world.config)
     num_chunks = -(-num_frames // world.config.frames_per_chunk)
     for chunk_index in range(num_chunks):
         sample = source.take(chunk_index * world.config.chunk_s)

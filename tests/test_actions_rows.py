@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from fakes import fake_config
 
+from astra_play.actions.row_makers import CARRY_ROWS, RowMaker, make_row_maker
 from astra_play.actions.rows import (
-    CARRY_ROWS,
-    RowMaker,
     arm_row,
     camera_motion,
     camera_row,
@@ -14,6 +13,7 @@ from astra_play.actions.rows import (
     vehicle_motion,
     vehicle_row,
 )
+from astra_play.actions.vehicle import Car
 from astra_play.chunks import IDLE, ActionSample
 from astra_play.errors import ConfigError
 
@@ -21,7 +21,7 @@ CONTROLS = {"move_m_s": 3.0, "turn_deg_s": 60.0, "mouse_deg_per_px": 0.1, "max_t
 
 
 def maker(**config: object) -> RowMaker:
-    return RowMaker(fake_config(fps=10, **config, **CONTROLS))
+    return make_row_maker(fake_config(fps=10, **config, **CONTROLS))
 
 
 def motions(rows: np.ndarray) -> list[tuple[float, float, float, float]]:
@@ -115,7 +115,7 @@ def test_reset_forgets_the_carry() -> None:
 
 
 def test_keys_and_mouse_together_stay_within_the_limit_and_keys_leave_no_carry() -> None:
-    rows = RowMaker(fake_config(fps=10, **{**CONTROLS, "turn_deg_s": 500.0}))
+    rows = make_row_maker(fake_config(fps=10, **{**CONTROLS, "turn_deg_s": 500.0}))
     assert motions(rows.rows(held("turn_left")))[0][2] == pytest.approx(12.0, abs=1e-3)
     assert motions(rows.rows(IDLE))[0][2] == pytest.approx(0.0, abs=1e-6)
     both = motions(rows.rows(held("turn_left", mouse_px=(-100.0, 0.0))))[0][2]
@@ -124,17 +124,12 @@ def test_keys_and_mouse_together_stay_within_the_limit_and_keys_leave_no_carry()
 
 
 def test_buttons_a_world_does_not_list_mean_nothing_to_it() -> None:
-    rows = RowMaker(fake_config(buttons=("forward", "turn_left", "turn_right")))
+    rows = make_row_maker(fake_config(buttons=("forward", "turn_left", "turn_right")))
     assert rows.rows(held("left", "look_up", mouse_px=(0.0, 90.0)))[0] == pytest.approx(np.eye(3, 4).reshape(12))
 
 
-def test_world_with_other_actions_is_refused_in_one_sentence() -> None:
-    with pytest.raises(ConfigError, match="'fake' is driven by 'arm' actions"):
-        RowMaker(fake_config(modality="arm"))
-
-
 def test_view_stops_at_the_pitch_that_training_saw_and_comes_back_at_once() -> None:
-    limited = RowMaker(fake_config(fps=10, **{**CONTROLS, "max_pitch_deg": 20.0}))
+    limited = make_row_maker(fake_config(fps=10, **{**CONTROLS, "max_pitch_deg": 20.0}))
     pitches = [motions(limited.rows(held(mouse_px=(0.0, -80.0))))[0][3] for _ in range(5)]  # 8 degrees up each
     assert pitches == pytest.approx([8.0, 8.0, 4.0, 0.0, 0.0], abs=1e-4)
     back = motions(limited.rows(held(mouse_px=(0.0, 80.0))))[0][3]
@@ -145,7 +140,7 @@ def test_view_stops_at_the_pitch_that_training_saw_and_comes_back_at_once() -> N
 
 def test_button_that_does_not_exist_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="'forwad'.*did you mean 'forward'"):
-        RowMaker(fake_config(fps=10, buttons=("forwad",)))
+        make_row_maker(fake_config(fps=10, buttons=("forwad",)))
 
 
 def test_vehicle_rows_hold_displacement_and_unit_quaternion_and_can_be_read_back() -> None:
@@ -158,3 +153,75 @@ def test_vehicle_rows_hold_displacement_and_unit_quaternion_and_can_be_read_back
 def test_idle_rows_of_every_modality_move_nothing() -> None:
     assert idle_row("vehicle").tolist() == [0, 0, 0, 1, 0, 0, 0] and idle_row("arm").tolist() == [0] * 7
     assert arm_row(0.01, 0.02, -0.03, 1.0).tolist() == pytest.approx([0.01, 0.02, -0.03, 0, 0, 0, 1.0])
+
+
+# --- vehicles -------------------------------------------------------------------------------------------------------
+
+def vehicle(**config: object) -> RowMaker:
+    return make_row_maker(fake_config(fps=16, modality="vehicle", mouse_deg_per_px=0.1, buttons=(
+        "accelerate", "brake", "steer_left", "steer_right"), **config))
+
+
+def test_vehicle_rows_are_the_motion_of_the_car_that_drove_in_training() -> None:
+    maker, car, fastest_m_s = vehicle(), Car(), 0.0
+    for sample, pedals in ((held("accelerate"), (1.0, 0.0)), (held("accelerate", "steer_left"), (1.0, 1.0)),
+                           (held("brake", "steer_right"), (-1.0, -1.0)), (IDLE, (0.0, 0.0))):
+        for _ in range(20):
+            assert maker.rows(sample)[0] == pytest.approx(vehicle_row(*car.step(*pedals, 1 / 16)))
+            fastest_m_s = max(fastest_m_s, car.speed_m_s)
+    assert fastest_m_s > 5.0
+
+
+def test_frames_of_a_vehicle_chunk_follow_one_another() -> None:
+    one, four, gas = vehicle(), vehicle(latent_frames_per_chunk=4), held("accelerate")
+    assert four.rows(gas) == pytest.approx(np.concatenate([one.rows(gas) for _ in range(4)]))
+
+
+def test_mouse_turns_the_wheel_and_the_wheel_comes_back_by_itself() -> None:
+    maker = vehicle()
+    for _ in range(32):
+        maker.rows(held("accelerate"))
+    turned = [vehicle_motion(maker.rows(sample)[0])[2] for sample in (
+        held("accelerate", mouse_px=(-300.0, 0.0)), *[held("accelerate")] * 40)]
+    assert max(turned) == max(turned[2:12]) > 0.02 and abs(turned[-1]) < 1e-6
+    maker.rows(held("accelerate", mouse_px=(-300.0, 0.0)))
+    maker.stop_turning()
+    assert abs(vehicle_motion([maker.rows(held("accelerate"))[0] for _ in range(16)][-1])[2]) < 1e-6
+
+
+def test_reset_puts_the_car_at_rest() -> None:
+    maker = vehicle()
+    for _ in range(16):
+        maker.rows(held("accelerate"))
+    maker.reset()
+    assert maker.rows(IDLE)[0] == pytest.approx(idle_row("vehicle"))
+
+
+# --- arms -----------------------------------------------------------------------------------------------------------
+
+def arm(**config: object) -> RowMaker:
+    return make_row_maker(fake_config(fps=16, modality="arm", move_m_s=0.32, mouse_m_per_px=0.001, buttons=(
+        "forward", "back", "left", "right", "up", "down", "grip", "release"), max_move_m_per_frame=0.03, **config))
+
+
+def test_keys_and_mouse_move_the_hand_as_the_player_sees_it() -> None:
+    assert arm().rows(held("forward"))[0] == pytest.approx(arm_row(away_m=0.02))
+    assert arm().rows(held("down"))[0] == pytest.approx(arm_row(up_m=-0.02))
+    diagonal = arm().rows(held("right", "up", "forward"))[0][:3]
+    assert np.linalg.norm(diagonal) == pytest.approx(0.02) and len(set(diagonal.round(6))) == 1
+    assert arm().rows(held(mouse_px=(10.0, 5.0)))[0] == pytest.approx(arm_row(right_m=0.01, away_m=-0.005))
+
+
+def test_a_sweep_of_the_mouse_beyond_the_limit_is_finished_over_the_next_rows() -> None:
+    maker = arm()
+    went = [maker.rows(sample)[0][0] for sample in (held(mouse_px=(70.0, 0.0)), IDLE, IDLE, IDLE)]
+    assert went == pytest.approx([0.03, 0.03, 0.01, 0.0])
+
+
+def test_one_click_closes_the_gripper_and_another_opens_it() -> None:
+    maker = arm()
+    closed = [maker.rows(sample)[0][6] for sample in (IDLE, held("grip"), IDLE, held("left"), held("release"), IDLE)]
+    assert closed == [0.0, 1.0, 1.0, 1.0, 0.0, 0.0]
+    maker.rows(held("grip"))
+    maker.reset()
+    assert maker.rows(IDLE)[0] == pytest.approx(idle_row("arm"))

@@ -9,6 +9,7 @@ import pytest
 from fakes import fake_config
 
 from astra_play.actions import rows
+from astra_play.actions.row_makers import make_row_maker
 from astra_play.chunks import ActionSample
 from astra_play.config import ControlsConfig
 from astra_play.errors import ConfigError
@@ -84,7 +85,7 @@ def test_keys_in_play_give_the_rows_that_training_saw(keys: tuple[int, int], tur
     held = {name for name, is_held in (("forward", ahead > 0), ("back", ahead < 0), ("right", right > 0),
                                        ("left", right < 0), ("turn_left", turn > 0), ("turn_right", turn < 0))
             if is_held}
-    ours = rows.RowMaker(fake_config(fps=FPS)).rows(ActionSample(buttons=frozenset(held)))[0]
+    ours = make_row_maker(fake_config(fps=FPS)).rows(ActionSample(buttons=frozenset(held)))[0]
     trained = WalkControl.from_keys(ahead, right, turn * KEY_TURN_RAD).row()
     assert ours == pytest.approx(trained, abs=1e-7)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..actions.rows import RowMaker
+from ..actions.row_makers import RowMaker, make_row_maker
 from ..chunks import ActionChunk, ActionSample, FrameChunk
 from ..config import WorldConfig
 from .interfaces import ActionSource, Clock, FrameOutput, PlayableWorld
@@ -131,7 +131,7 @@ class Generator:
 
     def _play(self, world: PlayableWorld) -> None:
         self._begin(world)
-        row_maker = RowMaker(world.config)
+        row_maker = make_row_maker(world.config)
         start_fresh = True
         while True:
             self.wake.clear()  # before looking at anything: what is set after this line cuts the next wait short
