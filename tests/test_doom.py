@@ -20,10 +20,12 @@ from astra_play.errors import DataError
 from astra_play.train import scenarios
 from astra_play.train.scenarios import doom_map, doom_wad, doom_wheel
 from astra_play.train.scenarios.doom import (
+    GAMES,
     UNITS_PER_M,
     USE_AFTER_FRAMES,
     USE_EVERY_FRAMES,
     _uses,
+    maps_of_game,
     shows_something,
     tics_of_frame,
 )
@@ -162,9 +164,11 @@ def test_frames_keep_the_pace_of_the_engine():
 
 
 def test_hand_goes_out_after_a_while_of_pushing_and_in_between_lets_the_door_open():
-    pushes = [frame for frame in range(40) if _uses(frame)]
+    pushes = [frame for frame in range(60) if _uses(frame)]
     assert pushes == [USE_AFTER_FRAMES + n * USE_EVERY_FRAMES for n in range(3)]
-    assert LONG_PATIENCE_FRAMES[0] > USE_AFTER_FRAMES + USE_EVERY_FRAMES
+    opening_frames = math.ceil(doom_map.BODY_HEIGHT_UNITS / 2 / 35 * FPS)  # doors rise by 2 units a tic
+    assert opening_frames < USE_EVERY_FRAMES
+    assert USE_AFTER_FRAMES + opening_frames < LONG_PATIENCE_FRAMES[0]
 
 
 def test_keys_in_play_give_the_rows_that_training_saw():
@@ -276,16 +280,25 @@ def test_wall_blocks_and_keeps_its_distance(doom):
             break
     assert doom.blocked
     assert math.hypot(*motion(before, doom.pose)) < STEP_M / 2
-    lumps = next(maps[doom.map_name] for game in ("freedoom1.wad", "freedoom2.wad")
-                 if doom.map_name in (maps := _maps(doom, game)))
-    walls, (x, y) = doom_map.Walls(doom_wad.read_tables(lumps)), doom.pose[:2] * UNITS_PER_M
+    maps = {name: lumps for game in GAMES for name, lumps in maps_of_game(game_path(doom, game)).items()}
+    walls, (x, y) = doom_map.Walls(doom_wad.read_tables(maps[doom.map_name])), doom.pose[:2] * UNITS_PER_M
     clear = walls.clearance(x, y, np.arange(360) * math.pi / 180)
     assert doom_map.BODY_RADIUS_UNITS - 1 <= clear.min() < doom_map.BODY_RADIUS_UNITS * 1.5
 
 
-def _maps(doom, game: str) -> dict:
-    from astra_play.train.scenarios.doom import maps_of_game
-    return maps_of_game(Path(doom._vizdoom.__file__).parent / game)
+def test_a_door_opens_for_who_pushes_against_it(doom):
+    doom.map_name, blocked = "MAP02", []
+    doom._open(game_path(doom, "freedoom2.wad"), doom_map.Start(932, -320, 0.0), seed=0)  # 100 units before a door
+    for _ in range(45):
+        doom.step(WalkControl.from_keys(1, 0))
+        blocked.append(doom.blocked)
+    assert 10 < sum(blocked) < 30
+    assert doom.pose[0] * UNITS_PER_M > 932 + 150
+
+
+def game_path(doom, game: str) -> Path:
+    """Return where the engine's package keeps a game file."""
+    return Path(doom._vizdoom.__file__).parent / game
 
 
 def test_same_seed_and_controls_give_the_same_frames_and_poses(doom):

@@ -55,7 +55,7 @@ DARK_MEAN = 24  # of 255: a darker first picture shows nothing
 FLAT_DEVIATION = 10  # of 255: a first picture with less contrast is a wall
 
 USE_AFTER_FRAMES = 4  # of pushing against something: then a hand goes out for the door
-USE_EVERY_FRAMES = 12  # the first push has opened it by then; another one at once would close it again
+USE_EVERY_FRAMES = 24  # a door needs 13 to rise over the head, and a push before that would send it down again
 
 _BRIGHTER = [round(255 * (value / 255) ** BRIGHTNESS_EXPONENT) for value in range(256)] * 3
 # The engine's player, wider, so that walls keep away from the lens, and with empty hands: what lies about stays there.
@@ -85,12 +85,10 @@ class Doom:
         rng = np.random.default_rng([seed, 3])
         for _ in range(MAX_STARTS):
             game_wad, self.map_name = _pick_map(rng, Path(self._vizdoom.__file__).parent)
-            lumps = maps_of_game(game_wad)[self.map_name]
-            tables = read_tables(lumps)
-            start = find_start(tables, rng)
+            start = find_start(read_tables(maps_of_game(game_wad)[self.map_name]), rng)
             if start is None:
                 continue
-            self._open(game_wad, map_wad(self.map_name, lumps, gentle_copy(tables, start)), start, seed)
+            self._open(game_wad, start, seed)
             frame = self._frame()
             if shows_something(frame):
                 return frame
@@ -139,9 +137,11 @@ class Doom:
     def _read(self, variable) -> float:
         return self._game.get_game_variable(variable)
 
-    def _open(self, game_wad: Path, patch: Wad, start: Start, seed: int) -> None:
+    def _open(self, game_wad: Path, start: Start, seed: int) -> None:
         """Start an engine of its own for this walk: whatever an earlier one did cannot show in it."""
         self.close()
+        lumps = maps_of_game(game_wad)[self.map_name]
+        patch = map_wad(self.map_name, lumps, gentle_copy(read_tables(lumps), start))
         self._folder = tempfile.TemporaryDirectory(prefix="astra-doom-", ignore_cleanup_errors=True)
         folder = Path(self._folder.name)
         (folder / "map.wad").write_bytes(Wad([*_VISITOR, *patch.lumps]).to_bytes())
