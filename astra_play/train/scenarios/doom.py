@@ -53,6 +53,7 @@ MAX_STARTS = 20  # places to try before giving up on a seed
 BRIGHTNESS_EXPONENT = 0.75  # of the tone curve: the game is painted for dark rooms
 DARK_MEAN = 24  # of 255: a darker first picture shows nothing
 FLAT_DEVIATION = 10  # of 255: a first picture with less contrast is a wall
+MAX_RED_SHARE = 0.4  # of a first picture: some caverns are blood red all over, and nobody wants to be there
 
 USE_AFTER_FRAMES = 4  # of pushing against something: then a hand goes out for the door
 USE_EVERY_FRAMES = 24  # a door needs 13 to rise over the head, and a push before that would send it down again
@@ -191,9 +192,10 @@ def tics_of_frame(frame_index: int) -> int:
 
 
 def shows_something(frame: np.ndarray) -> bool:
-    """Say whether a first picture (H, W, 3) uint8 is neither dark nor one flat colour."""
-    grey = frame.mean(axis=2)
-    return bool(grey.mean() >= DARK_MEAN and grey.std() >= FLAT_DEVIATION)
+    """Say whether a first picture (H, W, 3) uint8 is neither dark nor flat nor all red."""
+    grey, (red, green, blue) = frame.mean(axis=2), np.moveaxis(frame.astype(int), 2, 0)
+    is_red = (red > 60) & (red > 2 * np.maximum(green, blue))
+    return bool(grey.mean() >= DARK_MEAN and grey.std() >= FLAT_DEVIATION and is_red.mean() <= MAX_RED_SHARE)
 
 
 def _uses(blocked_for: int) -> bool:
