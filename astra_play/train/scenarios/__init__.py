@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # name -> (module and class of the simulator, module and function of its behaviour policy)
 _SCENARIOS = {
     "explore": ("explore.Explore", "policy.wander"),
+    "doom": ("doom.Doom", "doom_policy.wander"),
 }
 NAMES = tuple(_SCENARIOS)
 
