@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # name -> (module and class of the simulator, module and function of its behaviour policy)
 _SCENARIOS = {
     "explore": ("explore.Explore", "policy.wander"),
+    "arm": ("arm.Arm", "arm_policy.handle"),
 }
 NAMES = tuple(_SCENARIOS)
 
