@@ -16,8 +16,8 @@ from astra_play.train.scenarios.arm import KEY_STEP_M, MAX_STEP_M, ArmControl
 from astra_play.train.scenarios.arm_scene import BLOCK_HALF_M, HIGHEST_M, LOWEST_M, WORKSPACE_M
 from astra_play.train.scenarios.interface import Seen
 
-BEHAVIOURS = {"pick": 0.28, "miss": 0.06, "push": 0.11, "wave": 0.12, "fingers": 0.10, "press": 0.07, "edge": 0.10,
-              "taps": 0.08, "rest": 0.08}
+BEHAVIOURS = {"pick": 0.22, "miss": 0.08, "push": 0.11, "wave": 0.15, "fingers": 0.12, "press": 0.06, "edge": 0.09,
+              "taps": 0.10, "rest": 0.07}
 NEAR_M = 0.004  # a place counts as reached within this distance
 
 Part = Generator[ArmControl, "Seen | None", None]
@@ -105,7 +105,7 @@ class _Hand:
 
     def pick(self) -> Part:
         """Fetch the block, carry it somewhere, then put it down, drop it, or go on holding it."""
-        yield from self._over_block(noise_m=0.0015)
+        yield from self._over_block(noise_m=0.006)  # off the middle; a few grips fail
         depth_m = float(self.rng.uniform(LOWEST_M + 0.004, BLOCK_HALF_M + 0.006))
         yield from self._descend(depth_m)
         yield from self.pause()
