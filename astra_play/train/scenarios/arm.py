@@ -26,7 +26,7 @@ from astra_play.train.scenarios.arm_scene import (
 )
 
 FPS = 16
-KEY_SPEED_M_S = 0.24
+KEY_SPEED_M_S = 0.24  # from one side of the workspace to the other in 1.4 s
 KEY_STEP_M = KEY_SPEED_M_S / FPS
 MAX_STEP_M = 0.03  # per frame; the fastest sweep of the mouse that training sees
 LEASH_M = 0.004  # how far the commanded point may stay ahead of a hand that something holds back
@@ -34,7 +34,7 @@ BLOCKED_SHARE = 0.5  # of the commanded way; less than that and something held t
 FINGER_STROKE_M = 0.05  # of each finger, from closed to open
 FINGER_STEP_M = 0.0125  # per frame: opening and closing take a quarter of a second, so that both can be seen
 ARRIVED_SHARE = 0.6  # of a frame's substeps; the rest lets the hand catch up before the picture is taken
-SETTLE_STEPS = 600
+SETTLE_STEPS = 600  # 1.2 s: from the stretched pose to within 0.1 mm of the start
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ROBOT = "robot0:"  # every name of the Fetch files begins so
 ORIGIN_M = (1.25, 0.75, 0.4)  # the middle of the workspace on the table top, in the robot's world
 SUBSTEPS = 31  # of 2.016 ms: exactly 1/16 s of world time a frame, close to the 2 ms that the robot was tuned for
-FINGER_GAIN = 3000.0  # N per metre; the file's 30000 squeezes a block by 4 mm a side
+FINGER_GAIN = 3000.0  # N per metre; the file's 30000 presses the fingers 3 mm into a block
 FINGER_DAMPING = 250.0
 FINGER_ARMATURE = 10.0
 WELD_TIME_S = 0.006  # of the hand behind its command; the file's 0.02 would be still on its way when the frame ends
@@ -62,8 +62,8 @@ def build_model(scene: ArmScene, width: int, height: int, fps: int) -> mujoco.Mj
     _dress_robot(model, scene.robot)
     model.site_rgba[:] = 0
     model.eq_solref[:] = WELD_TIME_S, 1.0
-    # the file ties the hand to a point 1 m off its target, to be corrected by whoever loads it
-    model.eq_data[:, :7] = 0, 0, 0, 0, 0, 0, 1
+    # anchor, place and turn of the hand against the commanded point: none, where the file keeps those of its first pose
+    model.eq_data[:, :10] = 0, 0, 0, 0, 0, 0, 1, 0, 0, 0
     for side in "lr":
         joint = model.joint(f"{ROBOT}{side}_gripper_finger_joint")
         model.dof_armature[joint.dofadr], model.dof_damping[joint.dofadr] = FINGER_ARMATURE, FINGER_DAMPING
