@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fakes import fake_config
 
-from astra_play.actions import rows
+from astra_play.actions import row_makers
 from astra_play.chunks import ActionSample
 from astra_play.config import ControlsConfig
 from astra_play.errors import DataError
@@ -31,6 +31,7 @@ from astra_play.train.scenarios.doom import (
 )
 from astra_play.train.scenarios.doom_policy import LONG_PATIENCE_FRAMES, wander
 from astra_play.train.scenarios.explore import EYE_HEIGHT_M, FPS, PITCH_LIMIT_RAD, STEP_M, WalkControl
+from astra_play.train.scenarios.interface import Seen
 from astra_play.train.scenarios.policy import MAX_YAW_RAD
 
 IMP, TREE, CORPSE = 3001, 54, 15
@@ -174,7 +175,7 @@ def test_hand_goes_out_after_a_while_of_pushing_and_in_between_lets_the_door_ope
 
 def test_keys_in_play_give_the_rows_that_training_saw():
     config = replace(fake_config(fps=FPS), controls=scenarios._import("doom.Doom").CONTROLS)
-    ours = rows.RowMaker(config).rows(ActionSample(buttons=frozenset(("forward", "left"))))[0]
+    ours = row_makers.make_row_maker(config).rows(ActionSample(buttons=frozenset(("forward", "left"))))[0]
     assert ours == pytest.approx(WalkControl.from_keys(1, -1).row(), abs=1e-7)
 
 
@@ -185,11 +186,12 @@ def test_lens_and_eye_are_those_of_explore_to_a_fifth_of_a_degree():
 
 
 def test_player_soon_leaves_a_wall_and_now_and_then_waits_for_a_door():
-    player, blocked, run, runs = wander(np.random.default_rng(0)), None, 0, []
+    player, seen, run, runs = wander(np.random.default_rng(0)), None, 0, []
     for _ in range(6000):
-        control = player.send(blocked)
+        control = player.send(seen)
         assert abs(control.yaw_left_rad) <= MAX_YAW_RAD + 1e-12
         blocked = control.forward_m > 0  # a wall ahead wherever this player turns
+        seen = Seen(blocked, np.zeros(5))
         if blocked:
             run += 1
         elif run:

@@ -17,6 +17,7 @@ from astra_play.train import scenarios
 from astra_play.train.scenarios.explore import BODY_RADIUS_M, FPS, PITCH_LIMIT_RAD, STEP_M, WalkControl, Walker
 from astra_play.train.scenarios.explore_mjcf import _Mjcf
 from astra_play.train.scenarios.explore_scene import WORLD_RADIUS_M, Obstacles, make_scene
+from astra_play.train.scenarios.interface import Seen
 from astra_play.train.scenarios.policy import KEY_TURN_RAD, MAX_YAW_RAD, wander
 
 
@@ -40,12 +41,12 @@ def open_field(circles=(), boxes=()) -> Walker:
 
 def wander_through(seed: int, num_frames: int) -> tuple[Walker, list[WalkControl], list[np.ndarray]]:
     scene = make_scene(seed)
-    walker, player, blocked = Walker(scene.obstacles(), *scene.spawn), wander(np.random.default_rng([seed, 1])), None
+    walker, player, seen = Walker(scene.obstacles(), *scene.spawn), wander(np.random.default_rng([seed, 1])), None
     controls, poses = [], []
     for _ in range(num_frames):
-        controls.append(player.send(blocked))
+        controls.append(player.send(seen))
         walker.move(controls[-1])
-        blocked = walker.blocked
+        seen = Seen(walker.blocked, walker.pose)
         poses.append(walker.pose)
     return walker, controls, poses
 
@@ -156,12 +157,12 @@ def test_player_moves_turns_rests_and_bumps():
     controls, blocked = [], 0
     for seed in range(20):
         scene = make_scene(seed)
-        walker, player, bumped = Walker(scene.obstacles(), *scene.spawn), wander(np.random.default_rng([seed, 1])), None
+        walker, player, seen = Walker(scene.obstacles(), *scene.spawn), wander(np.random.default_rng([seed, 1])), None
         for _ in range(239):
-            controls.append(player.send(bumped).values())
+            controls.append(player.send(seen).values())
             walker.move(WalkControl(*controls[-1]))
-            bumped = walker.blocked
-            blocked += bumped
+            seen = Seen(walker.blocked, walker.pose)
+            blocked += walker.blocked
     forward, right, yaw, pitch = np.array(controls).T
     idle = (forward == 0) & (right == 0) & (yaw == 0) & (pitch == 0)
     assert 0.04 < idle.mean() < 0.16

@@ -10,6 +10,7 @@ import numpy as np
 from ..config import WorldConfig
 from ..errors import ConfigError
 from ..train import scenarios
+from ..train.scenarios.interface import Seen
 
 SCENARIO = "explore"
 PLAYER_STREAM = 1  # the policy's numbers are drawn apart from the world's; the same as in the data sets
@@ -77,8 +78,8 @@ class Simulator:
         scenario = self._scenario
         player = scenarios.player(SCENARIO, np.random.default_rng([seed, PLAYER_STREAM]))
         yield scenario.reset(seed), scenario.pose, scenario.IDLE
-        blocked = None
+        seen = None
         for _ in range(num_frames - 1):
-            control = player.send(blocked)
+            control = player.send(seen)
             yield scenario.step(control), scenario.pose, control
-            blocked = scenario.blocked
+            seen = Seen(scenario.blocked, scenario.pose)

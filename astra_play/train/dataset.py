@@ -46,10 +46,12 @@ class PackedFrames:
 
 @dataclass(frozen=True)
 class Episode:
-    """One walk. Row t is the commanded motion that leads into frame t; row 0 stands still.
+    """One stretch of play. Row t is the commanded motion that leads into frame t; row 0 stands still.
 
-    `frames`: (F, H, W, 3) uint8 RGB; `rows`: (F, 12) float32; `poses`: (F, 5) float64 of x, y, z, yaw, pitch;
-    `controls`: (F, 4) float32 of forward, right, yaw left and pitch up. `packed`: the frames again, as on disk.
+    `frames`: (F, H, W, 3) uint8 RGB; `rows`: (F, A) float32, the action rows of the scenario's modality; `poses`:
+    (F, P) float64 and `controls`: (F, K) float32, the numbers that the scenario's `pose` and its control's `values`
+    say. In `explore` A is 12, a pose is (x, y, z, yaw, pitch) and a control (forward, right, yaw left, pitch up).
+    `packed`: the frames again, as on disk.
     """
 
     frames: np.ndarray
@@ -128,19 +130,20 @@ def make_dataset(folder: Path | str, scenario: str = "explore", num_episodes: in
 def make_episode(folder: Path, settings: Settings, seed: int) -> tuple[int, str]:
     """Play one world, write its episode and return (seed, sha256)."""
     from astra_play.train import scenarios
+    from astra_play.train.scenarios.interface import Seen
     simulator = scenarios.make(settings.scenario, settings.width, settings.height)
     player = scenarios.player(settings.scenario, np.random.default_rng([seed, 1]))  # apart from the world's numbers
     try:
         frames, poses = [simulator.reset(seed)], [simulator.pose]
         controls, rows = [simulator.IDLE.values()], [simulator.IDLE.row()]
-        blocked = None
+        seen = None
         for _ in range(settings.frames_per_episode - 1):
-            control = player.send(blocked)
+            control = player.send(seen)
             frames.append(simulator.step(control))
             poses.append(simulator.pose)
             controls.append(control.values())
             rows.append(control.row())
-            blocked = simulator.blocked
+            seen = Seen(simulator.blocked, simulator.pose)
     finally:
         simulator.close()
     pngs = [_encode_png(frame) for frame in frames]

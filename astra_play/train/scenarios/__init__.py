@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _SCENARIOS = {
     "explore": ("explore.Explore", "policy.wander"),
     "doom": ("doom.Doom", "doom_policy.wander"),
+    "arm": ("arm.Arm", "arm_policy.handle"),
 }
 NAMES = tuple(_SCENARIOS)
 
@@ -28,7 +29,7 @@ def make(name: str, width: int = 128, height: int = 96) -> Scenario:
 
 
 def player(name: str, rng: np.random.Generator) -> Player:
-    """Return the behaviour policy of a scenario, a generator of controls that is told whether each was blocked."""
+    """Return the behaviour policy of a scenario, a generator of controls that is sent what came of each (`Seen`)."""
     check_name(name)
     return _import(_SCENARIOS[name][1])(rng)
 

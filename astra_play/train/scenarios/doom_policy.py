@@ -13,23 +13,24 @@ import numpy as np
 
 from astra_play.train.scenarios import policy
 from astra_play.train.scenarios.explore import WalkControl
+from astra_play.train.scenarios.interface import Seen
 
 PATIENT_SHARE = 0.3  # of the walls met: tried as a door
 SHORT_PATIENCE_FRAMES = (2, 6)
 LONG_PATIENCE_FRAMES = (20, 30)  # a hand goes out after 4 of them, and 13 more lift a door over the head
 
 
-def wander(rng: np.random.Generator) -> Generator[WalkControl, bool | None, None]:
-    """Yield controls for ever; send back after each one whether its step was blocked."""
+def wander(rng: np.random.Generator) -> Generator[WalkControl, Seen | None, None]:
+    """Yield controls for ever; send back after each one what came of it."""
     hands, blocked_for, patience = policy.wander(rng), 0, _patience(rng)
     control = next(hands)
     while True:
-        blocked = yield control
-        blocked_for = blocked_for + 1 if blocked else 0
+        seen = yield control
+        blocked_for = blocked_for + 1 if seen is not None and seen.blocked else 0
         if blocked_for > patience:
             yield from _go_elsewhere(rng)
             blocked_for, patience = 0, _patience(rng)
-        control = hands.send(blocked)
+        control = hands.send(seen)
 
 
 def _patience(rng: np.random.Generator) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -52,5 +53,17 @@ class Scenario(Protocol):
         ...
 
 
-# Yields controls for ever and is sent, after each, whether it was blocked.
-Player = Generator[Control, "bool | None", None]
+@dataclass(frozen=True)
+class Seen:
+    """What a behaviour policy is told after each of its controls: the scenario's `blocked` and `pose`."""
+
+    blocked: bool
+    pose: np.ndarray
+
+    def __bool__(self) -> bool:
+        """Refuse: `if seen` would always hold, where `if seen.blocked` is meant."""
+        raise TypeError("a Seen is neither true nor false; ask for .blocked or .pose")
+
+
+# Yields controls for ever and is sent, after each, what came of it.
+Player = Generator[Control, Seen | None, None]

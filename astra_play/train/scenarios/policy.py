@@ -12,14 +12,15 @@ from collections.abc import Generator, Iterator
 import numpy as np
 
 from astra_play.train.scenarios.explore import FPS, WalkControl
+from astra_play.train.scenarios.interface import Seen
 
 KEY_TURN_RAD = math.radians(75) / FPS  # a held turning key: the same rate as in play
 MAX_YAW_RAD = math.radians(12)  # per frame; faster flicks leave two pictures little in common
 IDLE_STARTS = 0.002  # per frame: hands off altogether; with chance rests about one frame in ten
 
 
-def wander(rng: np.random.Generator) -> Generator[WalkControl, bool | None, None]:
-    """Yield controls for ever; send back after each one whether its step was blocked."""
+def wander(rng: np.random.Generator) -> Generator[WalkControl, Seen | None, None]:
+    """Yield controls for ever; send back after each one what came of it."""
     keys, look = _keys(rng), _look(rng)
     blocked_for, patience = 0, int(rng.integers(6, 36))
     while True:
@@ -32,8 +33,8 @@ def wander(rng: np.random.Generator) -> Generator[WalkControl, bool | None, None
             blocked_for, patience = 0, int(rng.integers(6, 36))
         (ahead, right), (yaw, pitch) = next(keys), next(look)
         yaw = min(max(yaw, -MAX_YAW_RAD), MAX_YAW_RAD)
-        blocked = yield WalkControl.from_keys(ahead, right, yaw, pitch)
-        blocked_for = blocked_for + 1 if blocked else 0
+        seen = yield WalkControl.from_keys(ahead, right, yaw, pitch)
+        blocked_for = blocked_for + 1 if seen is not None and seen.blocked else 0
 
 
 def _turn_away(rng: np.random.Generator) -> Iterator[WalkControl]:
