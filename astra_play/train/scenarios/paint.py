@@ -1,4 +1,4 @@
-"""Colours, light and the painted sky: what the pictures of all outdoor worlds share."""
+"""Colours, light, shadows and the painted sky: what the pictures of all outdoor worlds share."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import math
 from typing import Protocol
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
 
-from astra_play.train.scenarios.scenery import House, Palette
+from astra_play.train.scenarios.scenery import TREE_SCALE, House, Palette, Spot, Tree
 
 SKY_SIZE_PX = (512, 128)
 SKY_BOTTOM_RAD = math.radians(-6)  # the dome starts below the horizon, so the ground never ends in a gap
+_CROWNS = {"round": (2.5, 3.6, 1.3), "conifer": (1.2, 2.8, 1.0), "tall": (2.3, 5.1, 0.8)}  # low, high, radius in metres
 
 
 class LitScene(Protocol):
@@ -83,6 +85,77 @@ def sun_direction(scene: LitScene, lowest_deg: float = 0.0) -> np.ndarray:
 def noise(cells: int, seed: int) -> np.ndarray:
     """Return (cells, cells) uint8 of even noise, to be enlarged into blotches."""
     return (np.random.default_rng(seed).random((cells, cells)) * 255).astype(np.uint8)
+
+
+class GroundPlan:
+    """A square picture of the ground with the origin in its middle and north at the top; metres to pixels."""
+
+    def __init__(self, side_px: int, half_m: float) -> None:
+        self.side_px, self.half_m = side_px, half_m
+        self.px_per_m = side_px / (2 * half_m)
+
+    def to_px(self, x: float, y: float) -> tuple[float, float]:
+        """Return (column, row) of a place."""
+        return (x + self.half_m) * self.px_per_m, (self.half_m - y) * self.px_per_m
+
+    def disc(self, draw: ImageDraw.ImageDraw, x: float, y: float, radius_m: float, fill: str | int) -> None:
+        """Draw a filled circle."""
+        column, row = self.to_px(x, y)
+        radius = radius_m * self.px_per_m
+        draw.ellipse((column - radius, row - radius, column + radius, row + radius), fill=fill)
+
+
+class Shadows:
+    """Collects what things keep from the sun, each as its outline swept away from the sun while it rises."""
+
+    def __init__(self, plan: GroundPlan, scene: LitScene) -> None:
+        self._plan = plan
+        self._mask = Image.new("L", (plan.side_px, plan.side_px), 0)
+        self._draw = ImageDraw.Draw(self._mask)
+        slope = min(1 / math.tan(math.radians(scene.palette.sun_elevation_deg)), 1.6)
+        self._cast = np.array([-math.cos(scene.sun_azimuth_rad), -math.sin(scene.sun_azimuth_rad)]) * slope
+
+    def sweep(self, x: float, y: float, radius: float, low_m: float, high_m: float) -> None:
+        """Shade what an upright cylinder between two heights shades."""
+        for lift in np.linspace(low_m, high_m, 7):
+            self._plan.disc(self._draw, x + self._cast[0] * lift, y + self._cast[1] * lift, radius, 255)
+
+    def block(self, outline: list[tuple[float, float]], high_m: float) -> None:
+        """Shade what a block of this outline shades."""
+        for lift in np.linspace(0, high_m, 12):
+            self._draw.polygon([self._plan.to_px(x + self._cast[0] * lift, y + self._cast[1] * lift)
+                                for x, y in outline], fill=255)
+
+    def trees(self, trees: list[Tree]) -> None:
+        """Shade what trees shade: trunk and crown."""
+        for tree in trees:
+            scale = TREE_SCALE[tree.size]
+            self.sweep(tree.x, tree.y, 0.18, 0.0, 1.5 * scale)
+            low, high, radius = _CROWNS[tree.kind]
+            self.sweep(tree.x, tree.y, radius * scale, low * scale, high * scale)
+
+    def houses(self, houses: list[House]) -> None:
+        """Shade what houses shade."""
+        for house in houses:
+            self.block(house_corners(house), house.wall_m + 0.5 * house.roof_m)
+
+    def missed_light(self, blur_px: float) -> np.ndarray:
+        """Return how much of the sun each pixel of the ground misses, (side, side) in [0, 1]."""
+        return np.asarray(self._mask.filter(ImageFilter.GaussianBlur(blur_px)), dtype=np.float64) / 255
+
+
+def lit_share(missed_light: np.ndarray, palette: Palette) -> np.ndarray:
+    """Return what is left of the colours (..., 3) of a ground that misses so much (...) of the sun: shade is bluish."""
+    return 1 - missed_light[..., None] * (1 - rgb("#46506e")) * (0.75 * palette.sun_strength)
+
+
+def sow_flowers(plan: GroundPlan, draw: ImageDraw.ImageDraw, flowers: list[Spot]) -> None:
+    """Dot the ground with the blossoms of each patch."""
+    dots = np.random.default_rng(2)
+    for spot in flowers:
+        for _ in range(26):
+            angle, away = dots.uniform(0, 6.3), spot.size_m * math.sqrt(dots.random())
+            plan.disc(draw, spot.x + away * math.cos(angle), spot.y + away * math.sin(angle), 0.13, spot.colour)
 
 
 def house_corners(house: House, grow_m: float = 0.15) -> list[tuple[float, float]]:
