@@ -38,7 +38,7 @@ SNOW_PALETTE = Palette(
 THEMES = ("country", "town", "circuit", "desert")
 THEME_SHARES = (0.34, 0.28, 0.22, 0.16)
 SNOW_SHARE = 0.1  # of the worlds that are no desert
-ASPHALTS = ("#5f646c", "#6e6b68", "#52565f")
+ASPHALTS = ("#737983", "#84807b", "#666c78")
 CAR_COLOURS = ("#d8403a", "#2f6fd0", "#f2b632", "#3c9a5f", "#f0f0ee", "#38404e", "#e2762c", "#7a4fb0", "#5fb8c8")
 KERB_COLOURS = (("#d8403a", "#f4f2ec"), ("#2f6fd0", "#f4f2ec"), ("#f2b632", "#39404c"))
 
@@ -116,7 +116,7 @@ def make_scene(seed: int) -> Scene:
     asphalt = str(rng.choice(ASPHALTS))
     scene = Scene(
         palette=_palette(theme, rng), sun_azimuth_rad=float(rng.uniform(-math.pi, math.pi)), theme=theme,
-        track=make_track(rng), half_width_m=float({"country": 3.7, "town": 4.0, "circuit": 4.8, "desert": 3.9}[theme]),
+        track=make_track(rng), half_width_m=float({"country": 3.4, "town": 3.7, "circuit": 4.5, "desert": 3.5}[theme]),
         asphalt=asphalt, centre_line="#f2c53a" if theme == "desert" or rng.random() < 0.35 else "#f4f2e8",
         kerb=KERB_COLOURS[int(rng.integers(len(KERB_COLOURS)))],
         bonnet=str(rng.choice(CAR_COLOURS)), bonnet_stripe=str(rng.choice(("", "#f6f4ee", "#2a2e38"))))
@@ -277,11 +277,11 @@ class _Builder:
 
     def trees(self) -> None:
         rng, scene = self.rng, self.scene
-        count, near_share = {"country": (120, 0.6), "town": (60, 0.5), "circuit": (80, 0.35), "desert": (0, 0)}[
+        count, near_share = {"country": (150, 0.7), "town": (75, 0.6), "circuit": (110, 0.5), "desert": (0, 0)}[
             scene.theme]
         for near, number in ((True, round(count * near_share)), (False, count - round(count * near_share))):
             gap = 3.4 if scene.theme == "circuit" else 2.2
-            for x, y in self.free_spots(number, gap_m=2.0, road_gap_m=gap, road_reach_m=13.0 if near else None):
+            for x, y in self.free_spots(number, gap_m=2.0, road_gap_m=gap, road_reach_m=11.0 if near else None):
                 scene.trees.append(self.tree(x, y))
         if scene.theme == "desert":
             for x, y in self.free_spots(46, gap_m=1.2, road_gap_m=1.6, road_reach_m=22.0):

@@ -35,11 +35,11 @@ class Props:
         self.geoms.append(f'<geom type="{kind}" {shape} pos="{numbers(at)}" euler="0 0 {math.degrees(yaw):.2f}" '
                           f'rgba="{self.colour(colour, haze)}"{lit}/>')
 
-    def mesh(self, name: str, triangles: np.ndarray, uv: np.ndarray | None = None) -> None:
-        """Add a mesh with flat faces; triangles (N, 3, 3), uv (N, 3, 2)."""
+    def mesh(self, name: str, triangles: np.ndarray, uv: np.ndarray | None = None, digits: int = 4) -> None:
+        """Add a mesh with flat faces; triangles (N, 3, 3), uv (N, 3, 2), written with so many digits."""
         corners = triangles.reshape(-1, 3)
-        texcoord = "" if uv is None else f' texcoord="{numbers(uv.reshape(-1))}"'
-        self.assets.append(f'<mesh name="{name}" vertex="{numbers(corners.reshape(-1))}"{texcoord} '
+        texcoord = "" if uv is None else f' texcoord="{numbers(uv.reshape(-1), digits)}"'
+        self.assets.append(f'<mesh name="{name}" vertex="{numbers(corners.reshape(-1), digits)}"{texcoord} '
                            f'face="{" ".join(map(str, range(len(corners))))}"/>')
 
     def meshes(self) -> None:
@@ -136,8 +136,9 @@ def fill_textures(model: mujoco.MjModel, pictures: dict[str, np.ndarray]) -> Non
         model.tex_data[start:start + picture.size] = picture.reshape(-1)
 
 
-def numbers(values: np.ndarray | tuple[float, ...]) -> str:
-    return " ".join(f"{float(v):.4g}" for v in values)
+def numbers(values: np.ndarray | tuple[float, ...], digits: int = 4) -> str:
+    """Return numbers as MJCF writes them."""
+    return " ".join(f"{float(v):.{digits}g}" for v in values)
 
 
 def blob(rng: np.random.Generator, radius: float, half_height: float) -> np.ndarray:
