@@ -12,7 +12,7 @@ import math
 WHEELBASE_M = 2.6
 TOP_SPEED_M_S = 14.0  # about 50 km/h: at 16 frames a second 0.9 m per frame, so that pictures still overlap
 REVERSE_SPEED_M_S = 4.0
-ENGINE_M_S2 = 5.0  # at a standstill and full throttle; air and gears take all of it away at top speed
+ENGINE_M_S2 = 6.5  # at a standstill and full throttle; air and gears take all of it away at top speed
 REVERSE_ENGINE_M_S2 = 3.0
 BRAKE_M_S2 = 9.0
 ROLLING_M_S2 = 0.6  # what slows a coasting car however slow it is; without it the car would creep for ever

@@ -33,10 +33,11 @@ ARRAYS = ("frames_png", "frame_offsets", "rows", "poses", "controls", "seed")
 
 @dataclass(frozen=True)
 class Episode:
-    """One walk. Row t is the commanded motion that leads into frame t; row 0 stands still.
+    """One walk, drive or the like. Row t is the commanded motion that leads into frame t; row 0 stands still.
 
-    `frames`: (F, H, W, 3) uint8 RGB; `rows`: (F, 12) float32; `poses`: (F, 5) float64 of x, y, z, yaw, pitch;
-    `controls`: (F, 4) float32 of forward, right, yaw left and pitch up.
+    `frames`: (F, H, W, 3) uint8 RGB; `rows`: (F, A) float32 of the scenario's modality; `poses`: (F, P) float64 and
+    `controls`: (F, K) float32, whose numbers are the scenario's own (walking: x, y, z, yaw, pitch and forward, right,
+    yaw left, pitch up).
     """
 
     frames: np.ndarray
@@ -115,7 +116,7 @@ def make_episode(folder: Path, settings: Settings, seed: int) -> tuple[int, str]
     """Play one world, write its episode and return (seed, sha256)."""
     from astra_play.train import scenarios
     simulator = scenarios.make(settings.scenario, settings.width, settings.height)
-    player = scenarios.player(settings.scenario, np.random.default_rng([seed, 1]))  # apart from the world's numbers
+    player = scenarios.player(settings.scenario, np.random.default_rng([seed, 1]), simulator)  # apart from the world's
     try:
         frames, poses = [simulator.reset(seed)], [simulator.pose]
         controls, rows = [simulator.IDLE.values()], [simulator.IDLE.row()]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # name -> (module and class of the simulator, module and function of its behaviour policy)
 _SCENARIOS = {
     "explore": ("explore.Explore", "policy.wander"),
+    "drive": ("drive.Drive", "drive_policy.drive"),
 }
 NAMES = tuple(_SCENARIOS)
 
@@ -25,10 +26,13 @@ def make(name: str, width: int = 128, height: int = 96) -> Scenario:
     return _import(_SCENARIOS[name][0])(width, height)
 
 
-def player(name: str, rng: np.random.Generator) -> Player:
-    """Return the behaviour policy of a scenario, a generator of controls that is told whether each was blocked."""
+def player(name: str, rng: np.random.Generator, simulator: Scenario | None = None) -> Player:
+    """Return the behaviour policy of a scenario, a generator of controls that is told whether each was blocked.
+
+    Some policies look at the world that they play in: they need the simulator, reset before the first control.
+    """
     check_name(name)
-    return _import(_SCENARIOS[name][1])(rng)
+    return _import(_SCENARIOS[name][1])(rng, simulator)
 
 
 def check_name(name: str) -> None:

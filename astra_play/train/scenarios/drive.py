@@ -21,7 +21,7 @@ from astra_play.train.scenarios.scenery import Obstacles, slide
 
 FPS = 16
 FRAME_S = 1 / FPS
-BODY_RADIUS_M = 1.3  # the eye is in the middle of the car: nothing comes nearer than the bonnet is long
+BODY_RADIUS_M = 1.45  # the eye is in the middle of the car: what is hit stands just before the bonnet
 BLOCKED_SHARE = 0.5  # of the commanded way; less than that was driven into something
 
 

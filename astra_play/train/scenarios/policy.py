@@ -18,8 +18,8 @@ MAX_YAW_RAD = math.radians(12)  # per frame; faster flicks leave two pictures li
 IDLE_STARTS = 0.002  # per frame: hands off altogether; with chance rests about one frame in ten
 
 
-def wander(rng: np.random.Generator) -> Generator[WalkControl, bool | None, None]:
-    """Yield controls for ever; send back after each one whether its step was blocked."""
+def wander(rng: np.random.Generator, simulator: object = None) -> Generator[WalkControl, bool | None, None]:
+    """Yield controls for ever; send back after each one whether its step was blocked. Walks blindly: no simulator."""
     keys, look = _keys(rng), _look(rng)
     blocked_for, patience = 0, int(rng.integers(6, 36))
     while True:
