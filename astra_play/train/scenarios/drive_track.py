@@ -9,6 +9,7 @@ import numpy as np
 TRACK_REACH_M = 68.0  # no part of the centre line lies further from the origin
 SPACING_M = 1.0  # between neighbouring points of the centre line, nearly
 MIN_RADIUS_M = 12.0  # of the sharpest bend: a 40 km/h bend, with room for the inner edge of the road
+MIN_RADIUS_SLACK = 0.02  # waiting for the last of it costs most of the time
 OWN_DISTANCE_M = 24.0  # between parts of the road that are not neighbours: room for a strip of scenery
 
 
@@ -59,7 +60,7 @@ class Track:
 def make_track(rng: np.random.Generator) -> Track:
     """Return a round course of straights and bends of both directions; the origin lies inside it."""
     for _ in range(100):
-        track = _eased(_smoothed(_resampled(_corners(rng)), rng.uniform(4.0, 7.0)))
+        track = _eased(_smoothed(_resampled(_corners(rng)), rng.uniform(2.5, 4.5)))
         if track is not None and _winds_both_ways(track) and _keeps_apart(track):
             return track
     return Track(_resampled(_ellipse(rng)))  # a plain oval is a road too
@@ -67,21 +68,21 @@ def make_track(rng: np.random.Generator) -> Track:
 
 def _eased(line: np.ndarray) -> Track | None:
     """Smooth a line only where it bends too sharply, again and again; None when a corner will not give way."""
-    for _ in range(60):
+    for _ in range(40):
         track = Track(_resampled(line))
         excess = np.abs(track.curvature) * MIN_RADIUS_M - 1
-        if excess.max() <= 0:
+        if excess.max() <= MIN_RADIUS_SLACK:
             return track
-        sharp = _smoothed(np.clip(4 * excess, 0, 1)[:, None], 3.0).clip(0, 1)
-        line = track.line + sharp * (_smoothed(track.line, 5.0) - track.line)
+        sharp = _smoothed(np.clip(8 * excess, 0, 1)[:, None], 4.0).clip(0, 1)
+        line = track.line + sharp * (_smoothed(track.line, 6.0) - track.line)
     return None
 
 
 def _corners(rng: np.random.Generator) -> np.ndarray:
     """Return the corners of a star: at growing angles and uneven distances from the origin."""
-    num_corners = int(rng.integers(6, 12))
+    num_corners = int(rng.integers(6, 11))
     angles = 2 * math.pi * (np.arange(num_corners) + rng.uniform(-0.3, 0.3, num_corners)) / num_corners
-    reach = TRACK_REACH_M * rng.uniform(0.4, 1.0, num_corners)
+    reach = TRACK_REACH_M * rng.uniform(0.35, 1.0, num_corners)
     reach *= TRACK_REACH_M / reach.max()
     return np.stack([reach * np.cos(angles), reach * np.sin(angles)], axis=1)
 
