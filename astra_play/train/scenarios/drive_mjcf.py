@@ -151,14 +151,14 @@ class _Mjcf(Props):
               thick: bool = False) -> None:
         """Lay a ribbon of a colour beside the centre line, on the steps where `is_there` (N,) is true.
 
-        A `thick` one also has a face towards the road.
+        A `thick` one also has faces towards the road and away from it.
         """
         right, left = (_closed(self.track.edge(left_m + side * width_m / 2)) for side in (-1, 1))
         kept = np.repeat(is_there, 2)
         self.solids[colour].append(_ribbon(right, left, lift_m)[kept])
         if thick:
-            inner, side = (right, -1) if left_m > 0 else (left, 1)
-            self.solids[shade(colour, 0.8)].append(_wall(inner, 0.0, lift_m, outward=side)[kept])
+            self.solids[shade(colour, 0.8)] += [_wall(right, 0.0, lift_m, outward=-1)[kept],
+                                                _wall(left, 0.0, lift_m, outward=1)[kept]]
 
     def road_lines(self) -> None:
         scene, track = self.scene, self.track

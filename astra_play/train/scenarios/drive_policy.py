@@ -26,7 +26,7 @@ Pedals = tuple[float, float]  # throttle and steer, each in [-1, 1]
 _DOINGS = {"follow": 0.38, "wander": 0.10, "leave": 0.07, "stop": 0.10, "brake": 0.06, "reverse": 0.05, "turn": 0.05,
            "swerve": 0.07, "play": 0.07, "bump": 0.05}
 STOP_AT_BUMP = 0.4  # share of the bumps in which the car loses its speed at once
-FORGETS_BENDS = 0.25  # share of the stretches driven without slowing down for bends
+FORGETS_BENDS = 0.35  # share of the stretches driven without slowing down for bends
 
 
 class Driven(Protocol):
@@ -243,7 +243,7 @@ class _Driver:
     def change_hands(self) -> None:
         """Hold the controls in another way."""
         self.by_keys = self.rng.random() < 0.6
-        self.cornering_m_s2 = self.rng.uniform(3.5, 7.0)  # what is dared
+        self.cornering_m_s2 = self.rng.uniform(4.0, 10.0)  # what is dared; beyond grip the car runs wide
 
     def face_along(self) -> None:
         """Drive the road in the direction in which the car is looking by now."""

@@ -315,7 +315,7 @@ class _Builder:
         obstacles, track = self.scene.obstacles(), self.track
         for _ in range(60):
             lane = -0.5 * self.scene.half_width_m
-            reverse = self.rng.random() < 0.35
+            reverse = self.rng.random() < 0.5
             along = self.rng.uniform(0, track.length_m)
             x, y, heading = track.place(along, -lane if reverse else lane)
             yaw = heading + math.pi if reverse else heading

@@ -8,8 +8,8 @@ import numpy as np
 
 TRACK_REACH_M = 68.0  # no part of the centre line lies further from the origin
 SPACING_M = 1.0  # between neighbouring points of the centre line, nearly
-MIN_RADIUS_M = 12.0  # of the sharpest bend: a 40 km/h bend, with room for the inner edge of the road
-MIN_RADIUS_SLACK = 0.02  # waiting for the last of it costs most of the time
+MIN_RADIUS_M = (12.0, 22.0)  # of the sharpest bend, from road to road
+RADIUS_SLACK = 0.02  # waiting for the last of it costs most of the time
 OWN_DISTANCE_M = 24.0  # between parts of the road that are not neighbours: room for a strip of scenery
 
 
@@ -59,19 +59,20 @@ class Track:
 
 def make_track(rng: np.random.Generator) -> Track:
     """Return a round course of straights and bends of both directions; the origin lies inside it."""
-    for _ in range(100):
-        track = _eased(_smoothed(_resampled(_corners(rng)), rng.uniform(2.5, 4.5)))
+    radius_m = rng.uniform(*MIN_RADIUS_M)
+    for _ in range(150):
+        track = _eased(_smoothed(_resampled(_corners(rng)), rng.uniform(2.5, 4.5)), radius_m)
         if track is not None and _winds_both_ways(track) and _keeps_apart(track):
             return track
     return Track(_resampled(_ellipse(rng)))  # a plain oval is a road too
 
 
-def _eased(line: np.ndarray) -> Track | None:
+def _eased(line: np.ndarray, radius_m: float) -> Track | None:
     """Smooth a line only where it bends too sharply, again and again; None when a corner will not give way."""
     for _ in range(40):
         track = Track(_resampled(line))
-        excess = np.abs(track.curvature) * MIN_RADIUS_M - 1
-        if excess.max() <= MIN_RADIUS_SLACK:
+        excess = np.abs(track.curvature) * radius_m - 1
+        if excess.max() <= RADIUS_SLACK:
             return track
         sharp = _smoothed(np.clip(8 * excess, 0, 1)[:, None], 4.0).clip(0, 1)
         line = track.line + sharp * (_smoothed(track.line, 6.0) - track.line)
@@ -110,7 +111,7 @@ def _resampled(corners: np.ndarray) -> np.ndarray:
 
 def _winds_both_ways(track: Track) -> bool:
     """Say whether enough of the road turns right, though the whole turns left."""
-    return bool((track.curvature < -1 / 80).mean() > 0.1)
+    return bool((track.curvature < -1 / 80).mean() > 0.08)
 
 
 def _keeps_apart(track: Track) -> bool:

@@ -138,7 +138,7 @@ def fill_textures(model: mujoco.MjModel, pictures: dict[str, np.ndarray]) -> Non
 
 def numbers(values: np.ndarray | tuple[float, ...], digits: int = 4) -> str:
     """Return numbers as MJCF writes them."""
-    return " ".join(f"{float(v):.{digits}g}" for v in values)
+    return " ".join([f"%.{digits}g"] * len(values)) % tuple(values)
 
 
 def blob(rng: np.random.Generator, radius: float, half_height: float) -> np.ndarray:
