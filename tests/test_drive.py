@@ -322,7 +322,7 @@ def test_blocks_show_their_faces_to_the_outside() -> None:
     spot = Spot(3.0, -2.0, 0.7, 1.0, "#ffffff")
     for block in (drive_mjcf._box(3.0, -2.0, 1.0, 0.5, 0.2, 0.9, 0.4), drive_mjcf._diamond(spot, 2.0, 0.6, 0.05),
                   drive_mjcf._taper(3.0, -2.0, 0.0, 2.0, (2.0, 1.0), (1.0, 0.5), 2.0),
-                  drive_mjcf._prism(3.0, -2.0, 1.0, 0.2, 1.0)):
+                  drive_mjcf._prism(3.0, -2.0, 1.0, 0.2, 1.0), drive_mjcf._wheel(3.0, -2.0, 1.0, side=-1)):
         normals = np.cross(block[:, 1] - block[:, 0], block[:, 2] - block[:, 0])
         outward = block.mean(axis=1) - block.reshape(-1, 3).mean(axis=0)
         assert ((normals * outward).sum(axis=1) > 0).all()

@@ -294,7 +294,9 @@ class _Mjcf(Props):
             part("#d63a36", -2.04, left * 0.6, 0.66, (0.03, 0.18, 0.09))
             part("#fff3cf", 2.04, left * 0.6, 0.62, (0.03, 0.2, 0.09))
             for ahead in (-1.25, 1.25):
-                part("#25282e", ahead, left * 0.78, 0.3, (0.32, 0.11, 0.3))
+                at = beside(Spot(spot.x + cos * ahead, spot.y + sin * ahead, spot.yaw_rad, 1.0, ""), left * 0.78)
+                self.solids["#25282e"].append(_wheel(*at, spot.yaw_rad, side=left))
+        part("#25282e", 0.0, 0.0, 0.26, (1.9, 0.6, 0.1))
 
     def stand(self, spot: Spot) -> None:
         """Draw a grandstand that rises away from the road, full of people."""
@@ -422,6 +424,14 @@ def _prism(x: float, y: float, up: float, radius: float, half_z: float) -> np.nd
     low, high, top = rim - (0, 0, half_z), rim + (0, 0, half_z), np.array([x, y, up + half_z])
     return np.array([face for i in range(6) for face in (
         (low[i], low[i + 1], high[i + 1]), (low[i], high[i + 1], high[i]), (high[i], high[i + 1], top))])
+
+
+def _wheel(x: float, y: float, yaw: float, side: int) -> np.ndarray:
+    """Return a lying prism that rolls along the yaw, its closed end towards the left (1) or the right (-1)."""
+    ahead = np.array([math.cos(yaw), math.sin(yaw), 0.0])
+    outward = side * np.array([-math.sin(yaw), math.cos(yaw), 0.0])
+    turned = np.stack([ahead, np.cross(outward, ahead), outward])
+    return _prism(0.0, 0.0, 0.0, 0.34, 0.11) @ turned + (x, y, 0.32)
 
 
 def _diamond(spot: Spot, up: float, size: float, thick: float) -> np.ndarray:

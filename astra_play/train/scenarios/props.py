@@ -26,10 +26,12 @@ class Props:
         self.geoms: list[str] = []
 
     def colour(self, colour: str, haze: float = 0.0) -> str:
+        """Return a colour as MJCF writes it, with so much of the haze of the distance mixed in."""
         return numbers(rgb(tint(colour, self.palette.sky_horizon, haze))) + " 1"
 
     def add(self, kind: str, colour: str, at: tuple[float, float, float], size: tuple[float, ...] = (),
             yaw: float = 0.0, mesh: str = "", glow: bool = False, haze: float = 0.0) -> None:
+        """Add one part; `at` is its middle in metres, `size` the half sizes of MJCF, `mesh` the name of an added mesh."""
         shape = f'mesh="{mesh}"' if mesh else f'size="{numbers(size)}"'
         lit = ' material="glow"' if glow else ""
         self.geoms.append(f'<geom type="{kind}" {shape} pos="{numbers(at)}" euler="0 0 {math.degrees(yaw):.2f}" '
@@ -43,6 +45,7 @@ class Props:
                            f'face="{" ".join(map(str, range(len(corners))))}"/>')
 
     def meshes(self) -> None:
+        """Add the shapes that `tree`, `rock`, `bush` and the like are made of, and the sky dome."""
         rng = np.random.default_rng(3)
         for size, scale in enumerate(TREE_SCALE):
             self.mesh(f"round{size}", blob(rng, 1.45 * scale, 1.35 * scale))
@@ -57,6 +60,7 @@ class Props:
         self.mesh("dome", *dome())
 
     def tree(self, tree: Tree, haze: float) -> None:
+        """Add a tree: trunk and crown."""
         scale, name = TREE_SCALE[tree.size], f"{tree.kind}{tree.size}"
         trunk = {"round": 1.25, "conifer": 0.55, "tall": 1.0}[tree.kind] * scale
         self.add("cylinder", self.palette.trunk, (tree.x, tree.y, trunk), (0.2 * scale, trunk), haze=haze)
@@ -71,6 +75,7 @@ class Props:
                      yaw=-tree.turn_rad, mesh="round0" if tree.size == 2 else "bush", haze=haze)
 
     def house(self, house: House) -> None:
+        """Add a house with its roof, chimney, door and windows."""
         palette = self.palette
         depth, width, wall = house.half_depth_m, house.half_width_m, house.wall_m
         cos, sin = math.cos(house.yaw_rad), math.sin(house.yaw_rad)
@@ -99,23 +104,28 @@ class Props:
                 part(palette.glass, 0, side * (width + 0.02), up, (0.4, 0.06, 0.42), palette.lamps_lit)
 
     def bush(self, spot: Spot) -> None:
+        """Add a bush."""
         self.add("mesh", self.palette.hedge, (spot.x, spot.y, 0.35), yaw=spot.yaw_rad, mesh="bush")
 
     def rock(self, spot: Spot) -> None:
+        """Add a rock; its size picks one of three meshes."""
         name = f"rock{min(int((spot.size_m - 0.3) / 0.15), 2)}"
         self.add("mesh", self.palette.stone, (spot.x, spot.y, 0.12), yaw=spot.yaw_rad, mesh=name)
 
     def lamp(self, spot: Spot) -> None:
+        """Add a garden lamp, lit in the evening."""
         self.add("cylinder", "#4a4a55", (spot.x, spot.y, 1.3), (0.08, 1.3))
         self.add("ellipsoid", "#ffeec2", (spot.x, spot.y, 2.75), (0.24, 0.24, 0.28), glow=self.palette.lamps_lit)
 
     def bench(self, spot: Spot) -> None:
+        """Add a bench that looks along its yaw."""
         trunk, cos, sin = self.palette.trunk, math.cos(spot.yaw_rad), math.sin(spot.yaw_rad)
         self.add("box", trunk, (spot.x, spot.y, 0.42), (0.26, 0.9, 0.06), spot.yaw_rad)
         self.add("box", trunk, (spot.x - 0.26 * cos, spot.y - 0.26 * sin, 0.72), (0.05, 0.9, 0.24), spot.yaw_rad)
         self.add("box", "#4a4a55", (spot.x, spot.y, 0.2), (0.2, 0.6, 0.18), spot.yaw_rad)
 
     def flower(self, spot: Spot) -> None:
+        """Add a clump of flowers."""
         self.add("ellipsoid", spot.colour, (spot.x, spot.y, 0.12), (0.32, 0.32, 0.22))
 
 
