@@ -129,6 +129,17 @@ def test_brake_halts_first_and_drives_backwards_only_in_the_next_frame() -> None
     assert 0.4 < halt / FPS < 0.7  # 6 m/s at a little more than 9 m/s^2
 
 
+def test_car_let_roll_comes_to_rest_within_seconds() -> None:
+    for speed, longest_s in ((vehicle.TOP_SPEED_M_S, 8.0), (-vehicle.REVERSE_SPEED_M_S, 4.0)):
+        car = Car()
+        car.speed_m_s = speed
+        frames = 0
+        while car.speed_m_s and frames < 1000:
+            car.step(0.0, 0.0, FRAME_S)
+            frames += 1
+        assert 1.0 < frames * FRAME_S < longest_s
+
+
 def test_standing_car_without_gas_stays_however_the_wheel_is_turned() -> None:
     car = Car()
     for steer in (1.0, -1.0, 0.2):

@@ -88,16 +88,18 @@ class Scene:
     spawn: tuple[float, float, float] = (0.0, 0.0, 0.0)  # x, y, yaw
 
     def obstacles(self) -> Obstacles:
-        """Return the shapes that stop a car; bushes, flowers and thin posts give way."""
+        """Return the shapes that stop a car; what ends below the eye (bushes, flowers, posts) gives way."""
         circles = [(t.x, t.y, TREE_SCALE[t.size] * (1.2 if t.kind == "conifer" else 0.35)) for t in self.trees]
         circles += [(s.x, s.y, 0.2) for s in self.lamps]
         circles += [(s.x, s.y, 0.9 * s.size_m) for s in self.rocks]
         circles += [(s.x, s.y, 0.7 * s.size_m) for s in self.cacti]
+        circles += [(s.x, s.y, 0.15) for s in self.signs if s.variant < 2]
         for gate in self.gates:
             for side in (-1, 1):
                 circles.append((*beside(gate, side * gate.size_m), 0.4))
         boxes = [(h.x, h.y, h.yaw_rad, h.half_depth_m, h.half_width_m) for h in self.houses]
         boxes += [(x, y, yaw, half, 0.2) for x, y, yaw, half in self.rails]
+        boxes += [(s.x, s.y, s.yaw_rad, 0.1, 0.9) for s in self.signs if s.variant == 2]
         boxes += [(s.x, s.y, s.yaw_rad, 2.1, 0.9) for s in self.parked]
         boxes += [(s.x, s.y, s.yaw_rad, 2.4, 6.0) for s in self.stands]
         return Obstacles(np.array(circles, dtype=np.float64).reshape(-1, 3),

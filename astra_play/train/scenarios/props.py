@@ -31,7 +31,7 @@ class Props:
 
     def add(self, kind: str, colour: str, at: tuple[float, float, float], size: tuple[float, ...] = (),
             yaw: float = 0.0, mesh: str = "", glow: bool = False, haze: float = 0.0) -> None:
-        """Add one part; `at` is its middle in metres, `size` the half sizes of MJCF, `mesh` the name of an added mesh."""
+        """Add one part; `at` is its middle in metres, `size` its half sizes, `mesh` the name of an added mesh."""
         shape = f'mesh="{mesh}"' if mesh else f'size="{numbers(size)}"'
         lit = ' material="glow"' if glow else ""
         self.geoms.append(f'<geom type="{kind}" {shape} pos="{numbers(at)}" euler="0 0 {math.degrees(yaw):.2f}" '
