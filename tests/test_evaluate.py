@@ -220,7 +220,7 @@ class SlidingScenario:
         self.closed = True
 
 
-def player(name: str, rng: np.random.Generator):
+def player(name: str, rng: np.random.Generator, simulator: object):
     while True:
         yield WalkControl(0.18, 0.0, rng.normal() * 0.1)
 

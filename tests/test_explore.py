@@ -16,9 +16,10 @@ from astra_play.errors import ConfigError
 from astra_play.train import scenarios
 from astra_play.train.scenarios.explore import BODY_RADIUS_M, FPS, PITCH_LIMIT_RAD, STEP_M, WalkControl, Walker
 from astra_play.train.scenarios.explore_mjcf import _Mjcf
-from astra_play.train.scenarios.explore_scene import WORLD_RADIUS_M, Obstacles, make_scene
+from astra_play.train.scenarios.explore_scene import WORLD_RADIUS_M, make_scene
 from astra_play.train.scenarios.interface import Seen
 from astra_play.train.scenarios.policy import KEY_TURN_RAD, MAX_YAW_RAD, wander
+from astra_play.train.scenarios.scenery import Obstacles
 
 
 @pytest.fixture
@@ -35,7 +36,8 @@ def simulator():
 
 
 def open_field(circles=(), boxes=()) -> Walker:
-    obstacles = Obstacles(np.array(circles, dtype=float).reshape(-1, 3), np.array(boxes, dtype=float).reshape(-1, 5))
+    obstacles = Obstacles(np.array(circles, dtype=float).reshape(-1, 3), np.array(boxes, dtype=float).reshape(-1, 5),
+                          WORLD_RADIUS_M)
     return Walker(obstacles, 0.0, 0.0, 0.0)
 
 
@@ -200,7 +202,8 @@ def test_sun_stands_where_its_direction_says(simulator):
     simulator.reset(1)
     scene = make_scene(1)
     assert scene.palette.name == "golden hour"
-    simulator.walker = Walker(Obstacles(np.zeros((0, 3)), np.zeros((0, 5))), *scene.spawn[:2], scene.sun_azimuth_rad)
+    simulator.walker = Walker(Obstacles(np.zeros((0, 3)), np.zeros((0, 5)), WORLD_RADIUS_M), *scene.spawn[:2],
+                              scene.sun_azimuth_rad)
     toward = simulator.step(WalkControl(pitch_up_rad=math.radians(scene.palette.sun_elevation_deg)))
     away = simulator.step(WalkControl(yaw_left_rad=math.pi))
     assert toward[22:26, 30:34].mean() > away[22:26, 30:34].mean() + 20

@@ -76,7 +76,7 @@ class Simulator:
 
     def _steps(self, seed: int, num_frames: int) -> Iterator[tuple]:
         scenario = self._scenario
-        player = scenarios.player(SCENARIO, np.random.default_rng([seed, PLAYER_STREAM]))
+        player = scenarios.player(SCENARIO, np.random.default_rng([seed, PLAYER_STREAM]), scenario)
         yield scenario.reset(seed), scenario.pose, scenario.IDLE
         seen = None
         for _ in range(num_frames - 1):

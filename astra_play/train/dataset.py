@@ -132,7 +132,7 @@ def make_episode(folder: Path, settings: Settings, seed: int) -> tuple[int, str]
     from astra_play.train import scenarios
     from astra_play.train.scenarios.interface import Seen
     simulator = scenarios.make(settings.scenario, settings.width, settings.height)
-    player = scenarios.player(settings.scenario, np.random.default_rng([seed, 1]))  # apart from the world's numbers
+    player = scenarios.player(settings.scenario, np.random.default_rng([seed, 1]), simulator)  # apart from the world's
     try:
         frames, poses = [simulator.reset(seed)], [simulator.pose]
         controls, rows = [simulator.IDLE.values()], [simulator.IDLE.row()]

@@ -18,6 +18,7 @@ _SCENARIOS = {
     "explore": ("explore.Explore", "policy.wander"),
     "doom": ("doom.Doom", "doom_policy.wander"),
     "arm": ("arm.Arm", "arm_policy.handle"),
+    "drive": ("drive.Drive", "drive_policy.drive"),
 }
 NAMES = tuple(_SCENARIOS)
 
@@ -28,10 +29,13 @@ def make(name: str, width: int = 128, height: int = 96) -> Scenario:
     return _import(_SCENARIOS[name][0])(width, height)
 
 
-def player(name: str, rng: np.random.Generator) -> Player:
-    """Return the behaviour policy of a scenario, a generator of controls that is sent what came of each (`Seen`)."""
+def player(name: str, rng: np.random.Generator, simulator: Scenario | None = None) -> Player:
+    """Return the behaviour policy of a scenario, a generator of controls that is sent what came of each (`Seen`).
+
+    Some policies look at the world that they play in: they need the simulator, reset before the first control.
+    """
     check_name(name)
-    return _import(_SCENARIOS[name][1])(rng)
+    return _import(_SCENARIOS[name][1])(rng, simulator)
 
 
 def controls(name: str) -> ControlsConfig:

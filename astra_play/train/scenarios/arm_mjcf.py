@@ -22,7 +22,7 @@ from astra_play.train.scenarios.arm_scene import (
     ArmScene,
     Ornament,
 )
-from astra_play.train.scenarios.explore_paint import rgb, shade, tint
+from astra_play.train.scenarios.paint import rgb, shade, tint
 
 if TYPE_CHECKING:
     import mujoco

@@ -23,8 +23,8 @@ NEAR_M = 0.004  # a place counts as reached within this distance
 Part = Generator[ArmControl, "Seen | None", None]
 
 
-def handle(rng: np.random.Generator) -> Part:
-    """Yield controls for ever; send back after each one what came of it."""
+def handle(rng: np.random.Generator, simulator: object = None) -> Part:
+    """Yield controls for ever; send back after each one what came of it. Needs no simulator: it is told the pose."""
     player = _Hand(rng)
     yield from player.rest()  # also tells where the hand is
     while True:

@@ -20,7 +20,7 @@ SHORT_PATIENCE_FRAMES = (2, 6)
 LONG_PATIENCE_FRAMES = (20, 30)  # a hand goes out after 4 of them, and 13 more lift a door over the head
 
 
-def wander(rng: np.random.Generator) -> Generator[WalkControl, Seen | None, None]:
+def wander(rng: np.random.Generator, simulator: object = None) -> Generator[WalkControl, Seen | None, None]:
     """Yield controls for ever; send back after each one what came of it."""
     hands, blocked_for, patience = policy.wander(rng), 0, _patience(rng)
     control = next(hands)

@@ -7,17 +7,16 @@ same poses; MuJoCo only draws. The pose is (x, y, z, yaw, pitch): metres and rad
 from __future__ import annotations
 
 import math
-import os
-import sys
 from dataclasses import dataclass
 
 import numpy as np
 
 from astra_play.actions import rows
 from astra_play.config import ControlsConfig
-from astra_play.errors import DependencyError
+from astra_play.train.scenarios.drawing import import_mujoco, plain_renderer
 from astra_play.train.scenarios.explore_mjcf import build_model
-from astra_play.train.scenarios.explore_scene import WORLD_RADIUS_M, Obstacles, box_frame, make_scene
+from astra_play.train.scenarios.explore_scene import make_scene
+from astra_play.train.scenarios.scenery import Obstacles, slide
 
 FPS = 16
 WALK_SPEED_M_S = 3.0
@@ -71,46 +70,10 @@ class Walker:
         step = (control.forward_m * cos + control.right_m * sin, control.forward_m * sin - control.right_m * cos)
         wanted = math.hypot(*step)
         old = self.x, self.y
-        self.x, self.y = _slide(self.obstacles, old, (old[0] + step[0], old[1] + step[1]))
+        self.x, self.y = slide(self.obstacles, old, (old[0] + step[0], old[1] + step[1]), BODY_RADIUS_M)
         self.blocked = wanted > 0 and math.hypot(self.x - old[0], self.y - old[1]) < BLOCKED_SHARE * wanted
         self.yaw_rad += control.yaw_left_rad
         self.pitch_rad = min(max(self.pitch_rad + control.pitch_up_rad, -PITCH_LIMIT_RAD), PITCH_LIMIT_RAD)
-
-
-def _slide(obstacles: Obstacles, old: tuple[float, float], wanted: tuple[float, float]) -> tuple[float, float]:
-    """Return the free place nearest to `wanted`, or `old` in a corner that has none."""
-    x, y = wanted
-    for _ in range(4):
-        for cx, cy, radius in obstacles.circles:
-            away, keep = math.hypot(x - cx, y - cy), radius + BODY_RADIUS_M
-            if 0 < away < keep:
-                x, y = cx + (x - cx) * keep / away, cy + (y - cy) * keep / away
-        for box in obstacles.boxes:
-            x, y = _push_out(box, x, y)
-        away, keep = math.hypot(x, y), WORLD_RADIUS_M - BODY_RADIUS_M
-        if away > keep:
-            x, y = x * keep / away, y * keep / away
-        if obstacles.clearance_m(x, y) > BODY_RADIUS_M - 1e-6:
-            return x, y
-    return old
-
-
-def _push_out(box: np.ndarray, x: float, y: float) -> tuple[float, float]:
-    """Return (x, y) moved out of a box grown by the body, along the way that needs least."""
-    along, across = box_frame(box, x, y)
-    near_along, near_across = min(max(along, -box[3]), box[3]), min(max(across, -box[4]), box[4])
-    away = math.hypot(along - near_along, across - near_across)
-    if away >= BODY_RADIUS_M:
-        return x, y
-    if away > 0:
-        along = near_along + (along - near_along) * BODY_RADIUS_M / away
-        across = near_across + (across - near_across) * BODY_RADIUS_M / away
-    elif box[3] - abs(along) < box[4] - abs(across):
-        along = math.copysign(box[3] + BODY_RADIUS_M, along)
-    else:
-        across = math.copysign(box[4] + BODY_RADIUS_M, across)
-    cos, sin = math.cos(box[2]), math.sin(box[2])
-    return box[0] + cos * along - sin * across, box[1] + sin * along + cos * across
 
 
 class Explore:
@@ -121,13 +84,7 @@ class Explore:
     IDLE = WalkControl()
 
     def __init__(self, width: int = 128, height: int = 96) -> None:
-        if sys.platform == "linux":
-            os.environ.setdefault("MUJOCO_GL", "egl")  # read when mujoco is imported; a window is never needed
-        try:
-            import mujoco
-        except ImportError as error:
-            raise DependencyError("mujoco", "The explore simulator", "train") from error
-        self._mujoco = mujoco
+        self._mujoco = import_mujoco("The explore simulator")
         self.width, self.height = width, height
         self._renderer = None
         self.walker: Walker | None = None
@@ -139,10 +96,7 @@ class Explore:
         self.walker = Walker(scene.obstacles(), *scene.spawn)
         self._model = build_model(scene, self.width, self.height)
         self._data = self._mujoco.MjData(self._model)
-        self._renderer = self._mujoco.Renderer(self._model, self.height, self.width)
-        for flag in (self._mujoco.mjtRndFlag.mjRND_SHADOW, self._mujoco.mjtRndFlag.mjRND_REFLECTION,
-                     self._mujoco.mjtRndFlag.mjRND_HAZE, self._mujoco.mjtRndFlag.mjRND_SKYBOX):
-            self._renderer.scene.flags[flag] = 0
+        self._renderer = plain_renderer(self._mujoco, self._model, self.width, self.height)
         self._mujoco.mj_forward(self._model, self._data)  # places the standing things, once
         return self._render()
 

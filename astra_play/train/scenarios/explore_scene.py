@@ -11,38 +11,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from astra_play.train.scenarios.scenery import TREE_SCALE, House, Obstacles, Palette, Spot, Tree
+
 WORLD_RADIUS_M = 30.0  # the walkable disc; a border fences it
-TREE_SCALE = (0.85, 1.05, 1.3)  # of the three meshes of each kind of tree
-
-
-@dataclass(frozen=True)
-class Palette:
-    """The colours and the light of one hour of one season; every colour is '#rrggbb'."""
-
-    name: str
-    sky_top: str
-    sky_horizon: str
-    cloud: str
-    sun_elevation_deg: float
-    sun: str
-    sun_strength: float
-    ambient: str
-    grass: str
-    path: str
-    sand: str
-    water: str
-    hedge: str
-    trunk: str
-    stone: str
-    far_hill: str
-    leaves: tuple[str, ...]
-    conifer: tuple[str, ...]
-    walls: tuple[str, ...]
-    roofs: tuple[str, ...]
-    flowers: tuple[str, ...]
-    glass: str
-    lamps_lit: bool = False
-    sun_hidden: bool = False
 
 
 PALETTES = (
@@ -80,74 +51,6 @@ PALETTES = (
 PALETTE_SHARES = (0.22, 0.22, 0.18, 0.18, 0.12, 0.08)
 
 
-@dataclass(frozen=True)
-class House:
-    """A box with a roof; local +x is the front, which faces the street."""
-
-    x: float
-    y: float
-    yaw_rad: float
-    half_depth_m: float
-    half_width_m: float
-    wall_m: float
-    roof_m: float
-    gabled: bool
-    wall: str
-    roof: str
-
-
-@dataclass(frozen=True)
-class Tree:
-    """`kind` is round, conifer or tall; `size` picks one of the three meshes of its kind."""
-
-    x: float
-    y: float
-    kind: str
-    size: int
-    colour: str
-    turn_rad: float
-
-
-@dataclass(frozen=True)
-class Spot:
-    """A small thing: bush, rock, lamp, bench, flowers or landmark (`variant` says which)."""
-
-    x: float
-    y: float
-    yaw_rad: float
-    size_m: float
-    colour: str
-    variant: int = 0
-
-
-@dataclass
-class Obstacles:
-    """What a walker cannot enter: circles (N, 3) of x, y, radius and boxes (M, 5) of x, y, yaw, half x, half y."""
-
-    circles: np.ndarray
-    boxes: np.ndarray
-
-    def clearance_m(self, x: float, y: float) -> float:
-        """Return the distance from (x, y) to the nearest obstacle or the border; negative means inside."""
-        nearest = WORLD_RADIUS_M - math.hypot(x, y)
-        if len(self.circles):
-            gaps = np.hypot(self.circles[:, 0] - x, self.circles[:, 1] - y) - self.circles[:, 2]
-            nearest = min(nearest, float(gaps.min()))
-        for box in self.boxes:
-            along, across = box_frame(box, x, y)
-            out_x, out_y = abs(along) - box[3], abs(across) - box[4]
-            outside = math.hypot(max(out_x, 0.0), max(out_y, 0.0))
-            nearest = min(nearest, outside if outside > 0 else max(out_x, out_y))
-        return nearest
-
-
-def box_frame(box: np.ndarray, x: float, y: float) -> tuple[float, float]:
-    """Return (x, y) in the axes of one obstacle box."""
-    cos, sin = math.cos(box[2]), math.sin(box[2])
-    dx, dy = x - box[0], y - box[1]
-    return cos * dx + sin * dy, -sin * dx + cos * dy
-
-
 @dataclass
 class Scene:
     """One world: its light, its ground plan and everything that stands on it."""
@@ -178,7 +81,7 @@ class Scene:
         boxes = [(h.x, h.y, h.yaw_rad, h.half_depth_m, h.half_width_m) for h in self.houses]
         boxes += [(s.x, s.y, s.yaw_rad, 0.3, 0.9) for s in self.benches]
         return Obstacles(np.array(circles, dtype=np.float64).reshape(-1, 3),
-                         np.array(boxes, dtype=np.float64).reshape(-1, 5))
+                         np.array(boxes, dtype=np.float64).reshape(-1, 5), WORLD_RADIUS_M)
 
 
 def make_scene(seed: int) -> Scene:

@@ -19,8 +19,8 @@ MAX_YAW_RAD = math.radians(12)  # per frame; faster flicks leave two pictures li
 IDLE_STARTS = 0.002  # per frame: hands off altogether; with chance rests about one frame in ten
 
 
-def wander(rng: np.random.Generator) -> Generator[WalkControl, Seen | None, None]:
-    """Yield controls for ever; send back after each one what came of it."""
+def wander(rng: np.random.Generator, simulator: object = None) -> Generator[WalkControl, Seen | None, None]:
+    """Yield controls for ever; send back after each one what came of it. Walks blindly: no simulator."""
     keys, look = _keys(rng), _look(rng)
     blocked_for, patience = 0, int(rng.integers(6, 36))
     while True:
