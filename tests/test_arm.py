@@ -28,8 +28,8 @@ from astra_play.train.scenarios.arm_scene import (
     contrast,
     make_scene,
 )
-from astra_play.train.scenarios.explore_paint import rgb
 from astra_play.train.scenarios.interface import Seen
+from astra_play.train.scenarios.paint import rgb
 
 FINGERTIP_M = 0.0185  # below the hand
 RIGHT, AWAY, UP, OPENING, BLOCK = 0, 1, 2, 3, slice(4, 7)  # of a pose

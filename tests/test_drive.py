@@ -295,7 +295,7 @@ def test_driver_goes_on_the_road_and_off_it_both_ways_forwards_and_back_and_is_n
     for seed in range(16):
         ride, commanded, poses, blocked = drive_about(seed, 239)
         controls.append(commanded)
-        bumps.append(ride.blocked)
+        bumps.append(blocked)
         track = ride.scene.track
         for x, y, _, yaw, _ in poses[::6]:
             at, left = track.nearest(x, y)
@@ -322,7 +322,8 @@ def test_driver_goes_on_the_road_and_off_it_both_ways_forwards_and_back_and_is_n
 
 def test_lens_limits_and_buttons_of_play_are_those_of_the_simulator() -> None:
     controls = Drive.CONTROLS
-    assert controls.modality == "vehicle" and controls.buttons == ("forward", "back", "left", "right")
+    assert controls.modality == "vehicle" and controls.buttons == (
+        "accelerate", "brake", "steer_left", "steer_right")
     text = drive_mjcf._Mjcf(world(0), 64, 48).text()
     assert f'fovy="{controls.vertical_fov_deg:g}"' in text
     assert f'<camera name="eye" pos="0 0 {controls.eye_height_m:g}"' in text
