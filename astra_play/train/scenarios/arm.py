@@ -7,15 +7,12 @@ commanded point, while arm, fingers and blocks obey contact physics. Rewards and
 from __future__ import annotations
 
 import math
-import os
-import sys
 from dataclasses import dataclass
 
 import numpy as np
 
 from astra_play.actions import rows
 from astra_play.config import ControlsConfig
-from astra_play.errors import DependencyError
 from astra_play.train.scenarios.arm_mjcf import ORIGIN_M, ROBOT, SUBSTEPS, asset_folder, build_model
 from astra_play.train.scenarios.arm_scene import (
     BLOCK_HALF_M,
@@ -24,6 +21,7 @@ from astra_play.train.scenarios.arm_scene import (
     ArmScene,
     make_scene,
 )
+from astra_play.train.scenarios.drawing import import_mujoco
 
 FPS = 16
 KEY_SPEED_M_S = 0.24  # from one side of the workspace to the other in 1.4 s
@@ -82,14 +80,8 @@ class Arm:
     IDLE = ArmControl()
 
     def __init__(self, width: int = 128, height: int = 96) -> None:
-        if sys.platform == "linux":
-            os.environ.setdefault("MUJOCO_GL", "egl")  # read when mujoco is imported; a window is never needed
-        try:
-            import mujoco
-        except ImportError as error:
-            raise DependencyError("mujoco", "The arm simulator", "train") from error
+        self._mujoco = import_mujoco("The arm simulator")
         asset_folder()  # says now, rather than at the first reset, when the robot's files are missing
-        self._mujoco = mujoco
         self.width, self.height = width, height
         self._renderer = None
         self.scene: ArmScene | None = None
