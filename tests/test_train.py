@@ -109,6 +109,14 @@ def test_scenarios_take_turns_by_their_shares_and_are_told_apart_in_the_log() ->
     assert chosen == ["walk", "walk", "drive", "drive"]
 
 
+def test_the_critic_comes_gradually_and_steps_back_late() -> None:
+    recipe = tiny_recipe(critic_from_step=100, critic_warmup_steps=50, critic_share=1.0, critic_late_share=0.4,
+                         critic_late_steps=(200, 300))
+    shares = [world_loop.critic_share(recipe, step) for step in (0, 100, 125, 150, 200, 250, 300, 900)]
+    assert shares == pytest.approx([0.0, 0.0, 0.5, 1.0, 1.0, 0.7, 0.4, 0.4])
+    assert world_loop.critic_share(tiny_recipe(critic_from_step=0), 500) == 0.5
+
+
 def folder_of(scenario: str, folder: Path) -> Path:
     """A data set of one made-up episode."""
     settings = dataset.Settings(scenario, 16, 32, 32, 8)

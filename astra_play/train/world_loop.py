@@ -79,11 +79,14 @@ class WorldRecipe:
     # From this step on two samples are drawn per target and scored by their spread too, so that the network learns to
     # draw one possible picture from the noise instead of the blurred mean of all (losses.energy_score).
     energy_from_step: int = 10**9
-    # From this step on a critic pushes predictions towards what looks true (adversary.py). Its push has this share of
-    # the squared error's gradient, reached gradually over `critic_warmup_steps`.
+    # From this step on a critic pushes predictions towards what looks true (adversary.py). Its push has a share of the
+    # squared error's gradient: from 0 to `critic_share` over `critic_warmup_steps`, and on to `critic_late_share`
+    # between two steps. Early it teaches to make things up at all; late, that they should be where the truth has them.
     critic_from_step: int = 10**9
     critic_warmup_steps: int = 200
     critic_share: float = 0.5
+    critic_late_share: float = 0.5
+    critic_late_steps: tuple[int, int] = (0, 1)
     critic_lr: float = 5e-4
     critic_penalty: float = 1.0
     critic_frames: int = 48  # judged per step and replica
@@ -140,8 +143,8 @@ class WorldTraining:
         recipe = self.recipe
         self._set_learning_rates()
         chances = self._chances()
-        name, part = self._choose(chances[0])
-        own = self.step >= recipe.rollout_from_step and chances[1] < recipe.rollout_prob
+        own = self.step >= recipe.rollout_from_step and chances[0] < recipe.rollout_prob
+        name, part = self._choose(chances[1])
         two_stream = self.two_streams[2 if self.step >= recipe.energy_from_step else 1]
         with self.precision():
             clips, past = self._own_past(part) if own else self._true_past(part)
@@ -174,8 +177,7 @@ class WorldTraining:
         own = torch.autograd.grad(loss, predictions.clean, retain_graph=True)[0]
         push, judged = self.adversary.judge(predictions, recipe.critic_frames, self.replicas)
         heard = (push != 0).flatten(3).any(dim=3)[..., None, None, None]
-        share = recipe.critic_share * min(1.0, (self.step - recipe.critic_from_step) / recipe.critic_warmup_steps)
-        scale = share * (own * heard).norm() / push.norm().clamp_min(1e-12)
+        scale = critic_share(recipe, self.step) * (own * heard).norm() / push.norm().clamp_min(1e-12)
         return loss + (predictions.clean * (scale * push)).sum(), judged
 
     def _set_learning_rates(self) -> None:
@@ -243,6 +245,14 @@ class WorldTraining:
         model = Transformer(self.config.model).to(self.device).eval().requires_grad_(False)
         self.ema.copy_to(model)
         return model
+
+
+def critic_share(recipe: WorldRecipe, step: int) -> float:
+    """Return the share of the squared error's gradient that the critic's push has at a step."""
+    begin, end = recipe.critic_late_steps
+    late = min(1.0, max(0.0, (step - begin) / (end - begin)))
+    share = recipe.critic_share + late * (recipe.critic_late_share - recipe.critic_share)
+    return share * min(1.0, max(0.0, (step - recipe.critic_from_step) / recipe.critic_warmup_steps))
 
 
 def world_config(recipe: WorldRecipe, codec_folder: Path, data: dict[str, LatentDataset]) -> WorldConfig:
