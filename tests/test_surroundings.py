@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from astra_play.actions.rows import camera_row
+from astra_play.actions.rows import camera_motion, camera_row
 from astra_play.codec.mini import MiniCodec, fit_linear
 from astra_play.config import CodecConfig, ControlsConfig
 from astra_play.model.anchor import CameraMotion
@@ -81,10 +81,12 @@ def test_known_is_what_lay_inside_some_earlier_view(motion: CameraMotion) -> Non
     carried.show(smooth_picture(3))
     limit_y = math.tan(math.radians(30))
     limit_x = limit_y * WIDTH / HEIGHT
-    views = [torch.eye(3, dtype=torch.float64)]
+    views, body, head = [torch.eye(3, dtype=torch.float64)], 0.0, 0.0
     for row in rows:
         anchor = carried.expect(torch.from_numpy(row).reshape(1, 1, 12))
-        now = torch.from_numpy(row.reshape(3, 4)[:, :3]).double() @ views[-1]
+        _, _, yaw, pitch = camera_motion(row)
+        body, head = body + yaw, head + pitch
+        now = torch.from_numpy(camera_row(0.0, 0.0, body, head).reshape(3, 4)[:, :3]).double()  # pitch after yaw
         for cell_y in range(HEIGHT // 8):
             for cell_x in range(WIDTH // 8):
                 known = 0
@@ -148,3 +150,26 @@ def test_frames_of_a_chunk_follow_one_another(motion: CameraMotion) -> None:
     pictures, _ = in_one.paint_over(anchors[:, :, :8])
     inner = (..., slice(8, -8), slice(10, -10))
     assert (pictures[0, 1][inner] - play(in_two, rows)[0][0][inner]).abs().mean() < 0.01
+
+
+def test_the_horizon_stays_level_when_a_lifted_head_turns(motion: CameraMotion) -> None:
+    """Bands of sky and ground, a look up, a turn by steps: the bands must still be level, or the map has rolled."""
+    bands = torch.where(torch.arange(HEIGHT)[:, None] < HEIGHT // 2, 0.8, -0.8).expand(1, 3, HEIGHT, WIDTH)
+    carried = surroundings(motion)
+    carried.show(bands)
+    picture, _ = play(carried, [camera_row(0.0, 0.0, 0.0, 0.3)] + [camera_row(0.0, 0.0, 0.05)] * 8)
+    edge = (picture[0, 0] > 0).sum(dim=0).float()  # rows of sky in each column
+    known = edge[WIDTH // 2:]  # the right half was in the first view
+    assert known.max() - known.min() <= 2.5 and HEIGHT * 0.6 < known.mean() < HEIGHT
+
+
+@pytest.mark.parametrize("pitch", [0.0, 0.3])
+def test_walking_goes_level_wherever_the_eyes_look(motion: CameraMotion, pitch: float) -> None:
+    """Ahead and back again, turned aside in between: the place is the first one, lifted head or not."""
+    picture, carried = smooth_picture(8), surroundings(motion, fade_m=1e9)
+    carried.show(picture)
+    look, walk = [camera_row(0.0, 0.0, 0.0, pitch)], [camera_row(0.1)] * 4
+    turn, unwalk = [camera_row(0.0, 0.0, 0.4)], [camera_row(-0.1)] * 4
+    returned, _ = play(carried, look + turn + walk + unwalk + back(turn) + back(look))
+    inner = (..., slice(6, -6), slice(8, -8))
+    assert (returned[inner] - picture[inner]).abs().mean() < 0.02

@@ -30,28 +30,36 @@ class Surroundings(CarriedPicture):
     def __init__(self, motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float, fade_m: float,
                  controls: ControlsConfig, height: int, width: int) -> None:
         super().__init__(motion, paint, leak)
-        self._fade_m, self._controls = fade_m, controls
+        self._fade_m = fade_m
         tangent = math.tan(math.radians(controls.vertical_fov_deg) / 2)
         per_radian = height / 2 / tangent  # as fine as the middle of a picture
         self._columns = 2 * round(math.pi * per_radian)
         self._rows = 2 * round(MAX_ELEVATION_RAD * per_radian)
         self._window = 2 * round(WINDOW_RAD / 2 * per_radian)
-        y, x = torch.meshgrid((torch.arange(height) + 0.5) / height * 2 - 1,
-                              (torch.arange(width) + 0.5) / width * 2 - 1, indexing="ij")
+        device = motion.scale.device
+        y, x = torch.meshgrid(_middles(height, device), _middles(width, device), indexing="ij")
         self._rays = torch.stack([x * tangent * width / height, y * tangent, torch.ones_like(x)], dim=-1)
-        self._directions = self._unit_cylinder()
+        self._azimuth = _middles(self._columns, device)  # in [-1, 1], 0 ahead of where the player began
+        elevation, azimuth = torch.meshgrid(_middles(self._rows, device) * MAX_ELEVATION_RAD,
+                                            self._azimuth * math.pi, indexing="ij")  # down is positive
+        # The direction of every place of the map, one metre away from the eye's vertical, and what stands there.
+        self._directions = torch.stack([azimuth.sin(), elevation.tan(), azimuth.cos()], dim=-1)
+        ground_m = controls.eye_height_m / self._directions[..., 1].clamp_min(1e-6)
+        self._points_m = self._directions * ground_m.clamp_max(controls.scene_depth_m)[..., None]
         self._map: Tensor | None = None  # (B, 4, rows, columns): colours and how far they are known
-        self._rotation: Tensor | None = None  # world to camera, (B, 3, 3)
+        self._yaw_rad: Tensor | None = None  # of the view in the map, to the left, (B,)
+        self._pitch_rad: Tensor | None = None  # up
+        self._view: Tensor | None = None  # what the map shows in the present direction, (B, 3, H, W)
 
     def reset(self) -> None:
         super().reset()
-        self._map = self._rotation = None
+        self._map = self._yaw_rad = self._pitch_rad = self._view = None
 
     def show(self, pictures: Tensor) -> None:
         """Take the picture that the player sees now, (B, 3, H, W) in [-1, 1]; the first one looks level and ahead."""
         if self._map is None:
             self._map = pictures.new_zeros(len(pictures), 4, self._rows, self._columns)
-            self._rotation = torch.eye(3, device=pictures.device).expand(len(pictures), 3, 3)
+            self._yaw_rad = self._pitch_rad = pictures.new_zeros(len(pictures))
             self._view = pictures
         self._remember(pictures)
 
@@ -68,49 +76,53 @@ class Surroundings(CarriedPicture):
         self._anchors = anchors.unflatten(0, self._moved.shape[:2])
         return self._anchors
 
-    def _unit_cylinder(self) -> Tensor:
-        """The direction of every place of the map, (rows, columns, 3), one metre away from the eye's vertical."""
-        azimuth = ((torch.arange(self._columns) + 0.5) / self._columns * 2 - 1) * math.pi
-        elevation = ((torch.arange(self._rows) + 0.5) / self._rows * 2 - 1) * MAX_ELEVATION_RAD  # down is positive
-        elevation, azimuth = torch.meshgrid(elevation, azimuth, indexing="ij")
-        return torch.stack([azimuth.sin(), elevation.tan(), azimuth.cos()], dim=-1)
-
     def _walk(self, pose: Tensor) -> None:
-        """Turn the head and move the map by one motion (B, 3, 4)."""
-        self._rotation = pose[..., :3] @ self._rotation
-        step_m = -torch.einsum("bji,bj->bi", self._rotation, pose[..., 3])  # of the eye, in the map's axes
+        """Turn the head and move the map by one motion (B, 3, 4).
+
+        A turn is one of the body, about the vertical, and a nod; feet stay on the ground wherever the eyes look. So a
+        motion is read as the controls behind it (actions.rows.camera_motion), and not multiplied up: that would
+        let the horizon tilt after turns with a lifted head.
+        """
+        rotation = pose[..., :3]
+        step = -torch.einsum("bji,bj->bi", rotation, pose[..., 3])  # right, down and ahead of the body before it turns
+        cos, sin = self._yaw_rad.cos(), self._yaw_rad.sin()
+        step_m = torch.stack([cos * step[:, 0] - sin * step[:, 2], torch.zeros_like(cos),
+                              sin * step[:, 0] + cos * step[:, 2]], dim=-1)
+        self._yaw_rad = self._yaw_rad + torch.atan2(rotation[:, 0, 2], rotation[:, 0, 0])
+        self._pitch_rad = self._pitch_rad + torch.atan2(-rotation[:, 2, 1], rotation[:, 1, 1])
         length_m = step_m.norm(dim=1)
         if not bool((length_m > 1e-6).any()):
             return
-        ground_m = self._controls.eye_height_m / self._directions[..., 1].clamp_min(1e-6)
-        points_m = self._directions * ground_m.clamp_max(self._controls.scene_depth_m)[..., None]
-        before = points_m + step_m[:, None, None, :]
+        before = self._points_m + step_m[:, None, None, :]
         azimuth = torch.atan2(before[..., 0], before[..., 2]) / math.pi  # in [-1, 1] of the map without its margins
         elevation = torch.atan2(before[..., 1], before[..., ::2].norm(dim=-1)) / MAX_ELEVATION_RAD
         # The seam: a direction that left on one side is looked up in the margin of the side it came from.
-        azimuth = azimuth - 2 * torch.round((azimuth - self._own_azimuth()) / 2)
+        azimuth = azimuth - 2 * torch.round((azimuth - self._azimuth) / 2)
         margin = self._columns / (self._columns + 2 * EDGE_COLUMNS)
         around = torch.cat([self._map[..., -EDGE_COLUMNS:], self._map, self._map[..., :EDGE_COLUMNS]], dim=-1)
         self._map = resample(around, torch.stack([azimuth * margin, elevation], dim=-1))
         self._map[:, 3] *= torch.exp(-length_m / self._fade_m)[:, None, None]
 
-    def _own_azimuth(self) -> Tensor:
-        return (torch.arange(self._columns) + 0.5) / self._columns * 2 - 1
-
     def _window_columns(self) -> tuple[Tensor, Tensor]:
         """Columns (B, window) of the map around each view's middle, and the azimuth in radians of their middle (B,)."""
-        ahead = self._rotation[:, 2]  # the camera's z axis in the map's axes
-        azimuth = torch.atan2(ahead[:, 0], ahead[:, 2])
-        first = torch.floor((azimuth / math.pi + 1) / 2 * self._columns).long() - self._window // 2
-        columns = (first[:, None] + torch.arange(self._window)) % self._columns
+        first = torch.floor((1 - self._yaw_rad / math.pi) / 2 * self._columns).long() - self._window // 2
+        columns = (first[:, None] + torch.arange(self._window, device=first.device)) % self._columns
         middle = ((first + self._window / 2) / self._columns * 2 - 1) * math.pi
         return columns, middle
+
+    def _rotation(self) -> Tensor:
+        """From the map's axes (x right of where the player began, y down, z ahead) to the camera's, (B, 3, 3)."""
+        cy, sy, cp, sp = self._yaw_rad.cos(), self._yaw_rad.sin(), self._pitch_rad.cos(), self._pitch_rad.sin()
+        zero, one = torch.zeros_like(cy), torch.ones_like(cy)
+        yaw = torch.stack([cy, zero, sy, zero, one, zero, -sy, zero, cy], dim=-1).unflatten(-1, (3, 3))
+        pitch = torch.stack([one, zero, zero, zero, cp, sp, zero, -sp, cp], dim=-1).unflatten(-1, (3, 3))
+        return pitch @ yaw
 
     def _look(self) -> tuple[Tensor, Tensor]:
         """Return the picture (B, 3, H, W) in the present direction and which pixels of it are known, (B, H, W)."""
         columns, middle = self._window_columns()
         window = torch.stack([m.index_select(-1, c) for m, c in zip(self._map, columns, strict=True)])
-        world = torch.einsum("hwj,bji->bhwi", self._rays, self._rotation)
+        world = torch.einsum("hwj,bji->bhwi", self._rays, self._rotation())
         azimuth = torch.atan2(world[..., 0], world[..., 2]) - middle[:, None, None]
         azimuth = azimuth - 2 * math.pi * torch.round(azimuth / (2 * math.pi))
         elevation = torch.atan2(world[..., 1], world[..., ::2].norm(dim=-1))
@@ -126,7 +138,7 @@ class Surroundings(CarriedPicture):
         """
         columns, middle = self._window_columns()
         for own_map, own, rotation, picture, change in zip(
-                self._map, columns, self._rotation, pictures, pictures - self._view, strict=True):
+                self._map, columns, self._rotation(), pictures, pictures - self._view, strict=True):
             camera = self._directions[:, own] @ rotation.T
             places = self._motion.project(camera)
             inside = (places.abs() <= 1).all(dim=-1) & (camera[..., 2] > 0)
@@ -134,6 +146,11 @@ class Surroundings(CarriedPicture):
             old, share = own_map[:, :, own].split([3, 1])
             own_map[:3].index_copy_(2, own, torch.where(share > KNOWN, old + change * inside, colours))
             own_map[3].index_copy_(1, own, torch.where(inside, torch.ones_like(share[0]), share[0]))
+
+
+def _middles(count: int, device: torch.device) -> Tensor:
+    """The middles of `count` cells between -1 and 1."""
+    return (torch.arange(count, device=device) + 0.5) / count * 2 - 1
 
 
 def carried_picture(config: WorldConfig, codec: MiniCodec) -> CarriedPicture | None:
