@@ -173,7 +173,8 @@ def add_verify_options(parser: argparse.ArgumentParser) -> None:
 
 def add_data_make_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="where the episodes go")
-    parser.add_argument("--scenario", default="explore", metavar="NAME", help="what is played (explore, drive)")
+    parser.add_argument("--scenario", default="explore", metavar="NAME",
+                        help="what is played: explore, drive, arm or doom (%(default)s)")
     parser.add_argument("--episodes", type=positive_int, default=200, metavar="N", help="number of episodes (200)")
     parser.add_argument("--frames", type=positive_int, default=240, metavar="N", help="frames per episode (240)")
     parser.add_argument("--first-seed", type=int, default=0, metavar="SEED", help="seed of the first episode (0)")

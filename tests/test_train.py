@@ -23,6 +23,7 @@ from astra_play.model.transformer import Transformer
 from astra_play.model.two_stream import TwoStream, two_stream_mask
 from astra_play.train import codec_loop, dataset, world_loop
 from astra_play.train.adversary import Adversary
+from astra_play.train.dataset import read_episode
 from astra_play.train.latents import Clips, LatentDataset
 from astra_play.train.loop import load_checkpoint, load_recipe, psnr_db, save_checkpoint
 from astra_play.train.losses import (
@@ -117,18 +118,19 @@ def test_the_critic_comes_gradually_and_steps_back_late() -> None:
     assert world_loop.critic_share(tiny_recipe(critic_from_step=0), 500) == 0.5
 
 
-def folder_of(scenario: str, folder: Path) -> Path:
-    """A data set of one made-up episode."""
-    settings = dataset.Settings(scenario, 16, 32, 32, 8)
+def folder_of(scenario: str, folder: Path, num_episodes: int = 1) -> Path:
+    """A data set of made-up episodes of 8 frames."""
     folder.mkdir()
-    rng = np.random.default_rng(0)
-    pngs = [dataset._encode_png(rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)) for _ in range(8)]
-    row = {"explore": camera_row, "drive": vehicle_row}[scenario]
-    np.savez(folder / dataset._episode_name(0), frames_png=np.frombuffer(b"".join(pngs), np.uint8),
-             frame_offsets=np.cumsum([0] + [len(png) for png in pngs]), seed=np.int64(0), poses=np.zeros((8, 5)),
-             rows=np.stack([row(0.1 * t) for t in range(8)]), controls=np.zeros((8, 4), np.float32))
-    digest = dataset._sha256(folder / dataset._episode_name(0))
-    dataset._write_manifest(folder, settings, {"0": digest})
+    rng, row = np.random.default_rng(0), {"explore": camera_row, "drive": vehicle_row}[scenario]
+    digests = {}
+    for seed in range(num_episodes):
+        pngs = [dataset._encode_png(rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)) for _ in range(8)]
+        path = folder / dataset._episode_name(seed)
+        np.savez(path, frames_png=np.frombuffer(b"".join(pngs), np.uint8),
+                 frame_offsets=np.cumsum([0] + [len(png) for png in pngs]), seed=np.int64(seed), poses=np.zeros((8, 5)),
+                 rows=np.stack([row(0.1 * t) for t in range(8)]), controls=np.zeros((8, 4), np.float32))
+        digests[str(seed)] = dataset._sha256(path)
+    dataset._write_manifest(folder, dataset.Settings(scenario, 16, 32, 32, 8), digests)
     return folder
 
 
@@ -426,8 +428,8 @@ class CountedFrames:
 
 def test_clips_of_a_data_set_are_float32_even_under_autocast_and_know_what_came_before() -> None:
     data = LatentDataset.__new__(LatentDataset)
-    data._packed = [CountedFrames()]
-    data.latents, data.rows = [torch.arange(40.0).reshape(40, 1, 1, 1).half()], [torch.arange(40.0)[:, None]]
+    data.lengths, data._packed, data._pictures = [40], [CountedFrames()], None
+    data.latents, data.rows = torch.arange(40.0).reshape(40, 1, 1, 1).half(), torch.arange(40.0)[:, None]
     with torch.autocast("cpu", torch.bfloat16):
         clips = data.sample(4, 10, 1.0, torch.Generator().manual_seed(0))
     assert clips.latents.dtype == torch.float32
@@ -435,6 +437,26 @@ def test_clips_of_a_data_set_are_float32_even_under_autocast_and_know_what_came_
     assert (frames[:, 2:] - frames[:, 1:-1] == 1).all() and (clips.is_gap == (frames[:, 0] < frames[:, 1])).all()
     assert (frames[:, 0] < frames[:, 1]).all() and torch.equal(clips.rows[..., 0], frames)
     assert torch.equal(clips.before[..., 0, 0, 0], (frames - 1).clamp_min(0).byte())  # in the episode, not in the clip
+
+
+def test_pictures_beside_the_latents_are_those_from_disk(tmp_path) -> None:
+    """What an accelerator is given at once, a CPU unpacks clip by clip; second episode, so that offsets count."""
+    folder = folder_of("explore", tmp_path / "e", num_episodes=2)
+    packed = LatentDataset(folder, MiniCodec(TINY_WORLD.codec), torch.ones(4), with_pictures=True)
+    raw = LatentDataset.__new__(LatentDataset)
+    raw.__dict__.update(packed.__dict__, _packed=[], _pictures=torch.cat([
+        torch.from_numpy(own.frames(range(len(own)))) for own in packed._packed]))
+    ours, theirs = (data.sample(6, 4, 0.5, torch.Generator().manual_seed(1)) for data in (raw, packed))
+    assert torch.equal(ours.before, theirs.before) and torch.equal(ours.latents, theirs.latents)
+    episodes = [read_episode(path).frames for path in packed.dataset.episodes]
+    encoded = packed.latents[8:].float()  # the second episode's
+    found = 0
+    for clip in range(6):
+        for frame in range(1, 4):
+            for i in (i for i in range(8) if torch.equal(encoded[i], ours.latents[clip, frame])):
+                assert np.array_equal(ours.before[clip, frame].numpy(), episodes[1][max(0, i - 1)])
+                found += 1
+    assert found >= 3
 
 
 def _average_in_one_of_two(rank: int, folder: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import torch
@@ -43,33 +44,44 @@ class Clips:
 class LatentDataset:
     """All episodes of a data set as float16 network latents (codec latents / scale) with their action rows.
 
-    `with_pictures` keeps the frames too, compressed as they are on disk, and gives every clip its `before`.
+    Everything lies in one table of frames on `device`, episode after episode. `with_pictures` keeps the frames too and
+    gives every clip its `before`: compressed as on disk for the CPU, whose memory is the bottleneck, and as raw pixels
+    beside the latents for an accelerator, which must not wait for PNGs.
     """
 
-    def __init__(self, folder: Path, codec: MiniCodec, latent_scale: Tensor, with_pictures: bool = False) -> None:
+    def __init__(self, folder: Path, codec: MiniCodec, latent_scale: Tensor, with_pictures: bool = False,
+                 device: torch.device | None = None) -> None:
         self.dataset = Dataset(folder)
-        self._packed: list[PackedFrames] | None = [] if with_pictures else None
-        scale = latent_scale[:, None, None]
-        self.latents: list[Tensor] = []
-        self.rows: list[Tensor] = []
+        device = device or torch.device("cpu")
+        scale = latent_scale.to(device)[:, None, None]
+        latents, rows, pictures = [], [], []
+        self._packed: list[PackedFrames] = []
         for path in tqdm(self.dataset.episodes, desc=f"encoding {folder}", unit="episode", leave=False):
             episode = read_episode(path)
+            frames = torch.from_numpy(episode.frames).to(device)
             with torch.no_grad():
-                latents = codec.encode(pixels.to_float(torch.from_numpy(episode.frames))[None])[0]
-            self.latents.append((latents / scale).half())
-            self.rows.append(torch.from_numpy(episode.rows).float())
-            if self._packed is not None:
+                latents.append((codec.encode(pixels.to_float(frames)[None])[0] / scale).half())
+            rows.append(torch.from_numpy(episode.rows).float())
+            if with_pictures and device.type == "cpu":
                 self._packed.append(episode.packed)
-        if not self.latents:
+            elif with_pictures:
+                pictures.append(frames)
+        if not latents:
             raise DataError(f"{folder} holds no finished episode; make some with: data make --out {folder}")
-        self.num_frames = sum(len(e) for e in self.latents)
+        self.lengths = [len(own) for own in rows]
+        self.latents, self.rows = torch.cat(latents), torch.cat(rows)
+        self._pictures = torch.cat(pictures) if pictures else None
+
+    @property
+    def num_frames(self) -> int:
+        return sum(self.lengths)
 
     def sample(self, batch: int, num_frames: int, gap_prob: float, generator: torch.Generator) -> Clips:
         """Draw clips at random; with `gap_prob` the first frame comes from anywhere earlier in its episode."""
-        latents, rows, gaps, before = [], [], [], []
+        episodes, indices, gaps = [], [], []
         for _ in range(batch):
-            episode = int(torch.randint(len(self.latents), (), generator=generator))
-            length = len(self.latents[episode])
+            episode = int(torch.randint(len(self.lengths), (), generator=generator))
+            length = self.lengths[episode]
             if length < num_frames + 1:
                 raise DataError(f"an episode has {length} frames, but clips need {num_frames + 1}; "
                                 "make longer episodes")
@@ -78,18 +90,27 @@ class LatentDataset:
             gap = start > 0 and float(torch.rand((), generator=generator)) < gap_prob
             if gap:
                 index[0] = int(torch.randint(start, (), generator=generator))
-            latents.append(self.latents[episode][index].float())
-            rows.append(self.rows[episode][index])
+            episodes.append(episode)
+            indices.append(index)
             gaps.append(gap)
-            if self._packed:
-                before.append(torch.from_numpy(self._packed[episode].frames((index - 1).clamp_min(0).tolist())))
-        return Clips(torch.stack(latents), torch.stack(rows), torch.tensor(gaps),
-                     torch.stack(before) if before else None)
+        first = torch.tensor([0, *accumulate(self.lengths)])[episodes, None]
+        index = torch.stack(indices)
+        return Clips(self.latents[(first + index).to(self.latents.device)].float(), self.rows[first + index],
+                     torch.tensor(gaps), self._before(episodes, first, (index - 1).clamp_min(0)))
+
+    def _before(self, episodes: list[int], first: Tensor, index: Tensor) -> Tensor | None:
+        """The pictures (B, T, H, W, 3) uint8 at an index (B, T) into each clip's own episode, if there are any."""
+        if self._pictures is not None:
+            return self._pictures[(first + index).to(self._pictures.device)]
+        if not self._packed:
+            return None
+        return torch.stack([torch.from_numpy(self._packed[episode].frames(own.tolist()))
+                            for episode, own in zip(episodes, index, strict=True)])
 
 
 def row_statistics(data: Sequence[LatentDataset]) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each action number; columns that hardly vary get a deviation of 1."""
-    rows = torch.cat([rows for own in data for rows in own.rows]).double()
+    rows = torch.cat([own.rows for own in data]).double()
     std = rows.std(dim=0)
     std[std < 1e-6] = 1.0
     return rows.mean(dim=0).tolist(), std.tolist()

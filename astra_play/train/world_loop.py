@@ -326,7 +326,8 @@ def read_data(recipe: WorldRecipe, folders: Sequence[Path], codec: MiniCodec,
                           f"{', '.join(found)}; make the data or leave the scenario out of the recipe")
     wanted = {name: found[name] for name in recipe.scenarios} or {"": folders[0]}
     with_pictures = recipe.model.anchor == "moved"
-    return {name: LatentDataset(folder, codec, scale, with_pictures) for name, folder in wanted.items()}
+    return {name: LatentDataset(folder, codec, scale, with_pictures, choose_device())
+            for name, folder in wanted.items()}
 
 
 def train(recipe: WorldRecipe, data_folders: Sequence[Path], codec_folder: Path, out: Path,
@@ -337,7 +338,7 @@ def train(recipe: WorldRecipe, data_folders: Sequence[Path], codec_folder: Path,
     whose weights a new run begins with; None begins with random ones.
     """
     codec_config = load_world_config(codec_folder)
-    codec = load_codec(codec_folder, codec_config)
+    codec = load_codec(codec_folder, codec_config).to(choose_device())
     scale = torch.tensor(codec_config.latent_scale)
     data = read_data(recipe, data_folders, codec, scale)
     held_out = read_data(recipe, held_out_folders, codec, scale) if held_out_folders else data
@@ -355,7 +356,6 @@ def train(recipe: WorldRecipe, data_folders: Sequence[Path], codec_folder: Path,
     if not recipe.scenarios:
         config = dataclasses.replace(config, controls=recipe.controls)
     replicas = join_replicas()
-    codec = codec.to(choose_device())
     training = WorldTraining(recipe, parts_of(recipe, config, data, codec), config, replicas)
     if state:
         training.restore(state)
