@@ -15,7 +15,7 @@ from tiny_world import TINY_WORLD, make_tiny_world
 
 from astra_play.actions.rows import camera_row, vehicle_row
 from astra_play.codec.mini import MiniCodec, fit_linear
-from astra_play.config import ControlsConfig, StreamConfig
+from astra_play.config import ControlsConfig, StreamConfig, load_world_config
 from astra_play.errors import ConfigError, DataError
 from astra_play.model.anchor import CameraMotion, make_motion
 from astra_play.model.history import CausalHistory
@@ -116,6 +116,19 @@ def test_the_critic_comes_gradually_and_steps_back_late() -> None:
     shares = [world_loop.critic_share(recipe, step) for step in (0, 100, 125, 150, 200, 250, 300, 900)]
     assert shares == pytest.approx([0.0, 0.0, 0.5, 1.0, 1.0, 0.7, 0.4, 0.4])
     assert world_loop.critic_share(tiny_recipe(critic_from_step=0), 500) == 0.5
+
+
+def test_a_finished_world_is_saved_with_the_stream_of_play_and_the_recipe_of_training(tmp_path) -> None:
+    codec_folder, data = make_tiny_world(tmp_path / "codec"), FakeData()
+    data.num_frames, data.dataset = 60, type("D", (), {"manifest": {"scenario": "explore", "sha256_of_all": "x"}})()
+    recipe = tiny_recipe(play_stream={"contrast_hold": 0.7})
+    training = world_loop.WorldTraining(recipe, parts(data, None), TINY_WORLD)
+    (tmp_path / "out").mkdir()
+    world_loop.save_world(training, codec_folder, tmp_path / "out")
+    saved = load_world_config(tmp_path / "out")
+    assert saved.stream == dataclasses.replace(TINY_WORLD.stream, contrast_hold=0.7)
+    assert saved.provenance["recipe"]["stream"]["contrast_hold"] == TINY_WORLD.stream.contrast_hold
+    assert saved.provenance["data_sha256"] == {"explore": "x"}
 
 
 def folder_of(scenario: str, folder: Path, num_episodes: int = 1) -> Path:

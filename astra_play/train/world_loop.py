@@ -90,6 +90,9 @@ class WorldRecipe:
     critic_lr: float = 5e-4
     critic_penalty: float = 1.0
     critic_frames: int = 48  # judged per step and replica
+    # Settings of `stream` that the finished world is played with where they differ from those of training, such as a
+    # stronger palette hold: what adds up for a minute at play adds up for two seconds in training.
+    play_stream: dict[str, float] = field(default_factory=dict)
     precision: str = "auto"  # "auto", "bf16" or "fp32"
     seed: int = 0
     log_every: int = 20
@@ -387,7 +390,8 @@ def save_world(training: WorldTraining, codec_folder: Path, out: Path) -> None:
     provenance["recipe"].pop("model")  # written out whole as the config's own
     shutil.copyfile(codec_folder / CODEC_FILE, out / CODEC_FILE)
     save_module(training.averaged_model(), out / MODEL_FILE)
-    save_config(dataclasses.replace(training.config, provenance=provenance), out)
+    stream = dataclasses.replace(training.config.stream, **recipe.play_stream)
+    save_config(dataclasses.replace(training.config, stream=stream, provenance=provenance), out)
 
 
 def _run(training: WorldTraining, log: TrainingLog | None, held_out: dict[str, Part], codec_folder: Path,
