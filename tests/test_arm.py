@@ -14,7 +14,7 @@ from astra_play.errors import DependencyError
 from astra_play.train import dataset, scenarios
 from astra_play.train.scenarios import arm_policy
 from astra_play.train.scenarios.arm import KEY_STEP_M, MAX_STEP_M, Arm, ArmControl, player_axes
-from astra_play.train.scenarios.arm_mjcf import asset_folder
+from astra_play.train.scenarios.arm_mjcf import ROBOT, asset_folder
 from astra_play.train.scenarios.arm_policy import BEHAVIOURS, handle
 from astra_play.train.scenarios.arm_scene import (
     AIM_UP_M,
@@ -238,6 +238,17 @@ def test_same_seed_and_controls_give_the_same_frames_and_poses(simulator):
     assert not np.array_equal(simulator.reset(4), runs[0][0][0])
 
 
+def test_robot_is_seen_in_our_own_shapes_only(simulator):
+    mujoco = pytest.importorskip("mujoco")
+    simulator.reset(2)
+    model = simulator._model
+    seen = {int(model.geom_type[geom]) for geom in range(model.ngeom)
+            if model.body(model.geom_bodyid[geom]).name.startswith(ROBOT) and model.geom_rgba[geom, 3] > 0}
+    assert seen and mujoco.mjtGeom.mjGEOM_MESH not in seen
+    assert not any(model.geom_rgba[geom, 3] for geom in range(model.ngeom)
+                   if model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_MESH)
+
+
 def test_hand_goes_exactly_as_commanded_and_rests_when_nothing_is(unseen):
     unseen.reset(1)
     go_to(unseen, np.array([0.0, 0.0, 0.12]))
@@ -259,8 +270,9 @@ def test_hand_moves_on_the_picture_as_the_player_means_it(simulator, control, ac
     simulator.reset(1)
     model = simulator._model
     for geom in range(model.ngeom):
-        if "finger" in model.body(model.geom_bodyid[geom]).name:
-            model.geom_rgba[geom] = 1, 0, 1, 1
+        name = model.body(model.geom_bodyid[geom]).name
+        if name.startswith(ROBOT):  # the hand above would hide more of one finger than of the other
+            model.geom_rgba[geom] = 1, 0, 1, 1 if "finger" in name else 0
 
     def middle(frame: np.ndarray) -> np.ndarray:
         red, green, blue = np.moveaxis(frame.astype(int), 2, 0)

@@ -1,4 +1,4 @@
-"""ArmScene -> MuJoCo model: the Fetch arm of gymnasium-robotics on a table in a room of plain shapes.
+"""ArmScene -> MuJoCo model: an arm with the joints of gymnasium-robotics' Fetch, on a table in a room of plain shapes.
 
 Only the asset files of that package are read (robot, meshes); neither it nor gymnasium is imported. What belongs to the
 table stands in one frame that is turned to the camera, so that its coordinates are those of `arm_scene`.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,10 +42,39 @@ TABLE_HALF_M = (0.5, 0.27, 0.02)
 ROUND_TABLE_RADIUS_M = 0.4
 # what blocks and fingers touch, under every table: a box resting on a cylinder sinks into it
 TABLE_TOUCH = '<geom type="box" pos="0 0 -0.1" size="0.6 0.5 0.1" rgba="0 0 0 0"/>'
-# the picture ends below the elbow; what only its shadow would show costs three quarters of the drawing
-_UNSEEN = ("base_link", "torso", "bellows", "head", "estop", "laser", "shoulder", "upperarm")
 _NO_SHADOW = 0.99  # opacity: what can be seen through, however little, casts none; thin things get dotted ones
 _TINY_M = 0.00015  # flat things lie this far over one another; a thicker rim would draw as a dotted line
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One shape on a link: place, half sizes and turn in the link's frame (x runs along the arm to the fingertips)."""
+
+    kind: str
+    paint: str
+    at: tuple[float, float, float]
+    size: tuple[float, ...]
+    turn: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)
+
+
+_ALONG = (math.sqrt(0.5), 0.0, math.sqrt(0.5), 0.0)  # the axis of a cylinder, z, laid along the arm, x
+_ACROSS = (math.sqrt(0.5), math.sqrt(0.5), 0.0, 0.0)  # the same axis laid across it, y
+# Our own bodywork on the robot's kinematics: nothing of its meshes is seen. The picture ends below the elbow, and what
+# only its shadow would show costs three quarters of the drawing, so the links above have none.
+_BODYWORK = {
+    "elbow_flex_link": (_Part("capsule", "arm", (0.13, 0, 0), (0.046, 0.06), _ALONG),),
+    "forearm_roll_link": (_Part("cylinder", "wrist", (0.055, 0, 0), (0.05, 0.045), _ALONG),
+                          _Part("cylinder", "dark", (0.004, 0, 0), (0.044, 0.008), _ALONG)),
+    "wrist_flex_link": (_Part("cylinder", "dark", (0, 0, 0), (0.043, 0.05), _ACROSS),
+                        _Part("capsule", "arm", (0.06, 0, 0), (0.038, 0.05), _ALONG)),
+    "wrist_roll_link": (_Part("cylinder", "wrist", (0.03, 0, 0), (0.042, 0.03), _ALONG),
+                        _Part("cylinder", "dark", (0.066, 0, 0), (0.034, 0.007), _ALONG)),
+    "gripper_link": (_Part("box", "hand", (-0.07, 0, 0), (0.026, 0.072, 0.03)),
+                     _Part("box", "dark", (-0.043, 0, 0), (0.003, 0.068, 0.024)),
+                     _Part("cylinder", "hand", (-0.1, 0, 0), (0.034, 0.008), _ALONG)),
+    "r_gripper_finger_link": (_Part("box", "fingers", (0, -0.008, 0), (0.0385, 0.007, 0.0135)),),
+    "l_gripper_finger_link": (_Part("box", "fingers", (0, 0.008, 0), (0.0385, 0.007, 0.0135)),),
+}
 
 
 def asset_folder() -> Path:
@@ -58,8 +88,9 @@ def asset_folder() -> Path:
 def build_model(scene: ArmScene, width: int, height: int, fps: int) -> mujoco.MjModel:
     """Return the compiled world, its robot in the scene's colours and without helper lines."""
     import mujoco
-    model = mujoco.MjModel.from_xml_string(_Mjcf(scene, asset_folder()).text(width, height, fps))
-    _dress_robot(model, scene.robot)
+    spec = mujoco.MjSpec.from_string(_Mjcf(scene, asset_folder()).text(width, height, fps))
+    _dress_robot(spec, scene.robot)
+    model = spec.compile()
     model.site_rgba[:] = 0
     model.eq_solref[:] = WELD_TIME_S, 1.0
     # anchor, place and turn of the hand against the commanded point: none, where the file keeps those of its first pose
@@ -70,24 +101,25 @@ def build_model(scene: ArmScene, width: int, height: int, fps: int) -> mujoco.Mj
     return model
 
 
-def _dress_robot(model: mujoco.MjModel, colours: tuple[str, str, str, str]) -> None:
-    hand, wrist, arm, fingers = colours
-    for geom in range(model.ngeom):
-        name = model.body(model.geom_bodyid[geom]).name
-        if not name.startswith(ROBOT):
-            continue
-        colour = arm
-        if "finger" in name:
-            colour = fingers
-        elif "gripper" in name:
-            colour = hand
-        elif "wrist" in name:
-            colour = wrist if "roll" in name else arm
-        elif "forearm" in name:
-            colour = wrist
-        unseen = name.endswith("mocap") or any(part in name for part in _UNSEEN)
-        model.geom_matid[geom] = -1
-        model.geom_rgba[geom] = (*rgb(colour), 0.0 if unseen else 1.0)
+def _dress_robot(spec: mujoco.MjSpec, colours: tuple[str, str, str, str]) -> None:
+    """Hide the robot's own shapes, which only touch, and hang the plain ones of `_BODYWORK` on the same links."""
+    import mujoco
+    kinds = {"box": mujoco.mjtGeom.mjGEOM_BOX, "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
+             "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER, "sphere": mujoco.mjtGeom.mjGEOM_SPHERE}
+    paints = dict(zip(("hand", "wrist", "arm", "fingers"), colours, strict=True))
+    paints["dark"] = shade(colours[2], 0.45)
+    for geom in spec.geoms:
+        if geom.parent.name.startswith(ROBOT):
+            geom.material, geom.rgba = "", (0, 0, 0, 0)
+    for link, parts in _BODYWORK.items():
+        body = spec.body(ROBOT + link)
+        for part in parts:
+            body.add_geom(type=kinds[part.kind], pos=part.at, size=_padded(part.size), quat=part.turn,
+                          rgba=(*rgb(paints[part.paint]), 1), contype=0, conaffinity=0, mass=0, material="matte")
+
+
+def _padded(size: tuple[float, ...]) -> tuple[float, float, float]:
+    return (*size, 0.0, 0.0)[:3]
 
 
 class _Mjcf:
