@@ -21,8 +21,9 @@ from tqdm import tqdm
 
 from ..codec import pixels
 from ..codec.mini import MiniCodec, fit_linear
-from ..config import CodecConfig, ModelConfig, WorldConfig
-from ..model.checkpoint import CODEC_FILE, save_config, save_module
+from ..config import CodecConfig, ModelConfig, WorldConfig, load_world_config
+from ..errors import ConfigError
+from ..model.checkpoint import CODEC_FILE, load_strict, read_tensors, save_config, save_module
 from .dataset import Dataset, read_episode
 from .loop import TrainingLog, load_checkpoint, load_recipe, psnr_db, save_checkpoint, save_strip
 from .optim import EMA, fast_dtype, learning_rate_factor
@@ -149,8 +150,14 @@ class CodecTraining:
         return codec
 
 
-def codec_world(recipe: CodecRecipe, datasets: Sequence[Dataset], scale: Tensor) -> WorldConfig:
+def codec_world(recipe: CodecRecipe, datasets: Sequence[Dataset], scale: Tensor,
+                init_folder: Path | None = None) -> WorldConfig:
     """A world config that is complete as far as a codec goes; `train world` fills in the rest."""
+    provenance = {"codec_recipe": dataclasses.asdict(recipe), "codec_data_sha256": {
+        own.manifest["scenario"]: own.manifest["sha256_of_all"] for own in datasets}}
+    if init_folder is not None:
+        earlier = load_world_config(init_folder).provenance
+        provenance["codec_began_with"] = {key: value for key, value in earlier.items() if key.startswith("codec")}
     manifest, codec = datasets[0].manifest, recipe.codec
     model = ModelConfig(dim=64, ffn_dim=64, num_heads=1, num_layers=0, latent_channels=codec.latent_channels,
                         grid_height=manifest["height"] // codec.spatial_compression,
@@ -158,8 +165,7 @@ def codec_world(recipe: CodecRecipe, datasets: Sequence[Dataset], scale: Tensor)
     return WorldConfig(name="codec", title="Autoencoder", description="An autoencoder without a world.", model=model,
                        width=manifest["width"], height=manifest["height"], fps=manifest["fps"], codec=codec,
                        latent_scale=tuple(float(f"{s:.6g}") for s in scale.tolist()),
-                       provenance={"codec_recipe": dataclasses.asdict(recipe), "codec_data_sha256": {
-                           own.manifest["scenario"]: own.manifest["sha256_of_all"] for own in datasets}})
+                       provenance=provenance)
 
 
 @torch.no_grad()
@@ -173,8 +179,24 @@ def evaluate_codec(codec: MiniCodec, frames: Tensor) -> dict[str, float]:
             "linear_db": psnr_db((linear - frames).square().mean().item())}
 
 
-def train(recipe: CodecRecipe, data_folders: Sequence[Path], held_out_folders: Sequence[Path], out: Path) -> None:
-    """Run or resume a codec recipe on the frames of one data set or several."""
+def begin(recipe: CodecRecipe, codec: MiniCodec, data: FramePairs, init_folder: Path | None) -> Tensor:
+    """Give a new codec its first weights and return the scale (C,) of its latents.
+
+    `init_folder`: a world whose codec is learned further. Its encoder and its scale stay, so worlds that were trained
+    on its latents keep their meaning; only the decoder learns to draw what it had not seen.
+    """
+    if init_folder is None:
+        return fit_linear(codec, data.spread(recipe.fit_frames))**recipe.scale_exponent
+    learned = load_world_config(init_folder)
+    if learned.codec != recipe.codec:
+        raise ConfigError(f"the codec of {init_folder} has another shape than the recipe's; use its [codec] section")
+    load_strict(codec, read_tensors(init_folder / CODEC_FILE), init_folder / CODEC_FILE)
+    return torch.tensor(learned.latent_scale)
+
+
+def train(recipe: CodecRecipe, data_folders: Sequence[Path], held_out_folders: Sequence[Path], out: Path,
+          init_folder: Path | None = None) -> None:
+    """Run or resume a codec recipe on the frames of one data set or several; `init_folder` as in `begin`."""
     data, held_out = FramePairs(data_folders), FramePairs(held_out_folders).spread(120)
     codec = MiniCodec(recipe.codec)
     torch.manual_seed(recipe.seed)
@@ -182,9 +204,8 @@ def train(recipe: CodecRecipe, data_folders: Sequence[Path], held_out_folders: S
     if state:
         scale = state["scale"]
     else:
-        std = fit_linear(codec, data.spread(recipe.fit_frames))
-        scale = std**recipe.scale_exponent
-        save_config(codec_world(recipe, [Dataset(folder) for folder in data_folders], scale), out)
+        scale = begin(recipe, codec, data, init_folder)
+        save_config(codec_world(recipe, [Dataset(folder) for folder in data_folders], scale, init_folder), out)
         save_module(codec, out / CODEC_FILE)
     training = CodecTraining(recipe, codec, scale, data)
     if state:
@@ -229,6 +250,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--held-out", type=Path, required=True, nargs="+", metavar="DIR",
                         help="data of held-out seeds, for scores and strips")
     parser.add_argument("--out", type=Path, required=True, help="codec, config, log, strips; resumed if it exists")
+    parser.add_argument("--init", type=Path, metavar="WORLD",
+                        help="world whose codec a new run begins with; its encoder stays as it is")
     parser.add_argument("--threads", type=int, help="compute threads (default: torch's own choice)")
 
 
@@ -236,5 +259,5 @@ def main(args: argparse.Namespace) -> int:
     """Run `train codec`."""
     if args.threads:
         torch.set_num_threads(args.threads)
-    train(load_recipe(CodecRecipe, args.recipe), args.data, args.held_out, args.out)
+    train(load_recipe(CodecRecipe, args.recipe), args.data, args.held_out, args.out, args.init)
     return 0

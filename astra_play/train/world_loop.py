@@ -136,6 +136,7 @@ class WorldTraining:
         self.step = 0
         self.minutes = 0.0
         self.frames_seen = 0
+        self.began_with: dict = {}  # provenance of the world whose weights it began with
 
     def precision(self):
         """Autocast to bfloat16 where that is faster."""
@@ -226,7 +227,7 @@ class WorldTraining:
     def state(self) -> dict:
         """Everything that resuming needs."""
         return {"model": self.model.state_dict(), "ema": self.ema.shadow, "step": self.step, "minutes": self.minutes,
-                "frames_seen": self.frames_seen,
+                "frames_seen": self.frames_seen, "began_with": self.began_with,
                 "optimizers": [o.state_dict() for o in self.optimizers], "adversary": self.adversary.state(),
                 "generators": self.replicas.gather(self.generator.get_state())}
 
@@ -242,6 +243,7 @@ class WorldTraining:
         else:  # another number of replicas cannot draw the same numbers; it must not draw old ones again
             self.generator.manual_seed(self.recipe.seed + self.replicas.rank + (state["step"] << 16))
         self.step, self.minutes, self.frames_seen = state["step"], state["minutes"], state["frames_seen"]
+        self.began_with = state["began_with"]
 
     def averaged_model(self) -> Transformer:
         """A copy of the network with the averaged weights."""
@@ -350,7 +352,8 @@ def train(recipe: WorldRecipe, data_folders: Sequence[Path], codec_folder: Path,
     if init_folder and not state:  # rows must mean to the weights what they meant when these were trained
         learned = load_world_config(init_folder).model
         config = dataclasses.replace(config, model=dataclasses.replace(
-            config.model, action_mean=learned.action_mean, action_std=learned.action_std))
+            config.model, action_mean=config.model.action_mean | learned.action_mean,
+            action_std=config.model.action_std | learned.action_std))
     wanted = dataclasses.replace(recipe.model, action_mean=config.model.action_mean, action_std=config.model.action_std)
     if config.model != wanted:
         raise ConfigError(f"the run in {out} trains another model than the recipe; give another --out "
@@ -363,8 +366,9 @@ def train(recipe: WorldRecipe, data_folders: Sequence[Path], codec_folder: Path,
     if state:
         training.restore(state)
     elif init_folder:
-        load_strict(training.model, read_tensors(init_folder / MODEL_FILE), init_folder / MODEL_FILE)
+        begin_with(training.model, init_folder)
         training.ema = EMA(training.model, recipe.ema_decay)
+        training.began_with = load_world_config(init_folder).provenance
     log = TrainingLog(out) if replicas.writes else None
     if log:
         save_config(config, out)
@@ -372,6 +376,17 @@ def train(recipe: WorldRecipe, data_folders: Sequence[Path], codec_folder: Path,
                   precision=str(training.dtype), replicas=replicas.count,
                   parameters=sum(p.numel() for p in training.model.parameters()))
     _run(training, log, parts_of(recipe, config, held_out, codec), codec_folder, out)
+
+
+def begin_with(model: Transformer, folder: Path) -> None:
+    """Copy a world's weights into a model that may know more modalities; projectors that the world lacks stay random.
+
+    Everything else must match, or WeightsError lists what does not.
+    """
+    learned = load_world_config(folder).model.modalities
+    new = {name: p.detach().clone() for name, p in model.named_parameters()
+           if name.startswith("actions.projectors.") and name.split(".")[2] not in learned}
+    load_strict(model, read_tensors(folder / MODEL_FILE) | new, folder / MODEL_FILE)
 
 
 def save_world(training: WorldTraining, codec_folder: Path, out: Path) -> None:
@@ -387,6 +402,8 @@ def save_world(training: WorldTraining, codec_folder: Path, out: Path) -> None:
         "data_sha256": {own.dataset.manifest["scenario"]: own.dataset.manifest["sha256_of_all"]
                         for own in data.values()},
     }
+    if training.began_with:
+        provenance["began_with"] = training.began_with
     provenance["recipe"].pop("model")  # written out whole as the config's own
     shutil.copyfile(codec_folder / CODEC_FILE, out / CODEC_FILE)
     save_module(training.averaged_model(), out / MODEL_FILE)
