@@ -69,7 +69,7 @@ def run_render(options: RenderOptions) -> int:
             world.num_denoise_steps = options.num_denoise_steps
         world.reset(options.seed)
         world.prefill(start_frame(world.config, options.image)[None])
-        keymap = default_keymap().limited_to(world.config.controls.buttons)
+        keymap = default_keymap().limited_to(world.config.controls.buttons, world.config.controls.modality)
         frames = rollout(world, ScriptedSource(events, keymap), options.num_frames)
         digest = hashlib.sha256()
         with open_writer(options.out, world.config.fps) as writer:

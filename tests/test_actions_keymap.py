@@ -92,3 +92,11 @@ def test_table_of_keys_holds_every_name_the_window_library_gives() -> None:
 def test_letters_of_other_keyboards_are_keys() -> None:
     assert is_button_control("é") and is_button_control("ß")
     assert not is_button_control("É") and not is_button_control(" ") and not is_button_control("éa")
+
+
+def test_help_tells_what_a_button_does_in_the_world_that_is_played() -> None:
+    arm = dict(default_keymap().limited_to(("forward", "up", "grip"), "arm").help())
+    assert arm["w, pad left y"] == "move the hand away" and arm["mouse"] == "move the hand"
+    assert arm["e, pad up"] == "lift the hand"
+    car = dict(default_keymap().limited_to(("accelerate", "steer_left"), "vehicle").help())
+    assert car["w, up, pad right trigger"] == "accelerate" and car["mouse"] == "steer"

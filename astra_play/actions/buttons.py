@@ -26,6 +26,19 @@ MEANINGS: dict[str, str] = {
     "release": "open the gripper",
 }
 
+# Where a modality means something else by a button than a walker does.
+ARM_MEANINGS = {
+    "forward": "move the hand away", "back": "move the hand nearer", "left": "move the hand left",
+    "right": "move the hand right", "up": "lift the hand", "down": "lower the hand",
+}
+MOUSE_MEANINGS = {"camera": "turn and look", "vehicle": "steer", "arm": "move the hand"}
+
+
+def meanings(modality: str) -> dict[str, str]:
+    """Return what each button does in a world of a modality ("camera", "vehicle" or "arm"), in the order of help."""
+    return MEANINGS | (ARM_MEANINGS if modality == "arm" else {})
+
+
 OPPOSITE_PAIRS: tuple[tuple[str, str], ...] = (
     ("forward", "back"),
     ("left", "right"),

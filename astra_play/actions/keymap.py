@@ -14,7 +14,7 @@ from typing import Any
 import platformdirs
 
 from ..errors import ConfigError, did_you_mean
-from .buttons import MEANINGS
+from .buttons import MEANINGS, MOUSE_MEANINGS, meanings
 from .controls import PAD_AXIS_NAMES, is_button_control, nearest
 
 log = logging.getLogger(__name__)
@@ -74,9 +74,13 @@ class Keymap:
     mouse_sensitivity: float = 1.0
     invert_y: bool = False
     dead_zone: float = 0.15
+    modality: str = "camera"  # of the world that is played: what the buttons do there is told by `help`
 
-    def limited_to(self, buttons: Iterable[str]) -> Keymap:
-        """Return the same keymap without the buttons that a world (`config.controls.buttons`) does not know."""
+    def limited_to(self, buttons: Iterable[str], modality: str = "camera") -> Keymap:
+        """Return the same keymap without the buttons that a world does not know, telling what they do there.
+
+        Both are those of its config: `controls.buttons`, `controls.modality`.
+        """
         wanted = frozenset(buttons)
 
         def keep(names: Buttons) -> Buttons:
@@ -84,17 +88,17 @@ class Keymap:
 
         keys = {control: keep(names) for control, names in self.keys.items() if keep(names)}
         sticks = {axis: (keep(low), keep(high)) for axis, (low, high) in self.sticks.items() if keep(low + high)}
-        return dataclasses.replace(self, keys=keys, sticks=sticks)
+        return dataclasses.replace(self, keys=keys, sticks=sticks, modality=modality)
 
     def help(self) -> list[tuple[str, str]]:
-        """Return (controls, meaning) per bound button, in the order of `buttons.MEANINGS`, the mouse last."""
+        """Return (controls, meaning) per bound button, in the order of `buttons.meanings`, the mouse last."""
         rows = []
-        for button, meaning in MEANINGS.items():
+        for button, meaning in meanings(self.modality).items():
             controls = [control for control, names in self.keys.items() if button in names]
             controls += [axis for axis, (low, high) in self.sticks.items() if button in low + high]
             if controls:
                 rows.append((", ".join(controls), meaning))
-        return [*rows, ("mouse", "turn and look")]
+        return [*rows, ("mouse", MOUSE_MEANINGS[self.modality])]
 
 
 def default_keymap() -> Keymap:

@@ -54,7 +54,7 @@ class PlayScreen:
         catalogue, options, settings = app.options.catalogue, app.options, app.settings
         self.config = catalogue.config(choice.world)
         self._prompt = self._prompt_frames(choice)
-        self.keymap = app.keymap.limited_to(self.config.controls.buttons)
+        self.keymap = app.keymap.limited_to(self.config.controls.buttons, self.config.controls.modality)
         self.input = InputState(self.keymap)
         guidance = settings.guidance if options.guidance is None else options.guidance
         steps = settings.steps if options.steps is None else options.steps

@@ -113,7 +113,8 @@ class MenuScreen(StillScreen):
         card = self.menu.focused
         if card is None or card.world.error:
             return self._app.keymap
-        return self._app.keymap.limited_to(self._app.options.catalogue.config(card.world.name).controls.buttons)
+        controls = self._app.options.catalogue.config(card.world.name).controls
+        return self._app.keymap.limited_to(controls.buttons, controls.modality)
 
     def _walk(self, move: Move | None) -> None:
         if move is Move.ACCEPT:
