@@ -376,6 +376,8 @@ def test_learning_rate_rises_stays_and_falls_to_zero() -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), [("explore_codec.toml", codec_loop.CodecRecipe),
+                                            ("worlds_codec.toml", codec_loop.CodecRecipe),
+                                            ("worlds.toml", world_loop.WorldRecipe),
                                             ("explore_world.toml", world_loop.WorldRecipe)])
 def test_shipped_recipes_are_valid(name: str, kind: type) -> None:
     assert dataclasses.is_dataclass(load_recipe(kind, RECIPES / name))

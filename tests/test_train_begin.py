@@ -1,0 +1,90 @@
+"""Training that begins with earlier weights: what was learned is kept to the bit, what is new starts at random."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from test_train import FakePairs, folder_of
+from tiny_world import TINY_WORLD, make_tiny_world
+
+from astra_play.config import load_world_config
+from astra_play.errors import ConfigError, WeightsError
+from astra_play.model.checkpoint import CODEC_FILE, MODEL_FILE, load_strict, read_tensors
+from astra_play.model.transformer import Transformer
+from astra_play.train import codec_loop, world_loop
+
+WIDER = dataclasses.replace(TINY_WORLD.model, modalities={"camera": 13, "vehicle": 8})
+RECIPE = codec_loop.CodecRecipe(codec=TINY_WORLD.codec, batch=2, num_steps=3, warmup_steps=1, precision="fp32")
+
+
+def test_a_codec_that_goes_on_keeps_its_encoder_and_the_scale_of_its_latents(tmp_path) -> None:
+    folder = make_tiny_world(tmp_path / "world", provenance={"codec_recipe": "first"})
+    codec, data = codec_loop.MiniCodec(TINY_WORLD.codec), FakePairs()
+    scale = codec_loop.begin(RECIPE, codec, data, folder)
+    assert tuple(scale.tolist()) == TINY_WORLD.latent_scale
+    training = codec_loop.CodecTraining(RECIPE, codec, scale, data)
+    for _ in range(3):
+        training.step_once()
+    before, after = read_tensors(folder / CODEC_FILE), training.averaged().state_dict()
+    for name, tensor in before.items():
+        assert torch.equal(tensor.float(), after[name]) == name.startswith("encoder"), name
+    fitted = codec_loop.begin(RECIPE, codec_loop.MiniCodec(TINY_WORLD.codec), data, None)
+    assert fitted.shape == scale.shape and not torch.equal(fitted, scale)
+
+
+def test_a_codec_of_another_shape_is_refused(tmp_path) -> None:
+    folder = make_tiny_world(tmp_path / "world")
+    other = dataclasses.replace(RECIPE, codec=dataclasses.replace(TINY_WORLD.codec, decoder_width=32))
+    with pytest.raises(ConfigError, match="has another shape than the recipe's"):
+        codec_loop.begin(other, codec_loop.MiniCodec(other.codec), FakePairs(), folder)
+
+
+def test_codec_training_by_command_remembers_what_it_began_with(tmp_path) -> None:
+    world = make_tiny_world(tmp_path / "world", provenance={"codec_recipe": "first", "steps": 7})
+    data = folder_of("explore", tmp_path / "data")
+    codec_loop.train(RECIPE, [data], [data], tmp_path / "out", world)
+    config = load_world_config(tmp_path / "out")
+    assert config.latent_scale == TINY_WORLD.latent_scale
+    assert config.provenance["codec_began_with"] == {"codec_recipe": "first"}
+
+
+def test_a_world_that_learns_a_new_modality_keeps_everything_else(tmp_path) -> None:
+    folder = make_tiny_world(tmp_path / "world")
+    torch.manual_seed(3)
+    model = Transformer(WIDER)
+    fresh = {name: p.detach().clone() for name, p in model.named_parameters()}
+    world_loop.begin_with(model, folder)
+    learned = read_tensors(folder / MODEL_FILE)
+    for name, parameter in model.named_parameters():
+        expected = learned[name].float() if name in learned else fresh[name]
+        assert torch.equal(parameter, expected), name
+    assert set(fresh) - set(learned) == {"actions.projectors.vehicle.weight", "actions.projectors.vehicle.bias"}
+    with pytest.raises(WeightsError, match="2 missing"):
+        load_strict(Transformer(WIDER), learned, folder / MODEL_FILE)
+
+
+def test_a_world_of_another_shape_is_refused(tmp_path) -> None:
+    folder = make_tiny_world(tmp_path / "world")
+    with pytest.raises(WeightsError, match="does not fit"):
+        world_loop.begin_with(Transformer(dataclasses.replace(WIDER, num_layers=3)), folder)
+
+
+def test_rows_mean_to_old_weights_what_they_meant(tmp_path, monkeypatch) -> None:
+    """A whole run by command: statistics of known modalities are the old ones, and the origin is written down."""
+    old = make_tiny_world(tmp_path / "old", provenance={"steps": 7}, model=dataclasses.replace(
+        TINY_WORLD.model, action_mean={"camera": [0.5] * 13}, action_std={"camera": [2.0] * 13}))
+    data = [folder_of(name, tmp_path / name, 2) for name in ("explore", "drive")]
+    recipe = world_loop.WorldRecipe(
+        name="tiny", title="", description="", model=WIDER, stream=TINY_WORLD.stream, clip_frames=5, batch=2,
+        num_steps=2, warmup_steps=1, decay_steps=1, rollout_extra_frames=1, sample_every=99, precision="fp32",
+        scenarios={name: world_loop.ScenarioRecipe(name, "") for name in ("explore", "drive")})
+    monkeypatch.setattr(world_loop, "sample_strip", lambda *_: {})
+    world_loop.train(recipe, data, old, tmp_path / "out", (), old)
+    config = load_world_config(tmp_path / "out")
+    assert config.model.action_mean["camera"] == [0.5] * 13 and config.model.action_std["camera"] == [2.0] * 13
+    assert len(config.model.action_std["vehicle"]) == 8 and config.model.action_std["vehicle"][0] != 2.0
+    assert config.provenance["began_with"] == {"steps": 7}
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["scenarios"].keys() == {"explore", "drive"}
