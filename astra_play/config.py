@@ -116,6 +116,9 @@ class ControlsConfig:
     vertical_fov_deg: float = 60.0  # of the camera that made the training pictures
     eye_height_m: float = 1.6  # of that camera over the ground
     scene_depth_m: float = 12.0  # how far away things are taken to be by the "moved" anchor
+    # What of the player's own car is in view and moves with it: a parabola on the bottom edge, its height as a share of
+    # the picture's and its half width at the edge as a share of half the picture's; (0, 0) is none.
+    bonnet: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)

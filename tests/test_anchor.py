@@ -170,3 +170,56 @@ def test_an_arm_row_leaves_the_camera_where_it_is(mover: CameraMotion) -> None:
     moved, anchors = still.expect(pictures, torch.from_numpy(arm_row(0.1, 0.1, 0.1, 1.0)).expand(2, 2, 7))
     assert torch.equal(moved[:, 1], pictures) and torch.equal(anchors[:, 1, :8], still.encode(pictures))
     assert anchors.shape[2] == 9 and (anchors[:, :, 8] == 1).all()
+
+
+BONNET = (0.25, 0.6)  # a quarter of the picture high, as wide at its foot as 0.6 of it
+
+
+@pytest.fixture(scope="module")
+def car() -> CameraMotion:
+    return CameraMotion(mover_codec(), torch.linspace(2, 0.5, 8), width=32, height=24,
+                        controls=ControlsConfig(scene_depth_m=5.0, bonnet=BONNET), coverage=True)
+
+
+def hidden(x: float, y: float) -> bool:
+    """Whether a place of the picture, x and y in [-1, 1] from its middle, lies on the bonnet."""
+    top = 1 - 2 * BONNET[0] * (1 - (x / BONNET[1]) ** 2)
+    return y > top
+
+
+def test_the_bonnet_stays_and_what_it_hid_was_not_seen(car: CameraMotion, mover: CameraMotion) -> None:
+    """Pixel by pixel: a bonnet's pixel stays, another is what the bare motion says unless the bonnet hid its source."""
+    motion = pose(8.0, forward_m=0.4)[None]
+    places, around = mover.places_before(motion)[0], car.around_bonnet(car.places_before(motion))[0]
+    own = lifted = 0
+    for row in range(24):
+        for column in range(32):
+            x, y = (column + 0.5) / 16 - 1, (row + 0.5) / 12 - 1
+            px, py = places[row, column].tolist()
+            got = around[row, column].tolist()
+            if hidden(x, y):
+                own += 1
+                assert got == pytest.approx([x, y], abs=1e-6)
+            elif hidden(px, py):
+                lifted += 1
+                assert got[0] == px and not hidden(*got) and hidden(got[0], got[1] + 2.01 / 24)
+            else:
+                assert got == [px, py]
+    assert own > 20 and lifted > 5
+
+
+def test_coverage_counts_what_the_bonnet_hid_as_unseen(car: CameraMotion) -> None:
+    picture = torch.rand(1, 3, 24, 32) * 2 - 1
+    row = torch.from_numpy(camera_row(0.4, 0.0, math.radians(8)))[None, None]
+    moved, anchor = car.expect(picture, row)
+    assert torch.allclose(moved[0, 0][:, car.on_bonnet], picture[0][:, car.on_bonnet], atol=1e-4)
+    places = car.places_before(camera_poses(row)[0])[0]
+    seen = torch.tensor([[hidden((c + 0.5) / 16 - 1, (r + 0.5) / 12 - 1)
+                          or (max(map(abs, places[r, c].tolist())) <= 1 and not hidden(*places[r, c].tolist()))
+                          for c in range(32)] for r in range(24)]).float()
+    assert torch.allclose(anchor[0, 0, 8], seen.unflatten(0, (3, 8)).unflatten(2, (4, 8)).mean(dim=(1, 3)), atol=1e-6)
+
+
+def test_without_a_bonnet_nothing_is_hidden(mover: CameraMotion) -> None:
+    places = mover.places_before(pose(8.0)[None])
+    assert not mover.on_bonnet.any() and torch.equal(mover.around_bonnet(places), places)

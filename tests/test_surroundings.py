@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -173,3 +174,20 @@ def test_walking_goes_level_wherever_the_eyes_look(motion: CameraMotion, pitch: 
     returned, _ = play(carried, look + turn + walk + unwalk + back(turn) + back(look))
     inner = (..., slice(6, -6), slice(8, -8))
     assert (returned[inner] - picture[inner]).abs().mean() < 0.02
+
+
+def test_the_bonnet_turns_with_the_car_and_leaves_no_trace_on_the_map(motion: CameraMotion) -> None:
+    controls = dataclasses.replace(CONTROLS, bonnet=(0.2, 0.7))
+    codec = MiniCodec(CodecConfig(latent_channels=8, spatial_compression=8, decoder_width=16, decoder_blocks=1))
+    fit_linear(codec, torch.rand(50, 3, HEIGHT, WIDTH) * 2 - 1)
+    car = CameraMotion(codec, torch.ones(8), WIDTH, HEIGHT, controls, coverage=True)
+    carried = Surroundings(car, car.paint, 0.0, 8.0, controls, HEIGHT, WIDTH)
+    painted = car.hides(car._pixels - torch.tensor([0.0, 2 / HEIGHT]))  # a pixel inside its outline, as worlds have it
+    picture = torch.where(painted, 1.0, -0.5).expand(1, 3, -1, -1)
+    carried.show(picture)
+    for _ in range(4):
+        anchor = carried.expect(torch.from_numpy(TURN)[None, None])
+        assert torch.equal(carried._moved[0, 0][:, car.on_bonnet], picture[0][:, car.on_bonnet])
+        carried.show(carried._moved[:, 0])
+    assert anchor.shape == (1, 1, 9, HEIGHT // 8, WIDTH // 8)
+    assert carried._map[0, :3].max() <= 0  # bright paint nowhere: land is dark, and what was never seen is 0

@@ -68,6 +68,9 @@ class CameraMotion:
         y, x = torch.meshgrid((torch.arange(height, device=weight.device) + 0.5) / height * 2 - 1,
                               (torch.arange(width, device=weight.device) + 0.5) / width * 2 - 1, indexing="ij")
         rays = torch.stack([x * self._limits[0], y * self._limits[1], torch.ones_like(x)], dim=-1)
+        self._bonnet = controls.bonnet
+        self._pixels = torch.stack([x, y], dim=-1)
+        self.on_bonnet = self.hides(self._pixels)  # (H, W)
         ground_m = controls.eye_height_m / rays[..., 1].clamp_min(1e-6)  # y points down; above the horizon: far away
         self._points_m = rays * ground_m.clamp_max(controls.scene_depth_m)[..., None]
 
@@ -79,9 +82,9 @@ class CameraMotion:
         batch, frames = rows.shape[:2]
         poses = self._accumulate(camera_poses(rows)).flatten(0, 1)
         grid = self.places_before(poses)
-        moved = resample(pictures.repeat_interleave(frames, dim=0), grid)
-        seen = (grid.abs() <= 1).all(dim=-1).float()
-        return moved.unflatten(0, (batch, frames)), self.anchor(moved, seen).unflatten(0, (batch, frames))
+        moved = resample(pictures.repeat_interleave(frames, dim=0), self.around_bonnet(grid))
+        seen = (grid.abs() <= 1).all(dim=-1) & ~self.hides(grid) | self.on_bonnet
+        return moved.unflatten(0, (batch, frames)), self.anchor(moved, seen.float()).unflatten(0, (batch, frames))
 
     def anchor(self, pictures: Tensor, seen: Tensor) -> Tensor:
         """(N, 3, H, W) moved pictures and which of their pixels were seen before, (N, H, W) in [0, 1] -> anchors."""
@@ -111,7 +114,27 @@ class CameraMotion:
 
     def move(self, pictures: Tensor, poses: Tensor) -> Tensor:
         """What (N, 3, H, W) pictures show after p_next = R p_now + t, (N, 3, 4); past the edge, the edge repeats."""
-        return resample(pictures, self.places_before(poses))
+        return resample(pictures, self.around_bonnet(self.places_before(poses)))
+
+    def hides(self, places: Tensor) -> Tensor:
+        """Say which places (..., 2) of a picture the bonnet hides."""
+        return places[..., 1] > self._bonnet_top(places[..., 0])
+
+    def past_bonnet(self, places: Tensor) -> Tensor:
+        """Places (..., 2) of a picture, those that the bonnet hides lifted to a pixel above it."""
+        if not self._bonnet[0]:
+            return places
+        above = self._bonnet_top(places[..., 0]) - 2 / len(self._pixels)
+        return torch.stack([places[..., 0], torch.where(self.hides(places), above, places[..., 1])], dim=-1)
+
+    def around_bonnet(self, places: Tensor) -> Tensor:
+        """Where to look up each pixel of a picture (N, H, W, 2): past the bonnet, whose own pixels stay put."""
+        return torch.where(self.on_bonnet[..., None], self._pixels, self.past_bonnet(places))
+
+    def _bonnet_top(self, x: Tensor) -> Tensor:
+        """Where the bonnet begins in columns x of a picture, both in [-1, 1]; below the picture where it does not."""
+        height, half_width = self._bonnet
+        return 1 - 2 * height * (1 - (x / half_width).square()) if height else torch.full_like(x, torch.inf)
 
     def places_before(self, poses: Tensor) -> Tensor:
         """Where each pixel's scene point was in the picture before motions (N, 3, 4): (N, H, W, 2), within [-1, 1] if

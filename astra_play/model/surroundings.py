@@ -62,6 +62,7 @@ class Surroundings(CarriedPicture):
             self._yaw_rad = self._pitch_rad = pictures.new_zeros(len(pictures))
             self._view = pictures
         self._remember(pictures)
+        self._picture = pictures
 
     def expect(self, rows: Tensor) -> Tensor:
         """Return the anchors (B, T, C + 1, h, w) of the chunk that rows (B, T, 12) lead into."""
@@ -128,7 +129,9 @@ class Surroundings(CarriedPicture):
         elevation = torch.atan2(world[..., 1], world[..., ::2].norm(dim=-1))
         places = torch.stack([azimuth / (math.pi * self._window / self._columns), elevation / MAX_ELEVATION_RAD], -1)
         view = resample(window, places)
-        return view[:, :3], (view[:, 3] > KNOWN).float()
+        own = self._motion.on_bonnet
+        colours = torch.where(own, self._picture, view[:, :3])
+        return colours, ((view[:, 3] > KNOWN) | own).float()
 
     def _remember(self, pictures: Tensor) -> None:
         """Write the picture of the present direction into the map.
@@ -141,7 +144,8 @@ class Surroundings(CarriedPicture):
                 self._map, columns, self._rotation(), pictures, pictures - self._view, strict=True):
             camera = self._directions[:, own] @ rotation.T
             places = self._motion.project(camera)
-            inside = (places.abs() <= 1).all(dim=-1) & (camera[..., 2] > 0)
+            inside = (places.abs() <= 1).all(dim=-1) & (camera[..., 2] > 0) & ~self._motion.hides(places)
+            places = self._motion.past_bonnet(places)
             colours, change = resample(torch.cat([picture, change])[None], places[None])[0].split(3)
             old, share = own_map[:, :, own].split([3, 1])
             own_map[:3].index_copy_(2, own, torch.where(share > KNOWN, old + change * inside, colours))
