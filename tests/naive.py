@@ -84,3 +84,14 @@ def naive_velocity(model: Transformer, stream: StreamConfig, modality: str, clea
     x = model.trunk(x, noise_level, model.actions(all_rows, modality, nulls), None,
                     NaiveWindow(model.config, stream, len(clean)))
     return model.velocity(x[:, -frames:], embedding[:, -frames:], noisy, levels[:, -frames:], anchors[-1])
+
+
+def naive_with_hand(still: Tensor, along: Tensor, share: Tensor, blocks: int, cell: int) -> Tensor:
+    """Pictures (B, T, 3, H, W), each pixel mixed by hand from where it was and where the hand takes it."""
+    mixed, side = still.clone(), cell // blocks
+    for y in range(still.shape[-2]):
+        for x in range(still.shape[-1]):
+            block = (y % cell // side) * blocks + x % cell // side
+            own = share[:, :, block, y // cell, x // cell, None]
+            mixed[..., y, x] = (1 - own) * still[..., y, x] + own * along[..., y, x]
+    return mixed

@@ -9,6 +9,13 @@ could not hold it; true parallax and what comes into view are left to the networ
 
 An anchor is (B, T, C, h, w), or has one channel more where the network is told its coverage: the share of each latent
 cell that was truly seen before, 0 where the anchor is but a stretched edge and something new has to be made up.
+
+Where the camera stands still and a hand moves, what goes along with the hand is for the network to say. Each latent
+cell is cut into blocks, and the anchor holds C channels more per block: what the cell's latents would gain if that
+block of the picture were the one that the commanded motion of the hand brings there. The network gives every block its
+share (`Transformer.hand_share`), and the shares carry pixels as well as latents: a layer, as in layered motion
+compensation (Wang and Adelson, "Representing moving images with layers", 1994), whose mask is learned from nothing but
+the error of the prediction.
 """
 
 from __future__ import annotations
@@ -112,6 +119,10 @@ class CameraMotion:
         with _full_precision(pictures.device):
             return project_patches(pictures, self._weight, self._bias) / self.scale
 
+    def with_hand(self, pictures: Tensor, rows: Tensor, share: Tensor | None) -> Tensor:
+        """Pictures (B, T, 3, H, W) after a hand took along its share of them; here there is none."""
+        return pictures
+
     def move(self, pictures: Tensor, poses: Tensor) -> Tensor:
         """What (N, 3, H, W) pictures show after p_next = R p_now + t, (N, 3, 4); past the edge, the edge repeats."""
         return resample(pictures, self.around_bonnet(self.places_before(poses)))
@@ -163,13 +174,63 @@ def _full_precision(device: torch.device) -> torch.autocast:
 
 
 class StillCamera(CameraMotion):
-    """The motion of worlds whose actions move something in the picture and never the camera."""
+    """The motion of worlds whose actions move a hand in the picture and never the camera."""
+
+    def __init__(self, codec: MiniCodec, latent_scale: Tensor, width: int, height: int, controls: ControlsConfig,
+                 coverage: bool = False, hand_blocks: int = 0) -> None:
+        super().__init__(codec, latent_scale, width, height, controls, coverage)
+        self.hand_blocks = hand_blocks
+        lift = math.radians(controls.camera_lift_deg)
+        down = torch.tensor([[1.0, 0.0, 0.0], [0.0, -math.sin(lift), -math.cos(lift)]], device=self.scale.device)
+        # Places in the picture per metre that a hand at the scene's depth goes to the right, away and up, (2, 3).
+        self._places_per_m = down / controls.scene_depth_m / self._limits[:, None]
 
     def expect(self, pictures: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The same picture for every row (B, T, A): (B, T, 3, H, W), and its anchors."""
+        """The same picture for every row (B, T, A): (B, T, 3, H, W), and its anchors, with all that the hand might
+        take along."""
         frames = rows.shape[1]
         anchors = self.anchor(pictures, torch.ones_like(pictures[:, 0]))
-        return (pictures[:, None].expand(-1, frames, -1, -1, -1), anchors[:, None].expand(-1, frames, -1, -1, -1))
+        anchors, still = (x[:, None].expand(-1, frames, -1, -1, -1) for x in (anchors, pictures))
+        if not self.hand_blocks:
+            return still, anchors
+        gains = self._by_blocks((self.along(pictures, rows) - still).flatten(0, 1))
+        return still, torch.cat([anchors, gains.unflatten(0, anchors.shape[:2])], dim=2)
+
+    def along(self, pictures: Tensor, rows: Tensor) -> Tensor:
+        """(B, 3, H, W) pictures that go as a whole where each of the rows (B, T, A) takes the hand: (B, T, 3, H, W)."""
+        way = rows[..., :3].float().cumsum(dim=1) @ self._places_per_m.T
+        places = self._pixels - way[:, :, None, None]
+        moved = resample(pictures.repeat_interleave(rows.shape[1], dim=0), places.flatten(0, 1))
+        return moved.unflatten(0, rows.shape[:2])
+
+    def with_hand(self, pictures: Tensor, rows: Tensor, share: Tensor | None) -> Tensor:
+        """Pictures (B, T, 3, H, W), all alike over T, after the hand took along its share (B, T, blocks, h, w)."""
+        if share is None:
+            return pictures
+        n = self.hand_blocks
+        cells = share.unflatten(2, (n, n)).permute(0, 1, 4, 2, 5, 3).flatten(4).flatten(2, 3)  # (B, T, h n, w n)
+        side = pictures.shape[-1] // cells.shape[-1]
+        mask = cells.repeat_interleave(side, dim=-2).repeat_interleave(side, dim=-1)
+        return torch.lerp(pictures, self.along(pictures[:, 0], rows), mask[:, :, None].to(pictures.dtype))
+
+    def _by_blocks(self, changes: Tensor) -> Tensor:
+        """Changes of pictures (N, 3, H, W) -> what each block of a cell adds to its latents, (N, blocks C, h, w)."""
+        n, side = self.hand_blocks, self._weight.shape[-1] // self.hand_blocks
+        cells = changes.unfold(2, n * side, n * side).unfold(3, n * side, n * side)  # (N, 3, h, w, P, P)
+        blocks = cells.unflatten(-2, (n, side)).unflatten(-1, (n, side))
+        with _full_precision(changes.device):
+            gains = torch.einsum("nihwasbt,ciasbt->nabchw", blocks,
+                                 self._weight.unflatten(-2, (n, side)).unflatten(-1, (n, side)))
+            return (gains / self.scale).flatten(1, 3)
+
+
+def gone_along(anchor: Tensor, share: Tensor | None, channels: int) -> Tensor:
+    """What is expected of latents (B, T, C, h, w) when the hand took its share of each block, (B, T, blocks, h, w)."""
+    expected = anchor[:, :, :channels]
+    if share is None:
+        return expected
+    gains = anchor[:, :, -share.shape[2] * channels:].unflatten(2, (share.shape[2], channels))
+    return expected + (share[:, :, :, None] * gains).sum(dim=2)
 
 
 def make_motion(config: WorldConfig, codec: MiniCodec) -> CameraMotion | None:
@@ -177,8 +238,10 @@ def make_motion(config: WorldConfig, codec: MiniCodec) -> CameraMotion | None:
     if config.model.anchor != "moved":
         return None
     scale = torch.tensor(config.latent_scale or (1.0,) * config.codec.latent_channels)
-    kind = StillCamera if config.controls.modality == "arm" else CameraMotion
-    return kind(codec, scale, config.width, config.height, config.controls, config.model.anchor_coverage)
+    about = codec, scale, config.width, config.height, config.controls, config.model.anchor_coverage
+    if config.controls.modality == "arm":
+        return StillCamera(*about, config.model.hand_blocks)
+    return CameraMotion(*about)
 
 
 class CarriedPicture:
@@ -196,11 +259,11 @@ class CarriedPicture:
     def __init__(self, motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float) -> None:
         self._motion, self._paint, self._keep = motion, paint, 1.0 - leak
         self._picture: Tensor | None = None
-        self._moved = self._anchors = None
+        self._moved = self._anchors = self._rows = None
 
     def reset(self) -> None:
         """Forget the picture."""
-        self._picture = self._moved = self._anchors = None
+        self._picture = self._moved = self._anchors = self._rows = None
 
     def show(self, pictures: Tensor) -> None:
         """Carry a given picture on from here, (B, 3, H, W) in [-1, 1]."""
@@ -209,17 +272,19 @@ class CarriedPicture:
     def expect(self, rows: Tensor) -> Tensor:
         """Return the anchors (B, T, C or C + 1, h, w) of the chunk that rows (B, T, 12) lead into."""
         self._moved, self._anchors = self._motion.expect(self._picture, rows)
+        self._rows = rows
         return self._anchors
 
-    def paint_over(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Take the clean latents (B, T, C, h, w) of the chunk last expected.
+    def paint_over(self, latents: Tensor, hand_share: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Take the clean latents (B, T, C, h, w) of the chunk last expected, and what of it went along with a hand.
 
         Returns its pictures (B, T, 3, H, W), and their latents, which are what the history should remember.
         """
         shape = latents.shape[:2]
-        both = torch.cat([latents, self._anchors[:, :, :latents.shape[2]]])
+        both = torch.cat([latents, gone_along(self._anchors, hand_share, latents.shape[2])])
         painted, expected = self._paint(both.flatten(0, 1).float()).chunk(2)
-        pictures = (painted + self._keep * (self._moved.flatten(0, 1) - expected)).clamp(-1, 1)
+        moved = self._motion.with_hand(self._moved, self._rows, hand_share).flatten(0, 1)
+        pictures = (painted + self._keep * (moved - expected)).clamp(-1, 1)
         latents, pictures = self._motion.encode(pictures).unflatten(0, shape), pictures.unflatten(0, shape)
         self.show(pictures[:, -1])
         return pictures, latents

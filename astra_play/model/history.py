@@ -37,6 +37,7 @@ class CausalHistory:
         self.model, self.stream, self.modality = model, stream, modality
         self.cache = KVCache(model.config, stream, batch, weight.device, weight.dtype)
         self.routing: Tensor | None = None  # expert weights of the newest target rows, (B, c, num_experts)
+        self.hand_share: Tensor | None = None  # what of the newest target goes along with a hand (model/anchor.py)
         self.num_passes = 0
         self._pending: CommittedChunk | None = None
         self._last: Tensor | None = None  # newest clean latent frame, (B, 1, C, H, W)
@@ -44,7 +45,7 @@ class CausalHistory:
     def reset(self) -> None:
         """Forget the past."""
         self.cache.reset()
-        self._pending = self._last = self.routing = None
+        self._pending = self._last = self.routing = self.hand_share = None
 
     @property
     def has_past(self) -> bool:
@@ -118,7 +119,9 @@ class CausalHistory:
             velocities.append(model.velocity(x[:, own], embedding[:, own], noisy, sigma[:, own], anchors[target]))
         if num_targets:
             first = x.shape[1] - num_targets * frames
-            self.routing = actions.routing[:, first:first + frames, 0]
+            own = slice(first, first + frames)
+            self.routing = actions.routing[:, own, 0]
+            self.hand_share = model.hand_share(x[:, own], embedding[:, own], anchors[0])
         return velocities
 
 

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ..config import ModelConfig
+from .anchor import gone_along
 from .experts import ActionEncoder, ActionExperts, ActionTokens
 from .layers import MLP, CrossAttention, KeyValueStore, SelfAttention, act_adapter, modulate
 
+HAND_BIAS = -2.0  # an untrained network takes little of the picture to go along with the hand
 SIGMA_SCALE = 1000.0  # the sinusoid was defined for timesteps 0..1000; sigma is 0..1 everywhere else
 
 
@@ -64,6 +66,10 @@ class Transformer(nn.Module):
         self.head = nn.Linear(config.dim, config.latent_channels * patch)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        self.hand_head = nn.Linear(config.dim, config.hand_blocks**2 * patch) if config.hand_blocks else None
+        if self.hand_head is not None:
+            nn.init.zeros_(self.hand_head.weight)
+            nn.init.constant_(self.hand_head.bias, HAND_BIAS)
 
     def patchify(self, latents: Tensor) -> Tensor:
         """(B, T, C, H, W) -> (B, T, n, C * patch), values of a patch in the order (channel, row, column)."""
@@ -76,13 +82,14 @@ class Transformer(nn.Module):
         """(B, T, n, patch * C) -> (B, T, C, H, W); the head orders a patch as (row, column, channel)."""
         batch, frames, _, _ = tokens.shape
         _, ph, pw = self.config.patch_size
-        x = tokens.reshape(batch, frames, height // ph, width // pw, ph, pw, self.config.latent_channels)
+        x = tokens.reshape(batch, frames, height // ph, width // pw, ph, pw, -1)
         return x.permute(0, 1, 6, 2, 4, 3, 5).reshape(batch, frames, -1, height, width)
 
     def embed(self, latents: Tensor, anchor: Tensor | None = None) -> Tensor:
         """Latents (B, T, C, H, W) and, where the config has one, their anchor (with its coverage) -> tokens."""
         if self.config.anchor != "none":
-            latents = torch.cat([latents, anchor], dim=2)
+            seen = anchor[:, :, :self.config.latent_channels + self.config.anchor_coverage]
+            latents = torch.cat([latents, seen], dim=2)
         return self.patch_embedding(self.patchify(latents))
 
     def embed_sigma(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
@@ -121,8 +128,23 @@ class Transformer(nn.Module):
     def clean(self, tokens: Tensor, embedding: Tensor, anchor: Tensor | None, height: int, width: int) -> Tensor:
         """The clean latents that a `prediction = "clean"` network sees behind the noisy ones."""
         output = self._head(tokens, embedding, height, width)
-        return output if self.config.anchor == "none" else output + anchor[:, :, :self.config.latent_channels]
+        if self.config.anchor == "none":
+            return output
+        return output + gone_along(anchor, self.hand_share(tokens, embedding, anchor), self.config.latent_channels)
+
+    def hand_share(self, tokens: Tensor, embedding: Tensor, anchor: Tensor) -> Tensor | None:
+        """How far each block of each latent cell goes along with the hand, (B, T, blocks, H, W) in [0, 1].
+
+        None where the anchor tells of no hand.
+        """
+        if anchor.shape[2] <= self.config.latent_channels + self.config.anchor_coverage:
+            return None
+        told = self.hand_head(self._before_head(tokens, embedding))
+        return self.unpatchify(told, *anchor.shape[-2:]).float().sigmoid()
 
     def _head(self, tokens: Tensor, embedding: Tensor, height: int, width: int) -> Tensor:
+        return self.unpatchify(self.head(self._before_head(tokens, embedding)), height, width)
+
+    def _before_head(self, tokens: Tensor, embedding: Tensor) -> Tensor:
         shift, scale = (embedding[:, :, None] + self.head_modulation).unsqueeze(3).unbind(2)
-        return self.unpatchify(self.head(modulate(tokens, shift, scale, self.config.eps)), height, width)
+        return modulate(tokens, shift, scale, self.config.eps)

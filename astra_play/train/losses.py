@@ -97,14 +97,15 @@ def world_loss(two_stream: TwoStream, clips: Clips, past: Past, options: NoiseOp
     history, anchors = (add_noise(x, torch.randn(x.shape, generator=generator).to(device), s[:, :, None, None, None])
                         for x, s in ((past.latents, history_sigma),
                                      (past.anchors[:, :, :channels], noise_before(history_sigma, first))))
-    anchors = torch.cat([anchors, past.anchors[:, :, channels:]], dim=2)  # coverage is a fact, and no noise hides it
+    # Coverage is a fact, and what a hand takes along is shown to nobody: no noise hides them.
+    anchors = torch.cat([anchors, past.anchors[:, :, channels:]], dim=2)
     target, sigma = clips.latents[:, first:], sigma[:, first:]
     noise = torch.randn((batch, num_samples, *target.shape[1:]), generator=generator).to(device)
     noisy = add_noise(target[:, None], noise, sigma[:, None, :, None, None, None]).flatten(1, 2)
     null = (torch.rand(batch, 1, generator=generator) < options.action_dropout).to(device)
     null = null.expand(-1, frames - first)
     # A target without its action does not know that the camera turned, so its anchor is left where it was.
-    still = still_anchors(history, first, coverage)
+    still = alike(still_anchors(history, first, coverage), anchors)
     target_anchor = torch.where(null[:, :, None, None, None], still[:, first:], anchors[:, first:])
     clean, routing = two_stream(TwoStreamBatch(
         history, history_sigma, noisy, sigma.repeat(1, num_samples), clips.rows, modality, anchors,
@@ -159,6 +160,12 @@ def still_anchors(history: Tensor, frames_per_chunk: int, coverage: bool = False
     return torch.cat([last, torch.ones_like(last[:, :, :1])], dim=2) if coverage else last
 
 
+def alike(anchors: Tensor, example: Tensor) -> Tensor:
+    """Anchors (B, T, K, H, W) with as many channels as the example; nothing goes along with a hand."""
+    missing = example.shape[2] - anchors.shape[2]
+    return torch.nn.functional.pad(anchors, (0, 0, 0, 0, 0, missing)) if missing else anchors
+
+
 @torch.no_grad()
 def true_past(clips: Clips, frames_per_chunk: int, motion: CameraMotion | None) -> Past:
     """The clips' own latents, and what was to be expected of each chunk after its true predecessor."""
@@ -169,7 +176,8 @@ def true_past(clips: Clips, frames_per_chunk: int, motion: CameraMotion | None) 
     # All chunks after the first as one long batch: they move independently of each other.
     pictures = clips.pictures_before(slice(c, None, c)).flatten(0, 1)
     _, anchors = motion.expect(pictures, clips.rows[:, c:].unflatten(1, (-1, c)).flatten(0, 1))
-    return Past(clips.latents, torch.cat([still[:, :c], anchors.flatten(0, 1).unflatten(0, (batch, -1))], dim=1))
+    anchors = anchors.flatten(0, 1).unflatten(0, (batch, -1))
+    return Past(clips.latents, torch.cat([alike(still[:, :c], anchors), anchors], dim=1))
 
 
 @torch.no_grad()
@@ -195,4 +203,4 @@ def own_past(model: Transformer, stream: StreamConfig, clips: Clips, num_true: i
             made = run.generate(noise, rows, stream.sigmas)
             latents.append(run.paint()[1] if motion else made)
             anchors.append(run.anchor)
-    return Past(torch.cat(latents, dim=1), torch.cat(anchors, dim=1))
+    return Past(torch.cat(latents, dim=1), torch.cat([alike(own, anchors[-1]) for own in anchors], dim=1))

@@ -379,13 +379,14 @@ def train(recipe: WorldRecipe, data_folders: Sequence[Path], codec_folder: Path,
 
 
 def begin_with(model: Transformer, folder: Path) -> None:
-    """Copy a world's weights into a model that may know more modalities; projectors that the world lacks stay random.
+    """Copy a world's weights into a model that may know more modalities, or a hand; what the world lacks stays random.
 
     Everything else must match, or WeightsError lists what does not.
     """
-    learned = load_world_config(folder).model.modalities
-    new = {name: p.detach().clone() for name, p in model.named_parameters()
-           if name.startswith("actions.projectors.") and name.split(".")[2] not in learned}
+    learned = load_world_config(folder).model
+    prefixes = [f"actions.projectors.{name}." for name in model.config.modalities if name not in learned.modalities]
+    prefixes += ["hand_head."] if not learned.hand_blocks else []
+    new = {name: p.detach().clone() for name, p in model.named_parameters() if name.startswith(tuple(prefixes))}
     load_strict(model, read_tensors(folder / MODEL_FILE) | new, folder / MODEL_FILE)
 
 

@@ -76,7 +76,7 @@ class Arm:
         modality="arm", buttons=("forward", "back", "left", "right", "up", "down", "grip", "release"),
         move_m_s=KEY_SPEED_M_S, turn_deg_s=0.0, mouse_deg_per_px=0.0, max_move_m_per_frame=MAX_STEP_M,
         max_turn_deg_per_frame=0.0, max_pitch_deg=0.0, vertical_fov_deg=VERTICAL_FOV_DEG, eye_height_m=0.7,
-        scene_depth_m=1.0)
+        scene_depth_m=0.97, camera_lift_deg=35.0)
     IDLE = ArmControl()
 
     def __init__(self, width: int = 128, height: int = 96) -> None:
