@@ -179,6 +179,7 @@ def add_data_make_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=positive_int, default=240, metavar="N", help="frames per episode (240)")
     parser.add_argument("--first-seed", type=int, default=0, metavar="SEED", help="seed of the first episode (0)")
     parser.add_argument("--workers", type=positive_int, default=1, metavar="N", help="processes (1)")
+    parser.add_argument("--minutes", type=float, metavar="M", help="begin no episode after so long")
     parser.add_argument("--width", type=positive_int, default=128, metavar="PX", help="width of a frame (128)")
     parser.add_argument("--height", type=positive_int, default=96, metavar="PX", help="height of a frame (96)")
 
@@ -232,7 +233,7 @@ def run_data_make(args: argparse.Namespace) -> int:
     from .train.dataset import make_dataset
 
     dataset = make_dataset(args.folder, args.scenario, args.episodes, args.frames, args.first_seed, args.workers,
-                           args.width, args.height)
+                           args.width, args.height, minutes=args.minutes)
     print(f"{len(dataset.episodes)} episodes in {args.folder}")
     return 0
 
@@ -259,6 +260,7 @@ COMMANDS: dict[str, Command] = {
     "train": Command("train weights", commands={
         "codec": Command("train the autoencoder", module="astra_play.train.codec_loop"),
         "world": Command("train the transformer", module="astra_play.train.world_loop"),
+        "job": Command("data, codec and world in a given time, detached if you like", module="astra_play.train.job"),
     }),
     "data": Command("make and look at training data", commands={
         "make": Command("play episodes in the simulator; goes on where an earlier run stopped", add_data_make_options,

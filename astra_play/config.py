@@ -53,6 +53,9 @@ class ModelConfig:
     router_top_k: int = 1
     fixed_experts: dict[str, int] = field(default_factory=lambda: {"camera": 0, "vehicle": 1, "arm": 2})
     expert_hidden: int = 0  # 0: an expert is one linear layer, else an MLP with this hidden width
+    # How actions reach the tokens of a block: the experts' output added before self-attention and one linear layer
+    # after it (ACT-Adapter), or cross-attention to action tokens after it, with which the paper compares that.
+    adapter: Literal["act", "cross_attention"] = "act"
 
     @property
     def head_dim(self) -> int:

@@ -178,3 +178,34 @@ def test_contact_sheet_has_one_line_per_episode(flat_world, tmp_path):
     contact_sheet(data, tmp_path / "sheet.png", num_episodes=2, num_frames=4, scale=2)
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (4 * 48 * 2, 2 * 36 * 2)
+
+
+def test_no_episode_is_begun_after_the_time_is_over_and_the_rest_is_a_data_set(flat_world, tmp_path, monkeypatch):
+    now = iter(range(0, 100000, 60))
+    monkeypatch.setattr(module.time, "monotonic", lambda: float(next(now)))
+    cancelled = []
+
+    class Slow(module.ProcessPoolExecutor):
+        def __init__(self, *_, **__) -> None:
+            self.jobs = []
+
+        def __exit__(self, *_) -> None:
+            pass
+
+        def submit(self, call, /, *args):
+            job = module.Future()
+            if len(self.jobs) < 3:
+                job.set_result(call(*args))
+            self.jobs.append(job)
+            return job
+
+        def shutdown(self, wait=True, cancel_futures=False):
+            for job in self.jobs:
+                if cancel_futures and job.cancel():
+                    job.set_running_or_notify_cancel()
+                    cancelled.append(job)
+
+    monkeypatch.setattr(module, "ProcessPoolExecutor", Slow)
+    data = make_dataset(tmp_path, num_episodes=6, minutes=1.5, **SMALL)
+    assert len(data) == 3 and len(cancelled) == 3
+    data.verify()

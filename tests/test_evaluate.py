@@ -21,11 +21,12 @@ from astra_play.codec import pixels
 from astra_play.config import ControlsConfig
 from astra_play.errors import ConfigError, DependencyError, WeightsError
 from astra_play.evaluate import motion_reader, revisit, truth
-from astra_play.evaluate.fit_motion_reader import MIRROR, fit, save_reader
-from astra_play.evaluate.motion_reader import SHIPPED, MotionReader, load_reader, match_costs, mirrored_order
+from astra_play.evaluate.fit_motion_reader import fit, save_reader
+from astra_play.evaluate.motion_reader import MotionReader, load_reader, match_costs, mirrored_order, shipped_reader
+from astra_play.evaluate.motions import FINGER_STEP_M, FINGER_STROKE_M, MOTIONS, motions_of
 from astra_play.evaluate.plots import Line, plot, round_ticks
-from astra_play.evaluate.rollout import load_parts, roll_out, through_codec
-from astra_play.evaluate.truth import Simulator, motion_between
+from astra_play.evaluate.rollout import load_parts, roll_out, routing_of, through_codec, time_chunks
+from astra_play.evaluate.truth import Simulator
 from astra_play.model.world import load_world
 from astra_play.train.scenarios.explore import WalkControl
 
@@ -96,7 +97,33 @@ def test_motion_between_poses_is_the_control_that_led_from_one_to_the_other() ->
     x = 2.0 + forward * math.cos(0.7) + right * math.sin(0.7)
     y = -1.0 + forward * math.sin(0.7) - right * math.cos(0.7)
     after = np.array([[x, y, 1.6, 0.7 + yaw, 0.1 + pitch]])
-    assert np.allclose(motion_between(before, after), [[forward, right, yaw, pitch]])
+    assert np.allclose(motions_of("explore").between(before, after), [[forward, right, yaw, pitch]])
+    assert np.allclose(motions_of("drive").between(before, after), [[forward, yaw]])
+
+
+def test_motion_of_a_hand_is_its_way_and_how_far_the_fingers_closed() -> None:
+    before = np.array([[0.1, 0.2, 0.05, 0.1, 9.0, 9.0, 9.0]])
+    after = np.array([[0.12, 0.19, 0.06, 0.075, 8.0, 8.0, 8.0]])
+    assert np.allclose(motions_of("arm").between(before, after), [[0.02, -0.01, 0.01, 0.025]])
+
+
+def test_fingers_are_commanded_no_further_than_they_go_in_a_frame() -> None:
+    controls = np.array([[0.01, 0.0, -0.02, 0.0]] + [[0.0, 0.0, 0.0, 1.0]] * 6)
+    commanded = motions_of("arm").commanded(controls)
+    assert np.allclose(commanded[0], [0.01, 0.0, -0.02, 0.0])
+    assert np.allclose(commanded[1:5, 3], 2 * FINGER_STEP_M) and np.allclose(commanded[5:, 3], 0.0)
+    assert commanded[:, 3].sum() == pytest.approx(2 * FINGER_STROKE_M)
+
+
+@pytest.mark.parametrize("scenario", MOTIONS)
+def test_motions_of_every_scenario_are_told_in_full(scenario: str) -> None:
+    kind = motions_of(scenario)
+    assert len(kind.mirror) == len(kind.names) and set(kind.leads) | set(kind.key_thresholds) <= set(kind.names)
+
+
+def test_scenario_without_motions_is_named() -> None:
+    with pytest.raises(ConfigError, match="'doom' cannot be evaluated yet"):
+        motions_of("doom")
 
 
 @pytest.mark.parametrize("shift_px", [-4, 0, 3])
@@ -130,7 +157,8 @@ def test_reader_learns_turns_and_reads_them_from_another_texture() -> None:
         frames, yaw = turning_clip(13, seed)
         costs.append(torch.cat(motion_reader.costs_of_clip(frames)))
         motions.append(np.stack([np.zeros_like(yaw), np.zeros_like(yaw), yaw, np.zeros_like(yaw)], axis=1))
-    reader = fit(MotionReader(64, 32), torch.cat(costs).half(), torch.from_numpy(np.concatenate(motions)).float(), 150)
+    reader = fit(MotionReader(64, 32, 4), torch.cat(costs).half(), torch.from_numpy(np.concatenate(motions)).float(),
+                 motions_of("explore"), 150)
     frames, yaw = turning_clip(40, seed=99)
     read = reader.read(frames[None])[0]
     assert read.shape == (39, 4)
@@ -138,20 +166,21 @@ def test_reader_learns_turns_and_reads_them_from_another_texture() -> None:
 
 
 def test_mirror_changes_the_sides_of_a_motion_only() -> None:
-    assert dict(zip(truth.MOTIONS, MIRROR.tolist(), strict=True)) == {
-        "forward_m": 1.0, "right_m": -1.0, "yaw_left_rad": -1.0, "pitch_up_rad": 1.0}
+    assert dict(zip(motions_of("explore").names, motions_of("explore").mirror, strict=True)) == {
+        "forward_m": 1, "right_m": -1, "yaw_left_rad": -1, "pitch_up_rad": 1}
 
 
-def test_shipped_reader_reads_the_size_of_the_default_world_and_no_other() -> None:
-    assert isinstance(load_reader(SHIPPED, 128, 96), MotionReader)
+@pytest.mark.parametrize("scenario", MOTIONS)
+def test_shipped_readers_read_the_size_of_the_default_world_and_no_other(scenario: str) -> None:
+    assert isinstance(load_reader(shipped_reader(scenario), scenario, 128, 96), MotionReader)
     with pytest.raises(ConfigError, match="128x96 pixels, but this world makes 64x48"):
-        load_reader(SHIPPED, 64, 48)
+        load_reader(shipped_reader(scenario), scenario, 64, 48)
 
 
 def test_reader_weights_without_their_frame_size_are_refused(tmp_path: Path) -> None:
-    save_reader(MotionReader(32, 32), tmp_path / "reader.safetensors", steps=1)
+    save_reader(MotionReader(32, 32, 4), tmp_path / "reader.safetensors", steps=1)
     with pytest.raises(WeightsError, match="fit_motion_reader"):
-        load_reader(tmp_path / "reader.safetensors", 32, 32)
+        load_reader(tmp_path / "reader.safetensors", "explore", 32, 32)
 
 
 # --- plots ----------------------------------------------------------------------------------------------------------
@@ -231,7 +260,7 @@ def tiny_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str
     monkeypatch.setattr(truth.scenarios, "make", lambda name, width, height: SlidingScenario(width, height))
     monkeypatch.setattr(truth.scenarios, "player", player)
     make_tiny_world(tmp_path / "world")
-    save_reader(MotionReader(32, 32), tmp_path / "reader.safetensors", width=32, height=32)
+    save_reader(MotionReader(32, 32, 4), tmp_path / "reader.safetensors", width=32, height=32)
     return ["evaluate", "--world", str(tmp_path / "world"), "--reader", str(tmp_path / "reader.safetensors"),
             "--json", str(tmp_path / "out.json"), "--report", str(tmp_path / "report"), "--rollouts", "3",
             "--seconds", "3", "--drift-runs", "2", "--drift-seconds", "4", "--seed-base", "1000100"]
@@ -241,15 +270,19 @@ def test_evaluate_writes_every_figure_and_every_picture(tiny_evaluation: list[st
                                                         capsys: pytest.CaptureFixture[str]) -> None:
     assert cli_main(tiny_evaluation) == 0
     result = json.loads((tmp_path / "out.json").read_text())
-    assert {"world", "options", "seeds", "machine", "following", "fidelity", "drift", "bars", "timings_s", "config",
-            "denoise_steps", "guidance_scale"} <= result.keys()
+    assert {"world", "options", "seeds", "machine", "scenarios", "config", "denoise_steps",
+            "guidance_scale"} <= result.keys()
+    assert result["scenarios"].keys() == {"explore"}  # what a world without scenarios of its own is
     assert result["seeds"] == [1000100, 1000102] and result["options"]["seed_base"] == 1000100
+    result = result["scenarios"]["explore"]
+    assert {"following", "fidelity", "drift", "revisit", "router", "latency", "bars", "timings_s"} <= result.keys()
     following = result["following"]
     for of in ("generated", "true_frames", "reader_error_on_true_frames"):
         assert {"correlation", "correlation_interval95", "gain", "mae_deg"} <= following[of]["yaw_left_rad"].keys()
         assert following[of]["key_accuracy"].keys() == {"forward_m", "right_m", "yaw_left_rad"}
     assert following["shift_check"].keys() == {"generated", "true_frames"}
-    assert len(following["yaw_correlation_by_rollout"]) == 3 and len(following["yaw_correlation_by_part"]) == 4
+    assert len(following["lead_correlation_by_rollout"]) == 3 and len(following["lead_correlation_by_part"]) == 4
+    assert following["path"]["true_frames"]["2s"].keys() == {"translation_m", "way_m", "rotation_deg", "turned_deg"}
     assert result["fidelity"]["horizons"].keys() == {"0.5s", "1s", "2s"}
     assert result["fidelity"]["num_moving"] == result["fidelity"]["num_clips"] == 9  # all walk 2.9 m in a second
     for both in result["fidelity"]["horizons"].values():
@@ -257,13 +290,16 @@ def test_evaluate_writes_every_figure_and_every_picture(tiny_evaluation: list[st
                 "gain_over_repeat_db_interval95"} <= both["moving"].keys()
     for look in ("sharpness", "contrast", "saturation", "laplacian_energy", "change"):
         assert len(result["drift"][look]["windows"]) == 10 and "worst" in result["drift"][look]
-    assert [bar["name"] for bar in result["bars"]] == ["yaw_correlation", "gain_over_repeat_1s_db",
-                                                       "sharpness_worst_window", "contrast_worst_window"]
-    assert {path.name for path in (tmp_path / "report").iterdir()} == {
-        "truth_and_dream.png", "free_run.png", "yaw.png", "psnr.png", "drift.png", "revisit.png"}
+    assert [bar["name"] for bar in result["bars"]] == [
+        "yaw_left_rad_correlation", "gain_over_repeat_1s_db", "sharpness_worst_window", "sharpness_drift",
+        "contrast_worst_window", "contrast_drift"]
+    assert sum(result["router"]["mean_weights"]) == pytest.approx(1.0, abs=1e-5)
+    assert result["latency"]["chunks"] > 0 and result["latency"]["p50_ms"] > 0
+    assert {path.name for path in (tmp_path / "report/explore").iterdir()} == {
+        "truth_and_dream.png", "free_run.png", "following.png", "psnr.png", "drift.png", "revisit.png"}
     assert result["revisit"]["tours"].keys() == revisit.tours().keys() and result["revisit"]["num_starts"] == 3
     printed = capsys.readouterr().out
-    assert "yaw_correlation" in printed and ("met" in printed or "missed" in printed)
+    assert "yaw_left_rad_correlation" in printed and ("met" in printed or "missed" in printed)
 
 
 def test_evaluating_twice_gives_the_same_figures(tiny_evaluation: list[str], tmp_path: Path) -> None:
@@ -271,8 +307,37 @@ def test_evaluating_twice_gives_the_same_figures(tiny_evaluation: list[str], tmp
     for _ in range(2):
         assert cli_main([*tiny_evaluation, "--rollouts", "1", "--drift-runs", "1", "--drift-seconds", "2"]) == 0
         result = json.loads((tmp_path / "out.json").read_text())
-        results.append({k: v for k, v in result.items() if k != "timings_s"})
+        figures = result["scenarios"]["explore"]
+        del figures["timings_s"], figures["latency"]
+        results.append(result)
     assert results[0] == results[1]
+
+
+def test_sweep_compares_steps_and_guidance(tiny_evaluation: list[str], tmp_path: Path,
+                                           capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli_main([*tiny_evaluation, "--rollouts", "1", "--drift-runs", "1", "--drift-seconds", "2",
+                     "--sweep-steps", "1", "2", "--sweep-guidance", "1", "3"]) == 0
+    sweep = json.loads((tmp_path / "out.json").read_text())["scenarios"]["explore"]["sweep"]
+    assert [entry["steps"] for entry in sweep["steps"]] == [1, 2]
+    assert [entry["guidance_scale"] for entry in sweep["guidance"]] == [1.0, 3.0]
+    assert {"psnr_1s_db", "ssim_1s", "sharpness_ratio", "yaw_left_rad_correlation",
+            "yaw_left_rad_gain"} <= sweep["steps"][0].keys()
+    assert sweep["steps"][0]["psnr_1s_db"] != sweep["steps"][1]["psnr_1s_db"]
+    assert "by guidance" in capsys.readouterr().out
+
+
+def test_a_scenario_that_the_world_has_not_is_refused(tiny_evaluation: list[str],
+                                                      capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli_main([*tiny_evaluation, "--scenario", "arm"]) != 0
+    assert "has no scenario 'arm'; it has: explore" in capsys.readouterr().err
+
+
+def test_routing_and_times_are_those_of_the_frames_made(tmp_path: Path) -> None:
+    parts = load_parts(make_tiny_world(tmp_path / "world"))
+    prompt, rows = np.zeros((2, 32, 32, 3), np.uint8), random_rows(30, 0)
+    weights = routing_of(parts, prompt[None], rows[None], [0])
+    assert weights.shape == (28, parts.config.model.num_experts) and np.allclose(weights.sum(axis=1), 1, atol=1e-5)
+    assert time_chunks(parts, prompt, rows)["chunks"] == 7  # of 28, 20 warm up and the first mark has no time
 
 
 def test_world_of_another_rate_or_control_has_no_truth_to_compare_with(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,9 @@ import pytest
 
 from astra_play.evaluate import drift, fidelity, following, metrics
 from astra_play.evaluate.evaluation import bars
+from astra_play.evaluate.motions import motions_of
+
+EXPLORE = motions_of("explore")
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -86,8 +89,7 @@ def test_shift_check_turns_a_picture_that_moves_right_into_a_turn_to_the_left() 
     frames = [smooth_texture(96, 128)]
     for shift in shifts:
         frames.append(np.roll(frames[-1], shift, axis=1))
-    commanded = np.zeros((1, len(shifts), 4))
-    commanded[0, :, following.YAW] = np.arctan(np.array(shifts) / focal_px)
+    commanded = np.arctan(np.array(shifts) / focal_px)[None]
     check = following.shift_check(np.stack(frames)[None], commanded, 60.0)
     assert check["correlation"] > 0.99 and check["median_error_deg"] < 0.5
 
@@ -121,11 +123,11 @@ def test_rare_key_weighs_like_a_common_one() -> None:
 
 def test_following_is_perfect_when_the_commanded_motion_is_read() -> None:
     commanded = np.random.default_rng(0).normal(size=(3, 20, 4)) * (0.2, 0.2, 0.05, 0.02)
-    figures = following.compare(commanded, commanded)
+    figures = following.compare(commanded, commanded, EXPLORE)
     assert all(figures[name]["correlation"] == pytest.approx(1.0) for name in ("forward_m", "right_m", "yaw_left_rad"))
     assert figures["yaw_left_rad"]["mae_deg"] == 0.0 and figures["yaw_left_rad"]["gain"] == pytest.approx(1.0)
     assert figures["key_accuracy"]["forward_m"]["balanced_accuracy"] == 1.0
-    assert following.yaw_by_part(commanded, commanded) == pytest.approx([1.0] * 4)
+    assert following.lead_by_part(commanded, commanded, EXPLORE) == pytest.approx([1.0] * 4)
 
 
 def test_fading_shows_in_the_last_quarter() -> None:
@@ -133,14 +135,14 @@ def test_fading_shows_in_the_last_quarter() -> None:
     commanded = rng.normal(size=(4, 80, 4))
     read = commanded.copy()
     read[:, 60:] = rng.normal(size=(4, 20, 4))
-    parts = following.yaw_by_part(read, commanded)
+    parts = following.lead_by_part(read, commanded, EXPLORE)
     assert min(parts[:3]) > 0.99 and abs(parts[3]) < 0.5
 
 
 def test_moving_means_walked_or_turned_by_the_stated_amount() -> None:
     before = np.zeros((4, 5))
     after = np.array([[0.74, 0, 0, 0, 0], [0.5, 0.6, 0, 0, 0], [0, 0, 0, math.radians(-16), 0], [0, 0, 0, 0.1, 0.4]])
-    assert fidelity.is_moving(before, after).tolist() == [False, True, True, False]
+    assert EXPLORE.is_moving(before, after).tolist() == [False, True, True, False]
 
 
 def test_fidelity_compares_each_contender_with_the_truth() -> None:
@@ -167,13 +169,41 @@ def test_worst_window_is_found_in_the_middle_and_on_both_sides() -> None:
     assert drift.worst(np.array([1.0, 0.65, 1.41])) == 1.41
 
 
-def figures_for_bars(correlation: float | None, gain: float, sharpness: float, contrast: float) -> dict:
-    return {"following": {"generated": {"yaw_left_rad": {"correlation": correlation}}},
+def figures_for_bars(correlation: float | None, gain: float, sharpness: float, contrast: float,
+                     lost: float) -> dict:
+    return {"following": {"leads": ["yaw_left_rad"], "generated": {"yaw_left_rad": {"correlation": correlation}}},
             "fidelity": {"horizons": {"1s": {"moving": {"gain_over_repeat_db": gain}}}},
-            "drift": {"sharpness": {"worst": sharpness}, "contrast": {"worst": contrast}}}
+            "drift": {"sharpness": {"worst": sharpness, "drift": lost}, "contrast": {"worst": contrast, "drift": lost}}}
 
 
-def test_bars_are_those_of_the_first_version() -> None:
-    assert all(bar["met"] for bar in bars(figures_for_bars(0.9, 2.0, 0.6, 1.4)))
-    missed = bars(figures_for_bars(None, 1.99, 0.59, 1.41))
-    assert len(missed) == 4 and not any(bar["met"] for bar in missed)
+def test_bars_are_those_of_training_without_an_accelerator() -> None:
+    assert all(bar["met"] for bar in bars(figures_for_bars(0.95, 3.0, 0.6, 1.4, 0.15)))
+    missed = bars(figures_for_bars(None, 2.99, 0.59, 1.41, 0.151))
+    assert len(missed) == 6 and not any(bar["met"] for bar in missed)
+
+
+def test_drift_is_the_last_fifth_against_the_first() -> None:
+    windows = np.array([1.0, 0.8, 5.0, 5.0, 0.1, 0.1, 3.0, 3.0, 0.6, 0.66])
+    assert drift.drift_of(windows) == pytest.approx(0.3)
+    assert drift.drift_of(windows[::-1]) == pytest.approx(0.9 / 0.63 - 1)
+
+
+def test_path_of_a_walker_turns_with_its_heading_and_a_hand_never_turns() -> None:
+    quarter = np.zeros((1, 3, 4))
+    quarter[0, :, 0] = 1.0  # a step ahead, then a quarter turn to the left
+    quarter[0, :, 2] = np.pi / 2
+    places, headings = following.integrate(quarter, EXPLORE)
+    assert np.allclose(places[0], [[0, 0], [1, 0], [1, 1], [0, 1]]) and headings[0, -1] == pytest.approx(1.5 * np.pi)
+    hand, still = following.integrate(np.tile([0.1, 0.0, -0.2, 9.0], (1, 2, 1)), motions_of("arm"))
+    assert np.allclose(hand[0], [[0, 0, 0], [0.1, 0, -0.2], [0.2, 0, -0.4]]) and not still.any()
+
+
+def test_path_errors_are_distances_of_ends_beside_the_way() -> None:
+    true = np.zeros((2, 40, 2))
+    true[..., 0] = 0.5
+    read = true.copy()
+    read[:, 0, 1] = 0.1  # a turn that nobody made: a metre of the next ones is walked askew
+    error = following.path_errors(read, true, motions_of("drive"), fps=16)["2s"]
+    assert error["way_m"] == pytest.approx(16.0) and error["turned_deg"] == 0.0
+    assert error["rotation_deg"] == pytest.approx(math.degrees(0.1))
+    assert error["translation_m"] == pytest.approx(2 * 15.5 * math.sin(0.05))

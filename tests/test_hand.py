@@ -1,4 +1,4 @@
-"""The hand that takes pixels along: block by block against its dull twin, in latents as in pixels, played and trained."""
+"""The hand that takes pixels along: block by block against its dull twin, latents as pixels, played and trained."""
 
 from __future__ import annotations
 

@@ -54,6 +54,20 @@ def test_cached_generation_equals_a_full_pass(sink: int, ring: int, frames: int)
 
 
 @torch.no_grad()
+def test_actions_read_by_cross_attention_stream_as_in_a_full_pass_and_matter() -> None:
+    model, stream = tiny_model(adapter="cross_attention"), StreamConfig(sink_chunks=1, ring_chunks=2)
+    history, clean, rows = CausalHistory(model, stream, "camera"), [], []
+    for _ in range(6):
+        clean.append(torch.randn(1, 1, 3, 4, 4))
+        rows.append(torch.randn(1, 1, 4))
+        history.push(clean[-1], rows[-1])
+        noisy, action = torch.randn(1, 1, 3, 4, 4), torch.randn(1, 1, 4)
+        ours = history.velocity(noisy, 1.0, action)
+        assert relative_error(ours, naive_velocity(model, stream, "camera", clean, rows, noisy, 1.0, action)) < 1e-5
+        assert relative_error(ours, history.velocity(noisy, 1.0, -action)) > 1e-3
+
+
+@torch.no_grad()
 def test_folding_the_commit_changes_nothing() -> None:
     model, stream = tiny_model(), StreamConfig(sink_chunks=1, ring_chunks=2)
     folded, separate = (CausalHistory(model, stream, "camera") for _ in range(2))

@@ -1,4 +1,4 @@
-"""Figure (c): does a minute of free running keep the look of real frames? Worst of ten windows, not the last one."""
+"""Figure (c): do minutes of free running keep the look of real frames? Worst of ten windows, and begin against end."""
 
 from __future__ import annotations
 
@@ -41,8 +41,20 @@ def compare(generated: dict[str, np.ndarray], real: dict[str, np.ndarray]) -> di
         single = ours / theirs.mean(axis=1, keepdims=True)
         figures[name] = {"windows": ratios.tolist(), "worst": worst(ratios), "mean": float(ratios.mean()),
                          "real_windows": (theirs.mean(axis=0) / yardstick).tolist(),
+                         "drift": drift_of(ours.mean(axis=0)), "real_drift": drift_of(theirs.mean(axis=0)),
                          "worst_of_any_single_run": worst(single)}
     return figures
+
+
+def drift_of(windows: np.ndarray) -> float:
+    """Return by what share of the first part's look the last part differs from it.
+
+    First and last are the outer fifths of a run, as in FramePack's start-to-end measure of drift (arXiv 2504.12626):
+    views change from window to window in real walks too, and what stays after that is what adds up.
+    """
+    part = max(1, len(windows) // 5)
+    begin, end = windows[:part].mean(), windows[-part:].mean()
+    return float(abs(end / begin - 1.0))
 
 
 def worst(ratios: np.ndarray) -> float:

@@ -9,16 +9,6 @@ import numpy as np
 from . import metrics
 
 HORIZONS_S = (0.5, 1.0, 2.0)
-MOVING_M, MOVING_DEG = 0.75, 15.0
-MOVING_RULE = (f"from the last prompt frame to 1 s later the true camera went at least {MOVING_M} m "
-               f"or turned at least {MOVING_DEG:g} degrees")
-
-
-def is_moving(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Apply MOVING_RULE to poses (N, 5); a picture that hardly changes flatters whoever repeats it."""
-    went_m = np.hypot(*(after[:, :2] - before[:, :2]).T)
-    turned_deg = np.degrees(np.abs(after[:, 3] - before[:, 3]))
-    return (went_m >= MOVING_M) | (turned_deg >= MOVING_DEG)
 
 
 def compare(generated: np.ndarray, repeated: np.ndarray, codec: np.ndarray, truth: np.ndarray) -> dict[str, Any]:

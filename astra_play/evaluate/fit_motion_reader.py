@@ -1,7 +1,7 @@
-"""`python -m astra_play.evaluate.fit_motion_reader`: a data set of real frames -> the weights of the motion reader.
+"""`python -m astra_play.evaluate.fit_motion_reader`: a data set of real frames -> the weights that read its motions.
 
-The shipped weights were made by this command with its defaults, from the training worlds of `data make`. It takes a few
-minutes; the same data give the same weights on the same machine.
+The shipped weights were made by this command with its defaults, from the training worlds of `data make`, one file for
+each scenario. It takes a few minutes; the same data give the same weights on the same machine.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ from tqdm import tqdm
 from ..errors import DataError
 from ..train.dataset import HELD_OUT_SEED_BASE, Dataset, read_episode
 from ..train.optim import learning_rate_factor
-from .motion_reader import BATCH_FRAMES, SHIPPED, MotionReader, match_costs, mirrored_order
-from .truth import motion_between
+from .motion_reader import BATCH_FRAMES, MotionReader, match_costs, mirrored_order, shipped_reader
+from .motions import Motions, motions_of
 
 LEARNING_RATE, WEIGHT_DECAY = 3e-3, 0.05
 BATCH = 64
 SKIP = 2  # of this many stretches of frames one is used: neighbours say nearly the same
 BLUR_PROB = 0.3  # generated frames are softer than real ones; a reader that never saw blur would measure that instead
-MIRROR = torch.tensor([1.0, -1.0, -1.0, 1.0])  # what a mirror makes of forward, right, yaw left and pitch up
 
 
-def record(dataset: Dataset, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return the match costs (N, costs, h, w) float16 and motions (N, 4) of frame pairs from every episode."""
+def record(dataset: Dataset, kind: Motions, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Return the match costs (N, costs, h, w) float16 and motions (N, M) of frame pairs from every episode."""
     generator = torch.Generator().manual_seed(seed)
     costs, motions = [], []
     for path in tqdm(dataset.episodes, desc="matching", unit="episode", leave=False):
@@ -45,7 +44,7 @@ def record(dataset: Dataset, seed: int = 0) -> tuple[Tensor, Tensor]:
                 own = soften(own)
             costs.append(match_costs(own).half())
             poses = episode.poses[start:start + BATCH_FRAMES]
-            motions.append(motion_between(poses[:-1], poses[1:]))
+            motions.append(kind.between(poses[:-1], poses[1:]))
     return torch.cat(costs), torch.from_numpy(np.concatenate(motions)).float()
 
 
@@ -55,15 +54,18 @@ def soften(frames: Tensor) -> Tensor:
     return blurred.round().byte().movedim(1, -1).contiguous()
 
 
-def fit(reader: MotionReader, costs: Tensor, motions: Tensor, num_steps: int, seed: int = 0) -> MotionReader:
-    """Train a reader, half of the time on mirrored pairs; turns are drawn more often than stillness."""
+def fit(reader: MotionReader, costs: Tensor, motions: Tensor, kind: Motions, num_steps: int,
+        seed: int = 0) -> MotionReader:
+    """Train a reader, half of the time on mirrored pairs; pairs that turn (or move the hand) are drawn more often."""
+    rare = [kind.index(name) for name in kind.names if name.endswith("_rad")] or [kind.index(n) for n in kind.leads]
+    mirror = torch.tensor(kind.mirror, dtype=torch.float32)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for layer in reader.layers:
             if hasattr(layer, "reset_parameters"):
                 layer.reset_parameters()
         reader.spread.copy_(motions.std(dim=0).clamp_min(1e-6))
-        weights = 1 + (motions[:, 2:].abs() / reader.spread[2:]).sum(dim=1)
+        weights = 1 + (motions[:, rare].abs() / reader.spread[rare]).sum(dim=1)
         optimizer = torch.optim.AdamW(reader.layers.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         order = mirrored_order()
         reader.train()
@@ -74,7 +76,7 @@ def fit(reader: MotionReader, costs: Tensor, motions: Tensor, num_steps: int, se
             index = torch.multinomial(weights, BATCH)
             inputs, wanted = costs[index].float(), motions[index] / reader.spread
             if step % 2:
-                inputs, wanted = inputs[:, order].flip(-1), wanted * MIRROR
+                inputs, wanted = inputs[:, order].flip(-1), wanted * mirror
             loss = F.smooth_l1_loss(reader(inputs), wanted, beta=0.3)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -93,14 +95,17 @@ def save_reader(reader: MotionReader, path: Path, **metadata: str | int) -> None
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make the weights of the motion reader.")
     parser.add_argument("--data", type=Path, required=True, help="folder made by `data make`, of training worlds")
-    parser.add_argument("--out", type=Path, default=SHIPPED, help="weights file (%(default)s)")
+    parser.add_argument("--out", type=Path, help="weights file (that of the data's scenario in this package)")
     parser.add_argument("--steps", type=int, default=6000, help="training steps (%(default)s)")
     args = parser.parse_args()
     dataset = Dataset(args.data)
-    settings = dataset.settings
-    reader = fit(MotionReader(settings.width, settings.height), *record(dataset), args.steps)
-    save_reader(reader, args.out, width=settings.width, height=settings.height, steps=args.steps,
-                episodes=len(dataset), data_hash=dataset.manifest["sha256_of_all"])
+    settings, scenario = dataset.settings, dataset.manifest["scenario"]
+    kind = motions_of(scenario)
+    reader = MotionReader(settings.width, settings.height, len(kind.names))
+    fit(reader, *record(dataset, kind), kind, args.steps)
+    save_reader(reader, args.out or shipped_reader(scenario), scenario=scenario, width=settings.width,
+                height=settings.height, steps=args.steps, episodes=len(dataset),
+                data_hash=dataset.manifest["sha256_of_all"])
 
 
 if __name__ == "__main__":

@@ -21,9 +21,8 @@ from ..codec import pixels
 from ..errors import ConfigError, WeightsError
 from ..model.checkpoint import load_strict, read_tensors
 from .metrics import LUMINANCE
-from .truth import MOTIONS
+from .motions import motions_of
 
-SHIPPED = Path(__file__).with_name("motion_reader.safetensors")
 CELL_PX = 16  # a motion is read from cells of this size at every scale
 WIDTH = 64
 LOCAL_MEAN = 9  # pixels; what is brighter or darker as a whole is not motion
@@ -84,23 +83,28 @@ def mirrored_order() -> Tensor:
     return torch.tensor(order)
 
 
-class MotionReader(nn.Module):
-    """Costs (N, costs, H / 16, W / 16) -> MOTIONS (N, 4) in units of `spread`."""
+def shipped_reader(scenario: str) -> Path:
+    """Return the file of the weights that read a scenario's motions."""
+    return Path(__file__).with_name(f"motion_reader_{scenario}.safetensors")
 
-    def __init__(self, width: int, height: int) -> None:
+
+class MotionReader(nn.Module):
+    """Costs (N, costs, H / 16, W / 16) -> the scenario's M motions (N, M) in units of `spread`."""
+
+    def __init__(self, width: int, height: int, num_motions: int) -> None:
         super().__init__()
         num_costs, cells = len(mirrored_order()), (height // CELL_PX) * (width // CELL_PX)
         self.layers = nn.Sequential(
             nn.Conv2d(num_costs, WIDTH, 1), nn.ReLU(), nn.Conv2d(WIDTH, WIDTH, 3, padding=1), nn.ReLU(), nn.Flatten(),
-            nn.Dropout(0.2), nn.Linear(WIDTH * cells, 2 * WIDTH), nn.ReLU(), nn.Linear(2 * WIDTH, len(MOTIONS)))
-        self.spread = nn.Parameter(torch.ones(len(MOTIONS)), requires_grad=False)
+            nn.Dropout(0.2), nn.Linear(WIDTH * cells, 2 * WIDTH), nn.ReLU(), nn.Linear(2 * WIDTH, num_motions))
+        self.spread = nn.Parameter(torch.ones(num_motions), requires_grad=False)
 
     def forward(self, costs: Tensor) -> Tensor:
         return self.layers(costs)
 
     @torch.inference_mode()
     def read(self, frames: np.ndarray) -> np.ndarray:
-        """Return the MOTIONS (B, F - 1, 4) between successive frames (B, F, H, W, 3) uint8, in metres and radians."""
+        """Return the motions (B, F - 1, M) between successive frames (B, F, H, W, 3) uint8, in metres and radians."""
         return np.stack([torch.cat([self(costs) * self.spread for costs in costs_of_clip(clip)]).double().numpy()
                          for clip in frames])
 
@@ -111,8 +115,8 @@ def costs_of_clip(frames: np.ndarray, batch_frames: int = BATCH_FRAMES) -> list[
     return [match_costs(frames[start:start + batch_frames]) for start in range(0, len(frames) - 1, batch_frames - 1)]
 
 
-def load_reader(path: Path, width: int, height: int) -> MotionReader:
-    """Read the weights of a reader; ConfigError if it was trained for frames of another size."""
+def load_reader(path: Path, scenario: str, width: int, height: int) -> MotionReader:
+    """Read the weights of a scenario's reader; ConfigError if it was trained for frames of another size."""
     tensors = read_tensors(path)
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
@@ -124,6 +128,6 @@ def load_reader(path: Path, width: int, height: int) -> MotionReader:
         raise ConfigError(f"the motion reader {path} reads frames of {size[0]}x{size[1]} pixels, but this world makes "
                           f"{width}x{height}; make one with: python -m astra_play.evaluate.fit_motion_reader "
                           "--data DIR --out FILE, and give it with --reader FILE")
-    reader = MotionReader(width, height)
+    reader = MotionReader(width, height, len(motions_of(scenario).names))
     load_strict(reader, tensors, path)
     return reader.eval().requires_grad_(False)

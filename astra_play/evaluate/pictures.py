@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from .following import YAW
 from .plots import Line, plot, save_column
 from .sheets import save_sheet
 
 SHEET_TIMES_S = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 SHEET_ROLLOUTS = 6
-YAW_PLOTS = 4
+FOLLOWING_PLOTS = 4
 DRIFT_EVERY_S = 3.0
 DRIFT_COLUMNS = 10
 REVISIT_COLUMNS, REVISIT_STARTS = 9, 3
@@ -60,17 +59,18 @@ def revisit_sheet(report: Path, tours: dict[str, np.ndarray], seeds: Sequence[in
     save_sheet(report / "revisit.png", rows, [f"{i} / {REVISIT_COLUMNS - 1}" for i in range(REVISIT_COLUMNS)])
 
 
-def yaw_plot(report: Path, read: np.ndarray, read_true: np.ndarray, commanded: np.ndarray, seeds: Sequence[int],
-             fps: int) -> None:
-    """yaw.png: commanded turn per frame, and what is read from generated and from true frames."""
+def following_plot(report: Path, name: str, read: np.ndarray, read_true: np.ndarray, commanded: np.ndarray,
+                   seeds: Sequence[int], fps: int) -> None:
+    """following.png: one motion (B, F) per frame as commanded, and as read from generated and from true frames."""
+    scale, unit = (180 / np.pi, "degrees") if name.endswith("_rad") else (1.0, "metres")
     seconds = [(t + 1) / fps for t in range(read.shape[1])]
     plots = []
-    for index in range(min(YAW_PLOTS, len(read))):
-        lines = [Line(name, seconds, np.degrees(values[index, :, YAW]).tolist(), dashed)
-                 for name, values, dashed in (("commanded", commanded, False), ("generated", read, False),
+    for index in range(min(FOLLOWING_PLOTS, len(read))):
+        lines = [Line(label, seconds, (scale * values[index]).tolist(), dashed)
+                 for label, values, dashed in (("commanded", commanded, False), ("generated", read, False),
                                               ("true frames", read_true, True))]
-        plots.append(plot(f"turn of seed {seeds[index]}", "seconds", "degrees a frame", lines, size=(820, 240)))
-    save_column(report / "yaw.png", plots)
+        plots.append(plot(f"{name} of seed {seeds[index]}", "seconds", f"{unit} a frame", lines, size=(820, 240)))
+    save_column(report / "following.png", plots)
 
 
 def psnr_plot(report: Path, curve: dict[str, list[float]], horizons_s: Sequence[float],

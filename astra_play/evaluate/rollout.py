@@ -6,7 +6,8 @@ schedule and guidance, noise drawn per rollout from its own seed. Twenty in a ba
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from ..model.surroundings import carried_picture
 from ..model.transformer import Transformer
 from ..model.world import COMMIT_STREAM
 
+WARM_CHUNKS, TIMED_CHUNKS = 20, 60
 DECODE_BATCH = 12  # pictures; the decoder's widest layers of more than that fall out of a CPU's cache
 
 
@@ -62,11 +64,12 @@ def encode(world: WorldParts, frames: np.ndarray) -> Tensor:
 
 
 @torch.inference_mode()
-def roll_out(world: WorldParts, prompts: np.ndarray, rows: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
+def roll_out(world: WorldParts, prompts: np.ndarray, rows: np.ndarray, seeds: Sequence[int],
+             watch: Callable[[FreeRun], None] | None = None) -> np.ndarray:
     """Let the world play freely from true prompt frames.
 
     `prompts` (B, P, H, W, 3) uint8, P whole chunks; `rows` (B, F, A), those that led into the prompt frames first.
-    Returns frames (B, F, H, W, 3) uint8: the prompt's, then the world's own.
+    Returns frames (B, F, H, W, 3) uint8: the prompt's, then the world's own. `watch` is called after every chunk made.
     """
     batch, num_frames, _ = rows.shape
     stream, chunk = world.config.stream, world.config.stream.latent_frames_per_chunk
@@ -93,8 +96,32 @@ def roll_out(world: WorldParts, prompts: np.ndarray, rows: np.ndarray, seeds: Se
             previous = clean[:, -1:]
         else:
             made, _ = run.paint()
+        if watch is not None:
+            watch(run)
         shown.append(pixels.to_uint8(made).numpy())
     return np.concatenate(shown, axis=1)[:, :num_frames]
+
+
+def routing_of(world: WorldParts, prompts: np.ndarray, rows: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
+    """Weights of the action experts for every frame that the world makes in a rollout, (frames, num_experts)."""
+    weights: list[Tensor] = []
+    roll_out(world, prompts, rows, seeds, lambda run: weights.append(run.history.routing.float().flatten(0, 1)))
+    return torch.cat(weights).numpy()
+
+
+def time_chunks(world: WorldParts, prompt: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+    """Milliseconds from action row to picture of one world alone, chunk by chunk, once its window is full.
+
+    `prompt` (P, H, W, 3) uint8, `rows` (F, A) with the prompt's own first. The player's whole way, from key press to
+    flip, is measured by `play --stats-json`.
+    """
+    marks: list[float] = []
+    own = rows[:len(prompt) + WARM_CHUNKS + TIMED_CHUNKS]
+    roll_out(world, prompt[None], own[None], [0], lambda run: marks.append(time.perf_counter()))
+    took_ms = np.diff(marks)[WARM_CHUNKS:] * 1000
+    if not len(took_ms):
+        return {"chunks": 0}
+    return {"chunks": len(took_ms), **{f"p{q}_ms": float(np.percentile(took_ms, q)) for q in (50, 95)}}
 
 
 @torch.inference_mode()

@@ -11,18 +11,18 @@ from ..config import WorldConfig
 from ..errors import ConfigError
 from ..train import scenarios
 from ..train.scenarios.interface import Seen
+from .motions import motions_of
 
-SCENARIO = "explore"
+DEFAULT_SCENARIO = "explore"  # of weights that name none
 PLAYER_STREAM = 1  # the policy's numbers are drawn apart from the world's; the same as in the data sets
-MOTIONS = ("forward_m", "right_m", "yaw_left_rad", "pitch_up_rad")
 
 
 @dataclass(frozen=True)
 class Walk:
     """One walk; entry t of everything but `frames` and `poses` is what leads into frame t, and entry 0 stands still.
 
-    `frames`: (F, H, W, 3) uint8; `rows`: (F, A) float32; `commanded`, `moved`: (F, 4) of MOTIONS, what was asked for
-    and what the camera did (less where something stood in the way); `poses`: (F, 5) of x, y, z, yaw, pitch.
+    `frames`: (F, H, W, 3) uint8; `rows`: (F, A) float32; `commanded`, `moved`: (F, M) of the scenario's motions, what
+    was asked for and what was done (less where something stood in the way); `poses`: (F, P), see the scenario.
     """
 
     seed: int
@@ -38,27 +38,21 @@ class Walk:
         return Walk(self.seed, self.frames[own], self.rows[own], self.commanded[own], self.moved[own], self.poses[own])
 
 
-def motion_between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Return the MOTIONS (N, 4) between poses (N, 5): a step in the old heading, then the turn."""
-    step, heading = after[:, :2] - before[:, :2], before[:, 3]
-    forward = step[:, 0] * np.cos(heading) + step[:, 1] * np.sin(heading)
-    right = step[:, 0] * np.sin(heading) - step[:, 1] * np.cos(heading)
-    return np.stack([forward, right, after[:, 3] - before[:, 3], after[:, 4] - before[:, 4]], axis=1)
-
-
 class Simulator:
     """The scenario of a world, for one evaluation; a context manager, since it holds a picture buffer."""
 
     def __init__(self, config: WorldConfig) -> None:
-        self._scenario = scenarios.make(SCENARIO, config.width, config.height)
+        self.name = config.scenario or DEFAULT_SCENARIO
+        self.motions = motions_of(self.name)
+        self._scenario = scenarios.make(self.name, config.width, config.height)
         modality = self._scenario.CONTROLS.modality
         if modality != config.controls.modality:
             raise ConfigError(f"the world {config.name!r} is driven by {config.controls.modality!r} actions, but the "
-                              f"simulator {SCENARIO} by {modality!r}; there is no truth to compare with")
+                              f"simulator {self.name} by {modality!r}; there is no truth to compare with")
         if self._scenario.FPS != config.fps or config.codec.frames_per_latent != 1:
             raise ConfigError(f"the world {config.name!r} has {config.fps} frames a second and "
                               f"{config.codec.frames_per_latent} per latent frame, but evaluation needs "
-                              f"{self._scenario.FPS} and 1, one action row for each frame of the simulator {SCENARIO}")
+                              f"{self._scenario.FPS} and 1, one action row for each frame of the simulator {self.name}")
 
     def __enter__(self) -> Simulator:
         return self
@@ -70,13 +64,14 @@ class Simulator:
         """Play the world of `seed` by the behaviour policy."""
         frames, poses, controls = zip(*self._steps(seed, num_frames), strict=True)
         poses = np.array(poses)
-        moved = np.concatenate([np.zeros((1, len(MOTIONS))), motion_between(poses[:-1], poses[1:])])
+        moved = self.motions.between(poses[:-1], poses[1:])
         return Walk(seed, np.stack(frames), np.stack([c.row() for c in controls]),
-                    np.array([c.values() for c in controls]), moved, poses)
+                    self.motions.commanded(np.array([c.values() for c in controls])),
+                    np.concatenate([np.zeros_like(moved[:1]), moved]), poses)
 
     def _steps(self, seed: int, num_frames: int) -> Iterator[tuple]:
         scenario = self._scenario
-        player = scenarios.player(SCENARIO, np.random.default_rng([seed, PLAYER_STREAM]), scenario)
+        player = scenarios.player(self.name, np.random.default_rng([seed, PLAYER_STREAM]), scenario)
         yield scenario.reset(seed), scenario.pose, scenario.IDLE
         seen = None
         for _ in range(num_frames - 1):

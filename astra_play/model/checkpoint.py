@@ -1,13 +1,15 @@
 """Weights on disk: strict safetensors load and save, always beside the config that they belong to.
 
 A world is a folder: config.json, model.safetensors (the transformer), codec.safetensors (the autoencoder). Files hold
-half precision and are read as float32.
+half precision and are read as float32. A file that is too large to travel may be cut into shards with an index beside
+them, NAME-00001-of-00002.safetensors and NAME.safetensors.index.json, as the Hugging Face libraries do.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import torch
@@ -21,11 +23,16 @@ from ..errors import WeightsError
 from .transformer import Transformer
 
 MODEL_FILE, CODEC_FILE, CONFIG_FILE = "model.safetensors", "codec.safetensors", "config.json"
+INDEX_SUFFIX = ".index.json"
+HEADER_BYTES = 1 << 18  # of a shard, left free for the names and shapes in its header
 MAX_NAMES_SHOWN = 4
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file; WeightsError says whether it is missing or damaged."""
+    """Read a safetensors file or its shards; WeightsError says whether it is missing or damaged."""
+    index = path.with_name(path.name + INDEX_SUFFIX)
+    if not path.is_file() and index.is_file():
+        return _read_shards(index)
     if not path.is_file():
         raise WeightsError(f"{path} does not exist; a world folder holds {CONFIG_FILE}, {MODEL_FILE} and {CODEC_FILE}")
     try:
@@ -34,6 +41,54 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         size = path.stat().st_size
         raise WeightsError(f"{path} ({size} bytes) is not a whole safetensors file ({error}); "
                            "copy or download it again") from None
+
+
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    try:
+        shard_of = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{index} is not an index of shards ({error!r}); copy or download it again") from None
+    tensors: dict[str, Tensor] = {}
+    for name in sorted(set(shard_of.values())):
+        if Path(name).name != name:
+            raise WeightsError(f"{index} points to {name!r}, which is not a file beside it")
+        tensors |= read_tensors(index.with_name(name))
+    if tensors.keys() != shard_of.keys():
+        raise WeightsError(f"the shards of {index} hold other tensors than it lists; copy or download all of them "
+                           "again")
+    return tensors
+
+
+def write_shards(path: Path, out: Path, max_bytes: int) -> list[Path]:
+    """Copy a safetensors file into the folder `out`, cut into shards with an index if it is larger than `max_bytes`.
+
+    Returns the files written. WeightsError if a single tensor is larger than that.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if path.stat().st_size <= max_bytes:
+        shutil.copyfile(path, out / path.name)
+        return [out / path.name]
+    shards: list[dict[str, Tensor]] = [{}]
+    room = limit = max_bytes - HEADER_BYTES
+    for name, tensor in load_file(path).items():
+        if tensor.nbytes > limit:
+            raise WeightsError(f"{path}: the tensor {name} alone is larger than a shard of {max_bytes} bytes")
+        if tensor.nbytes > room:
+            shards.append({})
+            room = limit
+        shards[-1][name] = tensor
+        room -= tensor.nbytes
+    files = [out / f"{path.stem}-{number:05d}-of-{len(shards):05d}.safetensors"
+             for number in range(1, len(shards) + 1)]
+    for file, tensors in zip(files, shards, strict=True):
+        save_file(tensors, file, {"format": "pt"})
+        file.chmod(0o644)
+    index = out / (path.name + INDEX_SUFFIX)
+    index.write_text(json.dumps({
+        "metadata": {"total_size": sum(t.nbytes for tensors in shards for t in tensors.values())},
+        "weight_map": {name: file.name for file, tensors in zip(files, shards, strict=True) for name in tensors},
+    }, indent=1), encoding="utf-8")
+    return [*files, index]
 
 
 def load_strict(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from ..config import ModelConfig
+from .layers import CrossAttention
 
 # Standard deviations that a normalised action number may be off its mean. Products of two small turns have a tiny
 # deviation in training, and a player who moves the mouse diagonally would otherwise be 100 of them away.
 MAX_DEVIATIONS = 8.0
+NUM_ACTION_TOKENS = 4  # of the cross-attention adapter
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,24 @@ class ActionExperts(nn.Module):
         if self.out_weight is not None:
             outputs = torch.einsum("bgaeh,eho->bgaeo", nn.functional.silu(outputs), self.out_weight) + self.out_bias
         return (outputs * actions.routing[..., None].to(outputs.dtype)).sum(dim=-2)
+
+
+class ActionCrossAttention(nn.Module):
+    """Tokens look at their latent frame's action: what the ACT-Adapter is compared with, and no part of Astra.
+
+    The action becomes NUM_ACTION_TOKENS tokens, so that there is something to choose from.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embedding = nn.Linear(config.action_dim, NUM_ACTION_TOKENS * config.dim)
+        self.attention = CrossAttention(config.dim, config.num_heads, config.eps)
+
+    def forward(self, x: Tensor, actions: ActionTokens) -> Tensor:
+        """x: (B, G, n, D); what its tokens read from the actions of their group, of the same shape."""
+        tokens = self.embedding(actions.features).unflatten(-1, (NUM_ACTION_TOKENS, -1)).flatten(2, 3)
+        read = self.attention(x.flatten(0, 1)[:, None], tokens.flatten(0, 1))
+        return read[:, 0].unflatten(0, x.shape[:2])
 
 
 def load_balance_loss(routing: Tensor) -> Tensor:

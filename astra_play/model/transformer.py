@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..config import ModelConfig
 from .anchor import gone_along
-from .experts import ActionEncoder, ActionExperts, ActionTokens
+from .experts import ActionCrossAttention, ActionEncoder, ActionExperts, ActionTokens
 from .layers import MLP, CrossAttention, KeyValueStore, SelfAttention, act_adapter, modulate
 
 HAND_BIAS = -2.0  # an untrained network takes little of the picture to go along with the hand
@@ -28,8 +28,10 @@ class Block(nn.Module):
         self.eps = config.eps
         self.modulation = nn.Parameter(torch.randn(6, config.dim) / config.dim**0.5)
         self.attention = SelfAttention(config.dim, config.num_heads, config.eps)
-        self.adapter = act_adapter(config.dim)
-        self.experts = ActionExperts(config)
+        reads = config.adapter == "cross_attention"
+        self.adapter = None if reads else act_adapter(config.dim)
+        self.experts = None if reads else ActionExperts(config)
+        self.action_attention = ActionCrossAttention(config) if reads else None
         self.mlp = MLP(config.dim, config.ffn_dim)
         self.text_norm = nn.LayerNorm(config.dim, eps=config.eps) if config.text_dim else None
         self.text_attention = CrossAttention(config.dim, config.num_heads, config.eps) if config.text_dim else None
@@ -38,8 +40,13 @@ class Block(nn.Module):
                 store: KeyValueStore, layer: int) -> Tensor:
         """x: (B, G, n, D); noise_level: (B, G, 6, D)."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (noise_level + self.modulation).unsqueeze(3).unbind(2)
-        h = modulate(x, shift1, scale1, self.eps) + self.experts(actions)
-        x = torch.addcmul(x, gate1, self.adapter(self.attention(h, store, layer)).to(x.dtype))
+        h = modulate(x, shift1, scale1, self.eps)
+        if self.action_attention is not None:
+            h = self.attention(h, store, layer)
+            h = h + self.action_attention(h, actions)
+        else:
+            h = self.adapter(self.attention(h + self.experts(actions), store, layer))
+        x = torch.addcmul(x, gate1, h.to(x.dtype))
         if self.text_attention is not None:
             x = x + self.text_attention(self.text_norm(x), text)
         h = modulate(x, shift2, scale2, self.eps)

@@ -25,7 +25,15 @@ from ..config import CodecConfig, ModelConfig, WorldConfig, load_world_config
 from ..errors import ConfigError
 from ..model.checkpoint import CODEC_FILE, load_strict, read_tensors, save_config, save_module
 from .dataset import Dataset, read_episode
-from .loop import TrainingLog, load_checkpoint, load_recipe, psnr_db, save_checkpoint, save_strip
+from .loop import (
+    TrainingLog,
+    load_checkpoint,
+    load_recipe,
+    psnr_db,
+    save_checkpoint,
+    save_strip,
+    schedule_position,
+)
 from .optim import EMA, fast_dtype, learning_rate_factor
 
 
@@ -38,6 +46,7 @@ class CodecRecipe:
     fit_frames: int = 3000
     batch: int = 16
     num_steps: int = 3000
+    minutes: float = 0.0  # positive: a time budget, as in a world's recipe
     warmup_steps: int = 50
     decay_steps: int = 1000
     lr: float = 1e-3
@@ -101,11 +110,17 @@ class CodecTraining:
         dtypes = {"auto": None, "bf16": torch.bfloat16, "fp32": torch.float32}
         self.dtype = dtypes[recipe.precision] or fast_dtype(self.device)
         self.step = 0
+        self.minutes = 0.0
+
+    @property
+    def position(self) -> int:
+        """Where the run is in the recipe's schedule, in the recipe's steps; at `num_steps` it is done."""
+        return schedule_position(self.step, self.recipe.num_steps, self.minutes, self.recipe.minutes)
 
     def step_once(self) -> dict[str, float]:
         """Decode the second picture of each pair from noised latents; return the losses."""
         recipe = self.recipe
-        factor = learning_rate_factor(self.step, recipe.num_steps, recipe.warmup_steps, recipe.decay_steps)
+        factor = learning_rate_factor(self.position, recipe.num_steps, recipe.warmup_steps, recipe.decay_steps)
         self.optimizer.param_groups[0]["lr"] = recipe.lr * factor
         pictures = self.data.sample(recipe.batch, self.generator).to(self.device)
         level = torch.rand(recipe.batch, 1, 1, 1, 1, generator=self.generator)
@@ -133,7 +148,8 @@ class CodecTraining:
     def state(self) -> dict:
         """Everything that resuming needs."""
         return {"codec": self.codec.state_dict(), "ema": self.ema.shadow, "optimizer": self.optimizer.state_dict(),
-                "step": self.step, "generator": self.generator.get_state(), "scale": self.scale.flatten()}
+                "step": self.step, "minutes": self.minutes, "generator": self.generator.get_state(),
+                "scale": self.scale.flatten()}
 
     def restore(self, state: dict) -> None:
         """Go on from `state`."""
@@ -141,7 +157,7 @@ class CodecTraining:
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema.shadow = {k: v.to(self.device) for k, v in state["ema"].items()}
         self.generator.set_state(state["generator"])
-        self.step = state["step"]
+        self.step, self.minutes = state["step"], state.get("minutes", 0.0)
 
     def averaged(self) -> MiniCodec:
         """A copy with the averaged weights."""
@@ -218,11 +234,13 @@ def train(recipe: CodecRecipe, data_folders: Sequence[Path], held_out_folders: S
 
 def _run(training: CodecTraining, log: TrainingLog, held_out: Tensor, out: Path) -> None:
     recipe, sums = training.recipe, {}
-    mark, marked_step = time.perf_counter(), training.step
-    while training.step < recipe.num_steps:
+    mark, marked_step, tick = time.perf_counter(), training.step, time.perf_counter()
+    while training.position < recipe.num_steps:
         for name, value in training.step_once().items():
             sums.setdefault(name, []).append(value)
-        done = training.step == recipe.num_steps
+        now = time.perf_counter()
+        training.minutes, tick = training.minutes + (now - tick) / 60, now
+        done = training.position >= recipe.num_steps
         if training.step % recipe.log_every == 0 or done:
             seconds = time.perf_counter() - mark
             means = {k: sum(v) / len(v) for k, v in sums.items()}
@@ -252,6 +270,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="codec, config, log, strips; resumed if it exists")
     parser.add_argument("--init", type=Path, metavar="WORLD",
                         help="world whose codec a new run begins with; its encoder stays as it is")
+    parser.add_argument("--minutes", type=float, help="time budget of training (the recipe's own, or its steps)")
     parser.add_argument("--threads", type=int, help="compute threads (default: torch's own choice)")
 
 
@@ -259,5 +278,8 @@ def main(args: argparse.Namespace) -> int:
     """Run `train codec`."""
     if args.threads:
         torch.set_num_threads(args.threads)
-    train(load_recipe(CodecRecipe, args.recipe), args.data, args.held_out, args.out, args.init)
+    recipe = load_recipe(CodecRecipe, args.recipe)
+    if args.minutes:
+        recipe = dataclasses.replace(recipe, minutes=args.minutes)
+    train(recipe, args.data, args.held_out, args.out, args.init)
     return 0

@@ -8,9 +8,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import multiprocessing
 import os
 import threading
+import time
 import zipfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -99,8 +101,12 @@ class Dataset:
 
 def make_dataset(folder: Path | str, scenario: str = "explore", num_episodes: int = 200, frames_per_episode: int = 240,
                  first_seed: int = TRAIN_SEED_BASE, workers: int = 1, width: int = 128, height: int = 96,
-                 progress: bool = True) -> Dataset:
-    """Play `num_episodes` worlds from `first_seed` on into `folder`; finished episodes of an earlier run are kept."""
+                 progress: bool = True, minutes: float | None = None) -> Dataset:
+    """Play `num_episodes` worlds from `first_seed` on into `folder`; finished episodes of an earlier run are kept.
+
+    `minutes`: no episode is begun after so long; those that are finished by then are the data set.
+    """
+    deadline_s = math.inf if minutes is None else time.monotonic() + 60 * minutes
     from astra_play.train import scenarios
     folder = Path(folder)
     if first_seed < HELD_OUT_SEED_BASE < first_seed + num_episodes:
@@ -118,9 +124,14 @@ def make_dataset(folder: Path | str, scenario: str = "explore", num_episodes: in
         jobs = [pool.submit(make_episode, folder, settings, seed) for seed in wanted]
         try:
             for job in _with_progress(as_completed(jobs), len(jobs), enabled=progress):
+                if job.cancelled():
+                    continue
                 seed, digest = job.result()
                 hashes[str(seed)] = digest
                 _write_manifest(folder, settings, hashes)
+                if time.monotonic() > deadline_s:
+                    deadline_s = math.inf  # once: those that had begun still come in
+                    pool.shutdown(wait=False, cancel_futures=True)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -38,6 +38,14 @@ class Replicas:
         for parameter, piece in zip(model.parameters(), flat.split([g.numel() for g in gradients]), strict=True):
             parameter.grad = piece.view_as(parameter)
 
+    def first(self, value: float) -> float:
+        """Return the value of the first replica: what all must agree on though each would measure another."""
+        if self.count == 1:
+            return value
+        shared = torch.tensor(value, dtype=torch.float64, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+        dist.broadcast(shared, 0)
+        return shared.item()
+
     def gather(self, value: Any) -> list[Any]:
         """Return the values of all replicas in the order of their ranks."""
         if self.count == 1:

@@ -34,7 +34,17 @@ from . import scenarios
 from .adversary import Adversary
 from .dataset import Dataset
 from .latents import Clips, LatentDataset, row_statistics
-from .loop import TrainingLog, load_checkpoint, load_recipe, psnr_db, save_checkpoint, save_strip
+from .loop import (
+    FlopCount,
+    TrainingLog,
+    load_checkpoint,
+    load_recipe,
+    matmul_flop_s,
+    psnr_db,
+    save_checkpoint,
+    save_strip,
+    schedule_position,
+)
 from .losses import NoiseOptions, Past, Predictions, own_past, true_past, world_loss
 from .optim import EMA, fast_dtype, learning_rate_factor, make_optimizers
 from .replicas import ALONE, Replicas, join_replicas
@@ -66,6 +76,9 @@ class WorldRecipe:
     clip_frames: int = 17
     batch: int = 8
     num_steps: int = 4000
+    # Positive: stop after so many minutes of training, with every number of steps in this recipe stretched or shrunk to
+    # them. How many steps that makes is the machine's affair, so a resumed run is not the same to the last digit.
+    minutes: float = 0.0
     warmup_steps: int = 100
     decay_steps: int = 1000
     lr: float = 4e-3
@@ -137,27 +150,32 @@ class WorldTraining:
         self.minutes = 0.0
         self.frames_seen = 0
         self.began_with: dict = {}  # provenance of the world whose weights it began with
+        self.flop_done = 0  # of forward, rollouts and backward of this replica since this process began
+        self._flop: dict[tuple[bool, str, int, bool], int] = {}  # of one step, by what it does
 
     def precision(self):
         """Autocast to bfloat16 where that is faster."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.dtype == torch.bfloat16 else nullcontext()
 
+    @property
+    def position(self) -> int:
+        """Where the run is in the recipe's schedule, in the recipe's steps; at `num_steps` it is done."""
+        return schedule_position(self.step, self.recipe.num_steps, self.minutes, self.recipe.minutes)
+
     def step_once(self) -> dict[str, float]:
         """Run one training step and return what it measured."""
-        recipe = self.recipe
+        recipe, position = self.recipe, self.position
         self._set_learning_rates()
         chances = self._chances()
-        own = self.step >= recipe.rollout_from_step and chances[0] < recipe.rollout_prob
+        own = position >= recipe.rollout_from_step and chances[0] < recipe.rollout_prob
         name, part = self._choose(chances[1])
-        two_stream = self.two_streams[2 if self.step >= recipe.energy_from_step else 1]
-        with self.precision():
-            clips, past = self._own_past(part) if own else self._true_past(part)
-            loss, measured, predictions = world_loss(two_stream, clips, past, recipe.noise, part.modality,
-                                                     self.generator)
-        if self.step >= recipe.critic_from_step:
-            loss, judged = self._with_critic(loss, predictions)
-            measured |= judged
-        loss.backward()
+        num_samples, judges = 2 if position >= recipe.energy_from_step else 1, position >= recipe.critic_from_step
+        kind = own, name, num_samples, judges
+        with nullcontext() if kind in self._flop else FlopCount() as count:
+            measured = self._learn(part, own, num_samples, judges)
+        if count is not None:
+            self._flop[kind] = count.total
+        self.flop_done += self._flop[kind]
         self.replicas.average_gradients(self.model)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRADIENT_NORM)
         for optimizer in self.optimizers:
@@ -170,6 +188,18 @@ class WorldTraining:
         suffix = ("_own" if own else "") + (f"_{name}" if name else "")
         return {f"{k}{suffix}" if k.startswith("mse") else k: v for k, v in measured.items()}
 
+    def _learn(self, part: Part, own: bool, num_samples: int, judges: bool) -> dict[str, float]:
+        """Leave the gradients of one batch in the model."""
+        with self.precision():
+            clips, past = self._own_past(part) if own else self._true_past(part)
+            loss, measured, predictions = world_loss(self.two_streams[num_samples], clips, past, self.recipe.noise,
+                                                     part.modality, self.generator)
+        if judges:
+            loss, judged = self._with_critic(loss, predictions)
+            measured |= judged
+        loss.backward()
+        return measured
+
     def _choose(self, chance: float) -> tuple[str, Part]:
         """Return the scenario of a step, each by its share."""
         ends = list(accumulate(part.share for part in self.parts.values()))
@@ -181,12 +211,12 @@ class WorldTraining:
         own = torch.autograd.grad(loss, predictions.clean, retain_graph=True)[0]
         push, judged = self.adversary.judge(predictions, recipe.critic_frames, self.replicas)
         heard = (push != 0).flatten(3).any(dim=3)[..., None, None, None]
-        scale = critic_share(recipe, self.step) * (own * heard).norm() / push.norm().clamp_min(1e-12)
+        scale = critic_share(recipe, self.position) * (own * heard).norm() / push.norm().clamp_min(1e-12)
         return loss + (predictions.clean * (scale * push)).sum(), judged
 
     def _set_learning_rates(self) -> None:
         recipe = self.recipe
-        factor = learning_rate_factor(self.step, recipe.num_steps, recipe.warmup_steps, recipe.decay_steps)
+        factor = learning_rate_factor(self.position, recipe.num_steps, recipe.warmup_steps, recipe.decay_steps)
         for optimizer, rate in zip(self.optimizers, (recipe.lr, recipe.lr_other), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = factor * rate
@@ -416,20 +446,27 @@ def _run(training: WorldTraining, log: TrainingLog | None, held_out: dict[str, P
          out: Path) -> None:
     """Train to the end of the recipe; `log` is None in replicas that write nothing."""
     recipe = training.recipe
+    rate = matmul_flop_s(training.device, training.dtype)
+    if log:
+        log.write(event="machine", matmul_tflop_per_s=rate / 1e12, threads=torch.get_num_threads())
     sums: dict[str, list[float]] = {}
-    mark, marked_frames = time.perf_counter(), training.frames_seen
-    while training.step < recipe.num_steps:
+    mark, marked_frames, marked_flop, tick = time.perf_counter(), training.frames_seen, 0, time.perf_counter()
+    while training.position < recipe.num_steps:
         for name, value in training.step_once().items():
             sums.setdefault(name, []).append(value)
-        done = training.step == recipe.num_steps
+        now = time.perf_counter()
+        minutes, tick = training.minutes + (now - tick) / 60, now
+        training.minutes = training.replicas.first(minutes) if recipe.minutes else minutes
+        done = training.position >= recipe.num_steps
         if training.step % recipe.log_every == 0 or done:
             seconds = time.perf_counter() - mark
-            training.minutes += seconds / 60
             if log:
-                frames = training.frames_seen - marked_frames
-                log.write(step=training.step, minutes=training.minutes, frames_per_s=frames / seconds,
+                log.write(step=training.step, minutes=training.minutes,
+                          frames_per_s=(training.frames_seen - marked_frames) / seconds,
+                          matmul_share=(training.flop_done - marked_flop) / seconds / rate,
                           **{k: sum(v) / len(v) for k, v in sums.items()})
-            sums, mark, marked_frames = {}, time.perf_counter(), training.frames_seen
+            sums, mark = {}, time.perf_counter()
+            marked_frames, marked_flop = training.frames_seen, training.flop_done
         if training.step % recipe.save_every == 0 or done:
             checkpoint = training.state()
             if log:
@@ -441,6 +478,7 @@ def _run(training: WorldTraining, log: TrainingLog | None, held_out: dict[str, P
                 file = out / "strips" / f"{training.step:06d}{'_' * bool(name)}{name}.png"
                 scores = sample_strip(training, part, codec, file)
                 log.write(step=training.step, **({"scenario": name} if name else {}), **scores)
+            tick = time.perf_counter()  # strips are not training, and no budget counts them
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -453,6 +491,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec", type=Path, required=True, help="folder made by `train codec`")
     parser.add_argument("--out", type=Path, required=True, help="weights, log, strips; resumed if it exists")
     parser.add_argument("--init", type=Path, help="world whose weights a new run begins with")
+    parser.add_argument("--minutes", type=float, help="time budget of training (the recipe's own, or its steps)")
     parser.add_argument("--threads", type=int, help="compute threads (default: torch's own choice)")
 
 
@@ -460,5 +499,8 @@ def main(args: argparse.Namespace) -> int:
     """Run `train world`."""
     if args.threads:
         torch.set_num_threads(args.threads)
-    train(load_recipe(WorldRecipe, args.recipe), args.data, args.codec, args.out, args.held_out, args.init)
+    recipe = load_recipe(WorldRecipe, args.recipe)
+    if args.minutes:
+        recipe = dataclasses.replace(recipe, minutes=args.minutes)
+    train(recipe, args.data, args.codec, args.out, args.held_out, args.init)
     return 0

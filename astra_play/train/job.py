@@ -1,0 +1,289 @@
+"""`train job`: one file -> data, codec, world and weights ready to travel, in a given time and with nobody watching.
+
+A job is for machines that are rented by the minute: it makes its data there, trains codec and world with what is left
+of its time, and cuts the weights into shards. Every phase is a command of its own, so what a person could type is what
+runs, and each goes on where it was when the job was killed. `--detach` leaves it running; `--wait` looks in on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import paths
+from ..errors import AstraPlayError, ConfigError
+from .dataset import HELD_OUT_SEED_BASE, TRAIN_SEED_BASE
+from .loop import load_recipe
+
+STATE_FILE, LOG_FILE, PID_FILE = "job.json", "job.log", "job.pid"
+MIB = 1 << 20
+POLL_S = 0.2
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class DataOrder:
+    """Episodes of one scenario."""
+
+    episodes: int
+    held_out: int = 16
+    frames: int = 240
+    width: int = 128
+    height: int = 96
+
+
+@dataclass(frozen=True)
+class JobRecipe:
+    """A whole job; `codec` and `world` name recipes beside it."""
+
+    minutes: float  # for everything, from the first start on; the world gets what the rest leaves
+    data_minutes: float  # no episode is begun after so long
+    codec_minutes: float
+    codec: str
+    world: str
+    data: dict[str, DataOrder] = field(default_factory=dict)
+    codec_beside: bool = False  # train the decoder while the world trains, where the machine has room for both
+    ship_minutes: float = 1.0  # left for cutting the weights, and for what starts slowly
+    workers: int = 0  # processes that make data; 0: one for each core
+    replicas: int = 0  # of the world's training; 0: one for each accelerator, else for each core
+    init: str = ""  # world whose weights codec and world begin with; "": random ones
+    shard_mib: int = 16  # no file of the finished weights is larger
+
+
+class Job:
+    """The phases of a job in their order. `state`: what is done, and the times at which it was."""
+
+    def __init__(self, recipe: JobRecipe, folder: Path, recipes: Path, out: Path, now: Clock = time.time) -> None:
+        self.recipe, self._folder, self._recipes, self._now = recipe, folder, recipes, now
+        self.out = out
+        self.state: dict[str, Any] = {"phase": "begin", "began": now(), "done": {}}
+        if (self._folder / STATE_FILE).is_file():
+            self.state = json.loads((self._folder / STATE_FILE).read_text(encoding="utf-8"))
+
+    def run(self) -> None:
+        """Run what is left."""
+        self._once("data", self._make_data)
+        codec: subprocess.Popen | None = None
+        if self.recipe.codec_beside and "codec" not in self.state["done"]:
+            codec = self._start("codec", self._codec_command())
+            self._await_encoder(codec)
+        else:
+            self._once("codec", lambda: self._finish(self._start("codec", self._codec_command())))
+        try:
+            self._once("world", self._train_world)
+            if codec is not None:
+                self._once("codec", lambda: self._finish(codec))
+        finally:
+            if codec is not None and codec.poll() is None:
+                codec.terminate()
+        self._once("ship", self._ship)
+        self._note("finished")
+
+    def _once(self, phase: str, work: Callable[[], None]) -> None:
+        if phase in self.state["done"]:
+            return
+        self._note(phase)
+        begin = self._now()
+        work()
+        self.state["done"][phase] = round((self._now() - begin) / 60, 2)
+        self._note(phase)
+
+    def _note(self, phase: str) -> None:
+        self.state["phase"] = phase
+        _write(self._folder / STATE_FILE, json.dumps(self.state, indent=1))
+
+    def _make_data(self) -> None:
+        """Training episodes of every scenario in turn, each with its share of the time, after the few held-out ones."""
+        deadline = self._now() + 60 * self.recipe.data_minutes
+        for name, order in self.recipe.data.items():
+            self._make(name, self._data(name, True), order, order.held_out, HELD_OUT_SEED_BASE, 0.0)
+        left = list(self.recipe.data.items())
+        while left:
+            name, order = left.pop(0)
+            minutes = max(0.01, (deadline - self._now()) / 60)
+            frames, others = order.episodes * order.frames, sum(other.episodes * other.frames for _, other in left)
+            share = minutes * frames / (frames + others)
+            self._make(name, self._data(name), order, order.episodes, TRAIN_SEED_BASE, share)
+
+    def _make(self, scenario: str, folder: Path, order: DataOrder, count: int, first_seed: int, minutes: float) -> None:
+        command = ["data", "make", str(folder), "--scenario", scenario, "--episodes", str(count), "--frames",
+                   str(order.frames), "--first-seed", str(first_seed), "--width", str(order.width), "--height",
+                   str(order.height), "--workers", str(self.recipe.workers or os.cpu_count() or 1)]
+        if minutes:
+            command += ["--minutes", f"{minutes:.3f}"]
+        self._finish(self._start("data", _own(command)))
+
+    def _codec_command(self) -> list[str]:
+        folders = [str(self._data(name)) for name in self.recipe.data]
+        held_out = [str(self._data(name, True)) for name in self.recipe.data]
+        return _own(["train", "codec", "--recipe", str(self._recipes / self.recipe.codec), "--data", *folders,
+                     "--held-out", *held_out, "--out", str(self._folder / "codec"), "--minutes",
+                     str(self.recipe.codec_minutes), *self._init()])
+
+    def _train_world(self) -> None:
+        if "world_minutes" not in self.state:
+            spent = (self._now() - self.state["began"]) / 60
+            left = self.recipe.minutes - spent - self.recipe.ship_minutes
+            if left <= 0:
+                raise AstraPlayError(f"{spent:.1f} of the job's {self.recipe.minutes:g} minutes are over before the "
+                                     "world could train; give it more, or its data less")
+            self.state["world_minutes"] = round(left, 3)  # kept: a job that is killed goes on with the same schedule
+            self._note("world")
+        replicas = self.recipe.replicas or _num_devices()
+        command = ["train", "world", "--recipe", str(self._recipes / self.recipe.world), "--data",
+                   *(str(self._data(name)) for name in self.recipe.data), "--held-out",
+                   *(str(self._data(name, True)) for name in self.recipe.data), "--codec", str(self._folder / "codec"),
+                   "--out", str(self._folder / "world"), "--minutes", str(self.state["world_minutes"]), *self._init()]
+        if replicas > 1:
+            launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(replicas), "--master-addr", "127.0.0.1",
+                        "--master-port", str(_free_port()), "-m", "astra_play"]
+            self._finish(self._start("world", [sys.executable, *launcher, *command]))
+        else:
+            self._finish(self._start("world", _own(command)))
+
+    def _ship(self) -> None:
+        """Write the finished world, shard by shard, and what tells how it was trained, to `out`."""
+        from ..model.checkpoint import CODEC_FILE, CONFIG_FILE, MODEL_FILE, write_shards
+        if self.recipe.codec_beside:  # the decoder may have learned on after the world was last saved
+            shutil.copyfile(self._folder / "codec" / CODEC_FILE, self._folder / "world" / CODEC_FILE)
+        self.out.mkdir(parents=True, exist_ok=True)
+        for name in (MODEL_FILE, CODEC_FILE):
+            write_shards(self._folder / "world" / name, self.out, self.recipe.shard_mib * MIB)
+        shutil.copyfile(self._folder / "world" / CONFIG_FILE, self.out / CONFIG_FILE)
+        for phase in ("codec", "world"):
+            shutil.copyfile(self._folder / phase / "log.jsonl", self.out / f"{phase}_log.jsonl")
+
+    def _data(self, scenario: str, held_out: bool = False) -> Path:
+        return self._folder / "data" / (f"{scenario}_held_out" if held_out else scenario)
+
+    def _init(self) -> list[str]:
+        return ["--init", str(paths.find_world(self.recipe.init)[0])] if self.recipe.init else []
+
+    def _start(self, phase: str, command: list[str]) -> subprocess.Popen:
+        with (self._folder / LOG_FILE).open("a", encoding="utf-8") as log:
+            log.write(f"\n== {phase}: {' '.join(command[1:])}\n")
+            log.flush()
+            environment = os.environ | {"PYTHONPATH": os.pathsep.join(
+                [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])}
+            if phase == "world" and (self.recipe.replicas or _num_devices()) > 1:
+                environment |= {"OMP_NUM_THREADS": "1"}
+            return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+
+    def _finish(self, process: subprocess.Popen) -> None:
+        try:
+            status = process.wait()
+        except BaseException:
+            process.terminate()
+            raise
+        if status:
+            raise AstraPlayError(f"a phase of the job ended with status {status}; {self._folder / LOG_FILE} says why, "
+                                 "and the same command goes on from there")
+
+    def _await_encoder(self, codec: subprocess.Popen) -> None:
+        """Wait until the codec has fitted its encoder, which is all that a world needs to begin."""
+        from ..model.checkpoint import CODEC_FILE
+        while not (self._folder / "codec" / CODEC_FILE).is_file():
+            if codec.poll() is not None:
+                self._finish(codec)
+                return
+            time.sleep(POLL_S)
+
+
+def _own(command: list[str]) -> list[str]:
+    return [sys.executable, "-m", "astra_play", *command]
+
+
+def _num_devices() -> int:
+    import torch
+    return torch.cuda.device_count() or os.cpu_count() or 1
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `train job`."""
+    parser.add_argument("--recipe", type=Path, required=True, help="TOML file, see astra_play/train/recipes")
+    parser.add_argument("--folder", type=Path, required=True, metavar="DIR", help="where it works; resumed if there")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="finished weights in shards (DIR/ship)")
+    parser.add_argument("--detach", action="store_true", help="return at once and leave the job running")
+    parser.add_argument("--wait", type=float, metavar="S",
+                        help="start nothing: wait so long for a running job, and tell")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run `train job`."""
+    out = args.out or args.folder / "ship"
+    if args.wait is not None:
+        return wait(args.folder, args.wait)
+    recipe = load_recipe(JobRecipe, args.recipe)
+    if not recipe.data:
+        raise ConfigError(f"recipe {args.recipe} orders no data; it needs a table like [data.explore]")
+    args.folder.mkdir(parents=True, exist_ok=True)
+    if running(args.folder):
+        raise ConfigError(f"a job is running in {args.folder} already; look in on it with --wait 0")
+    if args.detach:
+        command = _own(["train", "job", "--recipe", str(args.recipe.resolve()), "--folder", str(args.folder.resolve()),
+                        "--out", str(out.resolve())])
+        with (args.folder / LOG_FILE).open("a") as log:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                       start_new_session=True, cwd=Path(__file__).parents[2])
+        _write(args.folder / PID_FILE, str(process.pid))
+        print(f"job {process.pid} runs in {args.folder}; look in on it with --wait S")
+        return 0
+    _write(args.folder / PID_FILE, str(os.getpid()))
+    job = Job(recipe, args.folder, args.recipe.parent, out)
+    job.run()
+    print(f"weights: {out}")
+    return 0
+
+
+def running(folder: Path) -> bool:
+    """Say whether the process that last worked on a job is alive, and is not another one with its number."""
+    import psutil
+    try:
+        process = psutil.Process(int((folder / PID_FILE).read_text()))
+        return process.pid != os.getpid() and process.is_running() and process.status() != psutil.STATUS_ZOMBIE and any(
+            "job" in word for word in process.cmdline())
+    except (OSError, ValueError, psutil.Error):
+        return False
+
+
+def wait(folder: Path, seconds: float, poll_s: float = 1.0) -> int:
+    """Wait for a job's end, `seconds` at most; print its phase and the last lines of its log.
+
+    Returns 0 when it has finished, 3 while it runs, 1 when it ended without finishing.
+    """
+    if not (folder / STATE_FILE).is_file() and not running(folder):
+        raise ConfigError(f"there is no job in {folder}")
+    end = time.monotonic() + seconds
+    while running(folder) and time.monotonic() < end:
+        time.sleep(min(poll_s, max(0.0, end - time.monotonic())))
+    alive = running(folder)
+    state = json.loads((folder / STATE_FILE).read_text()) if (folder / STATE_FILE).is_file() else {"phase": "begin"}
+    finished = state["phase"] == "finished"
+    log = (folder / LOG_FILE).read_text(errors="replace").replace("\r", "\n").splitlines() if (
+        folder / LOG_FILE).is_file() else []
+    print(f"{'finished' if finished else state['phase'] + (', running' if alive else ', ended before it was done')}; "
+          f"done, in minutes: {state.get('done', {})}")
+    print("\n".join(line for line in log if line.strip())[-2000:])
+    return 0 if finished else 3 if alive else 1
