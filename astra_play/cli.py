@@ -262,7 +262,8 @@ COMMANDS: dict[str, Command] = {
         "world": Command("train the transformer", module="astra_play.train.world_loop"),
         "job": Command("data, codec and world in a given time, detached if you like", module="astra_play.train.job"),
     }),
-    "data": Command("make and look at training data", commands={
+    "data": Command("make, import and look at training data", commands={
+        "import": Command("your own videos with action logs beside them", module="astra_play.train.clips"),
         "make": Command("play episodes in the simulator; goes on where an earlier run stopped", add_data_make_options,
                         run_data_make),
         "show": Command("write a contact sheet of episodes", add_data_show_options, run_data_show),

@@ -14,7 +14,7 @@ import os
 import threading
 import time
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +157,12 @@ def make_episode(folder: Path, settings: Settings, seed: int) -> tuple[int, str]
             seen = Seen(simulator.blocked, simulator.pose)
     finally:
         simulator.close()
+    return seed, write_episode(folder, seed, frames, rows, poses, controls)
+
+
+def write_episode(folder: Path, seed: int, frames: Sequence[np.ndarray], rows: Sequence[np.ndarray],
+                  poses: Sequence[np.ndarray], controls: Sequence[Sequence[float]]) -> str:
+    """Write one episode and return its sha256."""
     pngs = [_encode_png(frame) for frame in frames]
     path = folder / _episode_name(seed)
     content = io.BytesIO()
@@ -165,7 +171,22 @@ def make_episode(folder: Path, settings: Settings, seed: int) -> tuple[int, str]
              rows=np.array(rows, np.float32), poses=np.array(poses, np.float64),
              controls=np.array(controls, np.float32), seed=np.int64(seed))
     _write_whole(path, content.getvalue())
-    return seed, _sha256(path)
+    return _sha256(path)
+
+
+class EpisodeWriter:
+    """A data set that is written episode by episode, from frames that no simulator of ours made."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self._folder, self._settings = folder, settings
+        self._hashes = _kept_hashes(folder, settings)
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_manifest(folder, settings, self._hashes)
+
+    def write(self, seed: int, frames: np.ndarray, rows: np.ndarray, poses: np.ndarray, controls: np.ndarray) -> None:
+        """Write or replace the episode of `seed`; see `Episode` for the arrays."""
+        self._hashes[str(seed)] = write_episode(self._folder, seed, frames, rows, poses, controls)
+        _write_manifest(self._folder, self._settings, self._hashes)
 
 
 def read_episode(path: Path | str) -> Episode:

@@ -46,9 +46,9 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Tables are laid over each other name by name, everything else is replaced."""
+    """Tables are laid over each other name by name, everything else is replaced, by an empty table too."""
     both = {name: _over(below[name], value) for name, value in above.items()
-            if isinstance(value, dict) and isinstance(below.get(name), dict)}
+            if isinstance(value, dict) and value and isinstance(below.get(name), dict)}
     return below | above | both
 
 
