@@ -62,3 +62,12 @@ def world_folder(name_or_path: str | Path) -> Path:
 def start_pictures(world_name: str, scenario: str = "") -> list[Path]:
     """Return the start pictures of a world's scenario in the order of their names; an empty list if it has none."""
     return sorted((assets_folder() / "starts" / world_name / scenario).glob("*.png"))
+
+
+def clip_of(picture: Path) -> Path | None:
+    """Return the clip that shows a start picture in motion, under its name in assets/clips; None if there is none."""
+    starts = assets_folder() / "starts"
+    if not picture.is_relative_to(starts):
+        return None
+    clip = (assets_folder() / "clips" / picture.relative_to(starts)).with_suffix(".webp")
+    return clip if clip.is_file() else None

@@ -19,10 +19,11 @@ from ..runtime.threads import choose_num_threads
 
 @dataclass(frozen=True)
 class StartPoint:
-    """One way to begin: a picture and its name, or no picture (None) when a world has none."""
+    """One way to begin: a picture and its name, or no picture (None) when a world has none; perhaps a clip of it."""
 
     title: str
     picture: Path | None = None
+    clip: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ class Catalogue:
         return [self._entry(f"{name}/{scenario}", config.playing(scenario)) for scenario in config.scenarios]
 
     def _entry(self, name: str, config: WorldConfig) -> WorldEntry:
-        starts = tuple(StartPoint(start_title(picture), picture) for picture in self.start_pictures(config))
+        starts = tuple(StartPoint(start_title(picture), picture, paths.clip_of(picture))
+                       for picture in self.start_pictures(config))
         return WorldEntry(name, config.title, config.description, starts or (StartPoint(config.title),))
 
 

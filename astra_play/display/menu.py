@@ -16,6 +16,7 @@ from .canvas import Canvas
 from .catalogue import StartPoint, WorldEntry
 from .navigation import Move
 from .present import enlarge, fit
+from .preview import Preview
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class StartMenu:
         self.worlds = list(worlds)
         self.cards = lay_out(worlds)
         self.focus_index = 0
+        self._preview = Preview()
         self._pictures: dict[Path, np.ndarray | None] = {}
         self._scaled: dict[tuple[Path, tuple[int, int]], pygame.Surface] = {}
         self._backdrops: dict[tuple[Path, tuple[int, int]], pygame.Surface] = {}
@@ -94,6 +96,11 @@ class StartMenu:
                 self.focus_index = index
                 return True
         return False
+
+    def tick(self, now_s: float) -> bool:
+        """Let the clip of the card in focus go on; True if the menu has to be drawn again."""
+        card = self.focused
+        return self._preview.tick(card.start.clip if card and not card.world.error else None, now_s)
 
     # --- drawing ----------------------------------------------------------------------------------------------------
 
@@ -161,6 +168,8 @@ class StartMenu:
             self._draw_error(canvas, card.world.error, picture_box)
         else:
             self._draw_picture(canvas, card.start.picture, picture_box)
+            if focused and self._preview.frame is not None:
+                canvas.surface.blit(_cover(self._preview.frame, picture_box.size, canvas.surface), picture_box)
         text_box = pygame.Rect(box.left, picture_box.bottom, box.width, box.bottom - picture_box.bottom)
         colour = theme.WARNING if card.world.error else theme.TEXT if focused else theme.TEXT_SOFT
         canvas.write(card.start.title, (text_box.left + px(12), text_box.centery), theme.BODY, colour,

@@ -94,6 +94,10 @@ class MenuScreen(StillScreen):
         self.menu = StartMenu(self._app.options.catalogue.entries())
         self.menu.focus_index = min(focus_index, max(0, len(self.menu.cards) - 1))
 
+    def tick(self, now_s: float) -> bool:
+        """Whether the menu has to be drawn again: the clip of the card in focus goes on, unless something covers it."""
+        return self._app.screens[-1] is self and self.menu.tick(now_s)
+
     def handle(self, event: pygame.Event, polled_at_s: float) -> None:
         self._app.redraw()
         if event.type == pygame.MOUSEMOTION:
