@@ -165,10 +165,11 @@ def run_fidelity(run: Evaluation) -> dict[str, Any]:
     truth = np.stack([clip.frames for clip in clips])
     dream = run.roll_out(clips, [run.options.seed_base + number for number in range(len(clips))])
     moving = run.kind.is_moving(*(np.stack([clip.poses[at] for clip in clips]) for at in (last, run.frame_at(1.0))))
-    horizons = {}
+    horizons, codec_looks = {}, []
     for horizon_s in fidelity.HORIZONS_S:
         at = run.frame_at(horizon_s)
         contenders = dream[:, at], truth[:, last], through_codec(run.world, truth[:, at - 1:at + 1]), truth[:, at]
+        codec_looks.append(metrics.sharpness(contenders[2]).mean() / metrics.sharpness(contenders[3]).mean())
         horizons[f"{horizon_s:g}s"] = {
             "all": fidelity.compare(*contenders),
             "moving": fidelity.compare(*(frames[moving] for frames in contenders)) if moving.any() else None}
@@ -180,7 +181,8 @@ def run_fidelity(run: Evaluation) -> dict[str, Any]:
             ceilings = [figures["moving"]["codec_ceiling"]["psnr_db"] for figures in horizons.values()]
             pictures.psnr_plot(run.report, curve, fidelity.HORIZONS_S, ceilings)
     return {"num_clips": len(clips), "num_moving": int(moving.sum()), "moving_rule": run.kind.moving_rule,
-            "prompt_frames": run.num_prompt, "horizons": horizons, "curve_db": curve}
+            "prompt_frames": run.num_prompt, "horizons": horizons, "curve_db": curve,
+            "codec_sharpness_ratio": float(np.mean(codec_looks))}
 
 
 def _clips(run: Evaluation, length: int) -> list[Walk]:
