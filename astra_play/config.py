@@ -41,9 +41,11 @@ class ModelConfig:
     # or that frame moved as the action row commands (model/anchor.py).
     anchor: Literal["none", "previous", "moved"] = "none"
     anchor_coverage: bool = False  # "moved" only: beside it, how much of each latent cell was truly seen before
-    # "moved" only, worlds of a hand: into how many blocks a side each latent cell is cut, for each of which the network
-    # says how far it goes along with the commanded hand; 0 leaves it to draw a moved hand anew (model/anchor.py).
-    hand_blocks: int = 0
+    # "moved" only: how many other places besides the anchor's the network may say that things come from (near by, too
+    # far to come nearer, along with the hand: model/anchor.py), and into how many blocks a side each latent cell is
+    # cut, for each of which it says so.
+    hypotheses: int = 0
+    hypothesis_blocks: int = 4
     modalities: dict[str, int] = field(default_factory=lambda: {"camera": 13})  # row width, mask column included
     action_mean: dict[str, list[float]] = field(default_factory=dict)  # subtracted from rows, per modality
     action_std: dict[str, list[float]] = field(default_factory=dict)  # divides rows, per modality
@@ -121,8 +123,9 @@ class ControlsConfig:
     max_pitch_deg: float = 25.7  # how far from level the training camera ever looked, up or down
     vertical_fov_deg: float = 60.0  # of the camera that made the training pictures
     eye_height_m: float = 1.6  # of that camera over the ground
-    scene_depth_m: float = 12.0  # how far away things are taken to be by the "moved" anchor; the hand, in worlds of one
-    camera_lift_deg: float = 36.5  # how steeply the camera looks down upon that hand
+    scene_depth_m: float = 12.0  # how far away things (of an arm: its hand) are taken to be by the "moved" anchor
+    other_depths_m: tuple[float, ...] = ()  # of the hypotheses beside it; 0: what only turns and never comes nearer
+    camera_lift_deg: float = 36.5  # how steeply the camera looks down upon the hand
     # What of the player's own car is in view and moves with it: a parabola on the bottom edge, its height as a share of
     # the picture's and its half width at the edge as a share of half the picture's; (0, 0) is none.
     bonnet: tuple[float, float] = (0.0, 0.0)
@@ -298,10 +301,12 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
         "stream.colour_hold, stream.contrast_hold and stream.detail_leak must be in [0, 1]")
     yield not model.anchor_coverage or model.anchor == "moved", (
         f"model.anchor_coverage needs the anchor \"moved\", but the anchor is {model.anchor!r}")
-    yield model.hand_blocks == 0 or (model.hand_blocks > 0 and model.anchor == "moved"
-                                     and config.codec.spatial_compression % model.hand_blocks == 0), (
-        f"model.hand_blocks is {model.hand_blocks}, but must be 0, or divide a latent cell of "
-        f"{codec.spatial_compression} pixels in a world with the anchor \"moved\"")
+    yield model.hypotheses == 0 or (model.hypotheses > 0 and model.anchor == "moved"), (
+        f"model.hypotheses is {model.hypotheses}, but must be 0, or positive in a world with the anchor \"moved\"")
+    yield model.hypothesis_blocks > 0 and (
+        model.hypotheses == 0 or codec.spatial_compression % model.hypothesis_blocks == 0), (
+        f"model.hypothesis_blocks is {model.hypothesis_blocks}, but must divide a latent cell of "
+        f"{codec.spatial_compression} pixels")
     yield stream.memory_fade_m == 0 or (stream.memory_fade_m > 0 and model.anchor_coverage), (
         f"stream.memory_fade_m is {stream.memory_fade_m}, but must be 0, or positive with model.anchor_coverage")
     yield 0 <= stream.context_sigma < 1 and stream.sink_chunks >= 0, (

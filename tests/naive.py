@@ -86,12 +86,14 @@ def naive_velocity(model: Transformer, stream: StreamConfig, modality: str, clea
     return model.velocity(x[:, -frames:], embedding[:, -frames:], noisy, levels[:, -frames:], anchors[-1])
 
 
-def naive_with_hand(still: Tensor, along: Tensor, share: Tensor, blocks: int, cell: int) -> Tensor:
-    """Pictures (B, T, 3, H, W), each pixel mixed by hand from where it was and where the hand takes it."""
-    mixed, side = still.clone(), cell // blocks
-    for y in range(still.shape[-2]):
-        for x in range(still.shape[-1]):
+def naive_mix(moved: Tensor, others: Tensor, shares: Tensor, blocks: int, cell: int) -> Tensor:
+    """Pictures (B, T, 3, H, W), each pixel mixed by hand from the anchor's and those of the hypotheses."""
+    mixed, side = moved.clone(), cell // blocks
+    for y in range(moved.shape[-2]):
+        for x in range(moved.shape[-1]):
             block = (y % cell // side) * blocks + x % cell // side
-            own = share[:, :, block, y // cell, x // cell, None]
-            mixed[..., y, x] = (1 - own) * still[..., y, x] + own * along[..., y, x]
+            own = shares[:, :, :, block, y // cell, x // cell]
+            mixed[..., y, x] = (1 - own.sum(dim=2))[..., None] * moved[..., y, x]
+            for k in range(own.shape[2]):
+                mixed[..., y, x] += own[:, :, k, None] * others[:, :, k, :, y, x]
     return mixed

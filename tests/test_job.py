@@ -174,7 +174,8 @@ grid_height = 2
 grid_width = 4
 anchor = "moved"
 anchor_coverage = true
-hand_blocks = 2
+hypotheses = 2
+hypothesis_blocks = 2
 prediction = "clean"
 modalities = { camera = 13, arm = 8 }
 num_experts = 2

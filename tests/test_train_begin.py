@@ -88,3 +88,19 @@ def test_rows_mean_to_old_weights_what_they_meant(tmp_path, monkeypatch) -> None
     assert len(config.model.action_std["vehicle"]) == 8 and config.model.action_std["vehicle"][0] != 2.0
     assert config.provenance["began_with"] == {"steps": 7}
     assert json.loads((tmp_path / "out" / "config.json").read_text())["scenarios"].keys() == {"explore", "drive"}
+
+
+def test_a_world_that_learns_another_hypothesis_keeps_those_it_has(tmp_path) -> None:
+    one = dataclasses.replace(TINY_WORLD.model, hypotheses=1, hypothesis_blocks=2)
+    folder = make_tiny_world(tmp_path / "world", model=one)
+    torch.manual_seed(3)
+    model = Transformer(dataclasses.replace(one, hypotheses=2))
+    fresh = model.share_head.weight.detach().clone()
+    world_loop.begin_with(model, folder)
+    old = read_tensors(folder / MODEL_FILE)["share_head.weight"].float()
+    patch, blocks = 4, 4
+    for place in range(patch):
+        for block in range(blocks):
+            first, second = (place * 2 * blocks + k * blocks + block for k in (0, 1))
+            assert torch.equal(model.share_head.weight[first], old[place * blocks + block])
+            assert torch.equal(model.share_head.weight[second], fresh[second])

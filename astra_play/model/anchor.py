@@ -10,12 +10,13 @@ could not hold it; true parallax and what comes into view are left to the networ
 An anchor is (B, T, C, h, w), or has one channel more where the network is told its coverage: the share of each latent
 cell that was truly seen before, 0 where the anchor is but a stretched edge and something new has to be made up.
 
-Where the camera stands still and a hand moves, what goes along with the hand is for the network to say. Each latent
-cell is cut into blocks, and the anchor holds C channels more per block: what the cell's latents would gain if that
-block of the picture were the one that the commanded motion of the hand brings there. The network gives every block its
-share (`Transformer.hand_share`), and the shares carry pixels as well as latents: a layer, as in layered motion
-compensation (Wang and Adelson, "Representing moving images with layers", 1994), whose mask is learned from nothing but
-the error of the prediction.
+Things stand nearer or further than the anchor takes them to be, a wall stops the player, a hand takes a block along. So
+other hypotheses lie beside the anchor, each a picture of its own: everything as near as a few metres, everything only
+turned, everything gone along with the hand. Which one holds where is for the network to say. Each latent cell is cut
+into blocks, and the anchor holds C channels more per hypothesis and block: what the cell's latents would gain if that
+block of the picture came from there. The network gives every block its shares (`Transformer.shares`), and they mix
+pixels as well as latents: multihypothesis motion compensation (Girod, "Efficiency analysis of multihypothesis
+motion-compensated prediction", 2000) with masks that are learned from nothing but the error of the prediction.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from torch import Tensor
 from ..codec.mini import MiniCodec, paint_patches, project_patches
 from ..config import ControlsConfig, WorldConfig
 
+NEVER_NEARER_M = 1e6
 CAMERA_WIDTH = 12  # numbers of a camera row, mask column not included
 
 
@@ -63,8 +65,10 @@ class CameraMotion:
     """
 
     def __init__(self, codec: MiniCodec, latent_scale: Tensor, width: int, height: int,
-                 controls: ControlsConfig, coverage: bool = False) -> None:
+                 controls: ControlsConfig, coverage: bool = False, hypotheses: int = 0, blocks: int = 1) -> None:
         self.coverage = coverage
+        self.depths_m, self.blocks = controls.other_depths_m[:hypotheses], blocks
+        self.num_hypotheses = hypotheses
         weight = codec.encoder.weight
         self._weight = weight.detach()
         self._bias = codec.encoder.bias.detach()
@@ -79,7 +83,9 @@ class CameraMotion:
         self._pixels = torch.stack([x, y], dim=-1)
         self.on_bonnet = self.hides(self._pixels)  # (H, W)
         ground_m = controls.eye_height_m / rays[..., 1].clamp_min(1e-6)  # y points down; above the horizon: far away
-        self._points_m = rays * ground_m.clamp_max(controls.scene_depth_m)[..., None]
+        self._points_m, *self._other_points_m = (
+            rays * ground_m.clamp_max(depth_m)[..., None] if depth_m else rays * NEVER_NEARER_M
+            for depth_m in (controls.scene_depth_m, *self.depths_m))
 
     def expect(self, pictures: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Move (B, 3, H, W) pictures by every motion up to each of the rows (B, T, A).
@@ -92,6 +98,40 @@ class CameraMotion:
         moved = resample(pictures.repeat_interleave(frames, dim=0), self.around_bonnet(grid))
         seen = (grid.abs() <= 1).all(dim=-1) & ~self.hides(grid) | self.on_bonnet
         return moved.unflatten(0, (batch, frames)), self.anchor(moved, seen.float()).unflatten(0, (batch, frames))
+
+    def other_pictures(self, pictures: Tensor, rows: Tensor) -> Tensor | None:
+        """What each hypothesis makes of (B, 3, H, W) pictures up to each of the rows: (B, T, K, 3, H, W), or None.
+
+        What a hypothesis would have to take from beyond the edge repeats it; the network knows better than to believe
+        that.
+        """
+        if not self._other_points_m:
+            return None
+        poses = self._accumulate(camera_poses(rows)).flatten(0, 1)
+        repeated = pictures.repeat_interleave(rows.shape[1], dim=0)
+        others = [resample(repeated, self.around_bonnet(self.places_before(poses, points)))
+                  for points in self._other_points_m]
+        return torch.stack(others, dim=1).unflatten(0, rows.shape[:2])
+
+    def offer(self, anchors: Tensor, moved: Tensor, others: Tensor | None) -> Tensor:
+        """Add what every block would gain from each hypothesis to anchors (B, T, C or C + 1, h, w).
+
+        `moved` (B, T, 3, H, W), `others` (B, T, K, 3, H, W); returns (B, T, C or C + 1, and K blocks C, h, w).
+        """
+        if others is None:
+            return anchors
+        gains = self._by_blocks((others - moved[:, :, None]).flatten(0, 2))
+        return torch.cat([anchors, gains.unflatten(0, others.shape[:3]).flatten(2, 3)], dim=2)
+
+    def _by_blocks(self, changes: Tensor) -> Tensor:
+        """Changes of pictures (N, 3, H, W) -> what each block of a cell adds to its latents, (N, blocks C, h, w)."""
+        n, side = self.blocks, self._weight.shape[-1] // self.blocks
+        cells = changes.unfold(2, n * side, n * side).unfold(3, n * side, n * side)  # (N, 3, h, w, P, P)
+        blocks = cells.unflatten(-2, (n, side)).unflatten(-1, (n, side))
+        with _full_precision(changes.device):
+            gains = torch.einsum("nihwasbt,ciasbt->nabchw", blocks,
+                                 self._weight.unflatten(-2, (n, side)).unflatten(-1, (n, side)))
+            return (gains / self.scale).flatten(1, 3)
 
     def anchor(self, pictures: Tensor, seen: Tensor) -> Tensor:
         """(N, 3, H, W) moved pictures and which of their pixels were seen before, (N, H, W) in [0, 1] -> anchors."""
@@ -119,10 +159,6 @@ class CameraMotion:
         with _full_precision(pictures.device):
             return project_patches(pictures, self._weight, self._bias) / self.scale
 
-    def with_hand(self, pictures: Tensor, rows: Tensor, share: Tensor | None) -> Tensor:
-        """Pictures (B, T, 3, H, W) after a hand took along its share of them; here there is none."""
-        return pictures
-
     def move(self, pictures: Tensor, poses: Tensor) -> Tensor:
         """What (N, 3, H, W) pictures show after p_next = R p_now + t, (N, 3, 4); past the edge, the edge repeats."""
         return resample(pictures, self.around_bonnet(self.places_before(poses)))
@@ -147,11 +183,11 @@ class CameraMotion:
         height, half_width = self._bonnet
         return 1 - 2 * height * (1 - (x / half_width).square()) if height else torch.full_like(x, torch.inf)
 
-    def places_before(self, poses: Tensor) -> Tensor:
+    def places_before(self, poses: Tensor, points_m: Tensor | None = None) -> Tensor:
         """Where each pixel's scene point was in the picture before motions (N, 3, 4): (N, H, W, 2), within [-1, 1] if
-        it was in view."""
+        it was in view. `points_m` (H, W, 3): those of a hypothesis; None: the anchor's."""
         rotation, translation = poses[..., :3], poses[..., 3]
-        offset = self._points_m - translation[:, None, None, :]
+        offset = (self._points_m if points_m is None else points_m) - translation[:, None, None, :]
         before = torch.einsum("nhwj,nji->nhwi", offset, rotation)  # R^T (p_next - t), R being orthonormal
         return self.project(before)
 
@@ -174,63 +210,51 @@ def _full_precision(device: torch.device) -> torch.autocast:
 
 
 class StillCamera(CameraMotion):
-    """The motion of worlds whose actions move a hand in the picture and never the camera."""
+    """The motion of worlds whose actions move a hand in the picture and never the camera.
+
+    Its one hypothesis: everything goes along with the hand.
+    """
 
     def __init__(self, codec: MiniCodec, latent_scale: Tensor, width: int, height: int, controls: ControlsConfig,
-                 coverage: bool = False, hand_blocks: int = 0) -> None:
-        super().__init__(codec, latent_scale, width, height, controls, coverage)
-        self.hand_blocks = hand_blocks
+                 coverage: bool = False, hypotheses: int = 0, blocks: int = 1) -> None:
+        super().__init__(codec, latent_scale, width, height, controls, coverage, min(hypotheses, 1), blocks)
         lift = math.radians(controls.camera_lift_deg)
         down = torch.tensor([[1.0, 0.0, 0.0], [0.0, -math.sin(lift), -math.cos(lift)]], device=self.scale.device)
         # Places in the picture per metre that a hand at the scene's depth goes to the right, away and up, (2, 3).
         self._places_per_m = down / controls.scene_depth_m / self._limits[:, None]
 
     def expect(self, pictures: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The same picture for every row (B, T, A): (B, T, 3, H, W), and its anchors, with all that the hand might
-        take along."""
+        """The same picture for every row (B, T, A): (B, T, 3, H, W), and its anchors."""
         frames = rows.shape[1]
         anchors = self.anchor(pictures, torch.ones_like(pictures[:, 0]))
-        anchors, still = (x[:, None].expand(-1, frames, -1, -1, -1) for x in (anchors, pictures))
-        if not self.hand_blocks:
-            return still, anchors
-        gains = self._by_blocks((self.along(pictures, rows) - still).flatten(0, 1))
-        return still, torch.cat([anchors, gains.unflatten(0, anchors.shape[:2])], dim=2)
+        return (pictures[:, None].expand(-1, frames, -1, -1, -1), anchors[:, None].expand(-1, frames, -1, -1, -1))
 
-    def along(self, pictures: Tensor, rows: Tensor) -> Tensor:
-        """(B, 3, H, W) pictures that go as a whole where each of the rows (B, T, A) takes the hand: (B, T, 3, H, W)."""
+    def other_pictures(self, pictures: Tensor, rows: Tensor) -> Tensor:
+        """(B, 3, H, W) pictures that go as a whole where each of the rows (B, T, A) takes the hand: (B, T, 1, 3, H, W).
+        """
         way = rows[..., :3].float().cumsum(dim=1) @ self._places_per_m.T
         places = self._pixels - way[:, :, None, None]
         moved = resample(pictures.repeat_interleave(rows.shape[1], dim=0), places.flatten(0, 1))
-        return moved.unflatten(0, rows.shape[:2])
-
-    def with_hand(self, pictures: Tensor, rows: Tensor, share: Tensor | None) -> Tensor:
-        """Pictures (B, T, 3, H, W), all alike over T, after the hand took along its share (B, T, blocks, h, w)."""
-        if share is None:
-            return pictures
-        n = self.hand_blocks
-        cells = share.unflatten(2, (n, n)).permute(0, 1, 4, 2, 5, 3).flatten(4).flatten(2, 3)  # (B, T, h n, w n)
-        side = pictures.shape[-1] // cells.shape[-1]
-        mask = cells.repeat_interleave(side, dim=-2).repeat_interleave(side, dim=-1)
-        return torch.lerp(pictures, self.along(pictures[:, 0], rows), mask[:, :, None].to(pictures.dtype))
-
-    def _by_blocks(self, changes: Tensor) -> Tensor:
-        """Changes of pictures (N, 3, H, W) -> what each block of a cell adds to its latents, (N, blocks C, h, w)."""
-        n, side = self.hand_blocks, self._weight.shape[-1] // self.hand_blocks
-        cells = changes.unfold(2, n * side, n * side).unfold(3, n * side, n * side)  # (N, 3, h, w, P, P)
-        blocks = cells.unflatten(-2, (n, side)).unflatten(-1, (n, side))
-        with _full_precision(changes.device):
-            gains = torch.einsum("nihwasbt,ciasbt->nabchw", blocks,
-                                 self._weight.unflatten(-2, (n, side)).unflatten(-1, (n, side)))
-            return (gains / self.scale).flatten(1, 3)
+        return moved.unflatten(0, rows.shape[:2])[:, :, None]
 
 
-def gone_along(anchor: Tensor, share: Tensor | None, channels: int) -> Tensor:
-    """What is expected of latents (B, T, C, h, w) when the hand took its share of each block, (B, T, blocks, h, w)."""
+def mix(anchor: Tensor, shares: Tensor | None, channels: int) -> Tensor:
+    """What is expected of latents (B, T, C, h, w) and its shares (B, T, K, blocks, h, w) of K hypotheses or none."""
     expected = anchor[:, :, :channels]
-    if share is None:
+    if shares is None:
         return expected
-    gains = anchor[:, :, -share.shape[2] * channels:].unflatten(2, (share.shape[2], channels))
-    return expected + (share[:, :, :, None] * gains).sum(dim=2)
+    shares = shares.flatten(2, 3)
+    gains = anchor[:, :, -shares.shape[2] * channels:].unflatten(2, (shares.shape[2], channels))
+    return expected + (shares[:, :, :, None] * gains).sum(dim=2)
+
+
+def mix_pictures(moved: Tensor, others: Tensor, shares: Tensor) -> Tensor:
+    """The same in pixels: `moved` (B, T, 3, H, W) and the hypotheses' pictures (B, T, K, 3, H, W)."""
+    n = math.isqrt(shares.shape[3])
+    cells = shares.unflatten(3, (n, n)).permute(0, 1, 2, 5, 3, 6, 4).flatten(5).flatten(3, 4)  # (B, T, K, h n, w n)
+    side = moved.shape[-1] // cells.shape[-1]
+    masks = cells.repeat_interleave(side, dim=-2).repeat_interleave(side, dim=-1)[:, :, :, None]
+    return moved + (masks.to(moved.dtype) * (others - moved[:, :, None])).sum(dim=2)
 
 
 def make_motion(config: WorldConfig, codec: MiniCodec) -> CameraMotion | None:
@@ -240,8 +264,8 @@ def make_motion(config: WorldConfig, codec: MiniCodec) -> CameraMotion | None:
     scale = torch.tensor(config.latent_scale or (1.0,) * config.codec.latent_channels)
     about = codec, scale, config.width, config.height, config.controls, config.model.anchor_coverage
     if config.controls.modality == "arm":
-        return StillCamera(*about, config.model.hand_blocks)
-    return CameraMotion(*about)
+        return StillCamera(*about, config.model.hypotheses, config.model.hypothesis_blocks)
+    return CameraMotion(*about, config.model.hypotheses, config.model.hypothesis_blocks)
 
 
 class CarriedPicture:
@@ -259,11 +283,11 @@ class CarriedPicture:
     def __init__(self, motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float) -> None:
         self._motion, self._paint, self._keep = motion, paint, 1.0 - leak
         self._picture: Tensor | None = None
-        self._moved = self._anchors = self._rows = None
+        self._moved = self._others = self._anchors = None
 
     def reset(self) -> None:
         """Forget the picture."""
-        self._picture = self._moved = self._anchors = self._rows = None
+        self._picture = self._moved = self._others = self._anchors = None
 
     def show(self, pictures: Tensor) -> None:
         """Carry a given picture on from here, (B, 3, H, W) in [-1, 1]."""
@@ -271,19 +295,24 @@ class CarriedPicture:
 
     def expect(self, rows: Tensor) -> Tensor:
         """Return the anchors (B, T, C or C + 1, h, w) of the chunk that rows (B, T, 12) lead into."""
-        self._moved, self._anchors = self._motion.expect(self._picture, rows)
-        self._rows = rows
+        moved, anchors = self._motion.expect(self._picture, rows)
+        return self._offer(rows, moved, anchors)
+
+    def _offer(self, rows: Tensor, moved: Tensor, anchors: Tensor) -> Tensor:
+        self._moved, self._others = moved, self._motion.other_pictures(self._picture, rows)
+        self._anchors = self._motion.offer(anchors, moved, self._others)
         return self._anchors
 
-    def paint_over(self, latents: Tensor, hand_share: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Take the clean latents (B, T, C, h, w) of the chunk last expected, and what of it went along with a hand.
+    def paint_over(self, latents: Tensor, shares: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Take the clean latents (B, T, C, h, w) of the chunk last expected, and its shares of the hypotheses.
 
         Returns its pictures (B, T, 3, H, W), and their latents, which are what the history should remember.
         """
         shape = latents.shape[:2]
-        both = torch.cat([latents, gone_along(self._anchors, hand_share, latents.shape[2])])
+        both = torch.cat([latents, mix(self._anchors, shares, latents.shape[2])])
         painted, expected = self._paint(both.flatten(0, 1).float()).chunk(2)
-        moved = self._motion.with_hand(self._moved, self._rows, hand_share).flatten(0, 1)
+        moved = self._moved if shares is None else mix_pictures(self._moved, self._others, shares)
+        moved = moved.flatten(0, 1)
         pictures = (painted + self._keep * (moved - expected)).clamp(-1, 1)
         latents, pictures = self._motion.encode(pictures).unflatten(0, shape), pictures.unflatten(0, shape)
         self.show(pictures[:, -1])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..config import StreamConfig
-from .anchor import CarriedPicture, gone_along, repeat_last
+from .anchor import CarriedPicture, mix, repeat_last
 from .history import CausalHistory
 from .sampler import euler
 from .transformer import Transformer
@@ -72,7 +72,7 @@ class FreeRun:
         anchor = self._expect(rows)
         clean = euler(lambda noisy, sigma: self.history.velocity(noisy, sigma, rows, guidance_scale, anchor).float(),
                       noise, sigmas)
-        expected = gone_along(anchor, self.history.hand_share, clean.shape[2])
+        expected = mix(anchor, self.history.shares, clean.shape[2])
         clean = settle(clean, expected, self._palette, self.stream)
         self._finish(clean, rows, anchor)
         return clean
@@ -83,7 +83,7 @@ class FreeRun:
         The latents of what is shown replace the ones that `generate` returned; the history remembers these.
         """
         latents, rows, anchor = self._finished
-        pictures, latents = self.carried.paint_over(latents, self.history.hand_share)
+        pictures, latents = self.carried.paint_over(latents, self.history.shares)
         self._finish(latents, rows, anchor)
         return pictures, latents
 

@@ -37,7 +37,7 @@ class CausalHistory:
         self.model, self.stream, self.modality = model, stream, modality
         self.cache = KVCache(model.config, stream, batch, weight.device, weight.dtype)
         self.routing: Tensor | None = None  # expert weights of the newest target rows, (B, c, num_experts)
-        self.hand_share: Tensor | None = None  # what of the newest target goes along with a hand (model/anchor.py)
+        self.shares: Tensor | None = None  # of the anchor's hypotheses in the newest target (Transformer.shares)
         self.num_passes = 0
         self._pending: CommittedChunk | None = None
         self._last: Tensor | None = None  # newest clean latent frame, (B, 1, C, H, W)
@@ -45,7 +45,7 @@ class CausalHistory:
     def reset(self) -> None:
         """Forget the past."""
         self.cache.reset()
-        self._pending = self._last = self.routing = self.hand_share = None
+        self._pending = self._last = self.routing = self.shares = None
 
     @property
     def has_past(self) -> bool:
@@ -121,7 +121,7 @@ class CausalHistory:
             first = x.shape[1] - num_targets * frames
             own = slice(first, first + frames)
             self.routing = actions.routing[:, own, 0]
-            self.hand_share = model.hand_share(x[:, own], embedding[:, own], anchors[0])
+            self.shares = model.shares(x[:, own], embedding[:, own], anchors[0])
         return velocities
 
 

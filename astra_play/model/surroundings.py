@@ -72,10 +72,9 @@ class Surroundings(CarriedPicture):
             view, known = self._look()
             views.append(view)
             seen.append(known)
-        self._view, self._moved = views[-1], torch.stack(views, dim=1)
-        anchors = self._motion.anchor(self._moved.flatten(0, 1), torch.stack(seen, dim=1).flatten(0, 1))
-        self._anchors = anchors.unflatten(0, self._moved.shape[:2])
-        return self._anchors
+        self._view, moved = views[-1], torch.stack(views, dim=1)
+        anchors = self._motion.anchor(moved.flatten(0, 1), torch.stack(seen, dim=1).flatten(0, 1))
+        return self._offer(rows, moved, anchors.unflatten(0, moved.shape[:2]))
 
     def _walk(self, pose: Tensor) -> None:
         """Turn the head and move the map by one motion (B, 3, 4).

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ..config import ModelConfig
-from .anchor import gone_along
+from .anchor import mix
 from .experts import ActionCrossAttention, ActionEncoder, ActionExperts, ActionTokens
 from .layers import MLP, CrossAttention, KeyValueStore, SelfAttention, act_adapter, modulate
 
-HAND_BIAS = -2.0  # an untrained network takes little of the picture to go along with the hand
+SHARE_BIAS = -2.0  # an untrained network believes mostly in the anchor itself
 SIGMA_SCALE = 1000.0  # the sinusoid was defined for timesteps 0..1000; sigma is 0..1 everywhere else
 
 
@@ -73,10 +73,11 @@ class Transformer(nn.Module):
         self.head = nn.Linear(config.dim, config.latent_channels * patch)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        self.hand_head = nn.Linear(config.dim, config.hand_blocks**2 * patch) if config.hand_blocks else None
-        if self.hand_head is not None:
-            nn.init.zeros_(self.hand_head.weight)
-            nn.init.constant_(self.hand_head.bias, HAND_BIAS)
+        self.share_head = None
+        if config.hypotheses:
+            self.share_head = nn.Linear(config.dim, config.hypotheses * config.hypothesis_blocks**2 * patch)
+            nn.init.zeros_(self.share_head.weight)
+            nn.init.constant_(self.share_head.bias, SHARE_BIAS)
 
     def patchify(self, latents: Tensor) -> Tensor:
         """(B, T, C, H, W) -> (B, T, n, C * patch), values of a patch in the order (channel, row, column)."""
@@ -137,17 +138,21 @@ class Transformer(nn.Module):
         output = self._head(tokens, embedding, height, width)
         if self.config.anchor == "none":
             return output
-        return output + gone_along(anchor, self.hand_share(tokens, embedding, anchor), self.config.latent_channels)
+        return output + mix(anchor, self.shares(tokens, embedding, anchor), self.config.latent_channels)
 
-    def hand_share(self, tokens: Tensor, embedding: Tensor, anchor: Tensor) -> Tensor | None:
-        """How far each block of each latent cell goes along with the hand, (B, T, blocks, H, W) in [0, 1].
+    def shares(self, tokens: Tensor, embedding: Tensor, anchor: Tensor) -> Tensor | None:
+        """How far each block of each latent cell comes from each hypothesis, (B, T, K, blocks, H, W) in [0, 1].
 
-        None where the anchor tells of no hand.
+        The K shares of a block and the anchor's own, which is what they leave, add up to 1: a softmax in which the
+        anchor's logit is 0. None where the anchor holds no hypotheses.
         """
-        if anchor.shape[2] <= self.config.latent_channels + self.config.anchor_coverage:
+        channels, blocks = self.config.latent_channels, self.config.hypothesis_blocks**2
+        count = (anchor.shape[2] - channels - self.config.anchor_coverage) // (blocks * channels)
+        if count == 0:
             return None
-        told = self.hand_head(self._before_head(tokens, embedding))
-        return self.unpatchify(told, *anchor.shape[-2:]).float().sigmoid()
+        told = self.unpatchify(self.share_head(self._before_head(tokens, embedding)), *anchor.shape[-2:]).float()
+        logits = told.unflatten(2, (self.config.hypotheses, blocks))[:, :, :count]
+        return torch.cat([torch.zeros_like(logits[:, :, :1]), logits], dim=2).softmax(dim=2)[:, :, 1:]
 
     def _head(self, tokens: Tensor, embedding: Tensor, height: int, width: int) -> Tensor:
         return self.unpatchify(self.head(self._before_head(tokens, embedding)), height, width)

@@ -97,7 +97,7 @@ def world_loss(two_stream: TwoStream, clips: Clips, past: Past, options: NoiseOp
     history, anchors = (add_noise(x, torch.randn(x.shape, generator=generator).to(device), s[:, :, None, None, None])
                         for x, s in ((past.latents, history_sigma),
                                      (past.anchors[:, :, :channels], noise_before(history_sigma, first))))
-    # Coverage is a fact, and what a hand takes along is shown to nobody: no noise hides them.
+    # Coverage is a fact, and hypotheses are shown to nobody: no noise hides them.
     anchors = torch.cat([anchors, past.anchors[:, :, channels:]], dim=2)
     target, sigma = clips.latents[:, first:], sigma[:, first:]
     noise = torch.randn((batch, num_samples, *target.shape[1:]), generator=generator).to(device)
@@ -161,7 +161,7 @@ def still_anchors(history: Tensor, frames_per_chunk: int, coverage: bool = False
 
 
 def alike(anchors: Tensor, example: Tensor) -> Tensor:
-    """Anchors (B, T, K, H, W) with as many channels as the example; nothing goes along with a hand."""
+    """Anchors (B, T, K, H, W) with as many channels as the example: hypotheses that change nothing."""
     missing = example.shape[2] - anchors.shape[2]
     return torch.nn.functional.pad(anchors, (0, 0, 0, 0, 0, missing)) if missing else anchors
 
@@ -175,7 +175,9 @@ def true_past(clips: Clips, frames_per_chunk: int, motion: CameraMotion | None) 
         return Past(clips.latents, still)
     # All chunks after the first as one long batch: they move independently of each other.
     pictures = clips.pictures_before(slice(c, None, c)).flatten(0, 1)
-    _, anchors = motion.expect(pictures, clips.rows[:, c:].unflatten(1, (-1, c)).flatten(0, 1))
+    rows = clips.rows[:, c:].unflatten(1, (-1, c)).flatten(0, 1)
+    moved, anchors = motion.expect(pictures, rows)
+    anchors = motion.offer(anchors, moved, motion.other_pictures(pictures, rows))
     anchors = anchors.flatten(0, 1).unflatten(0, (batch, -1))
     return Past(clips.latents, torch.cat([alike(still[:, :c], anchors), anchors], dim=1))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import shutil
 import time
 from bisect import bisect_right
@@ -409,15 +410,22 @@ def train(recipe: WorldRecipe, data_folders: Sequence[Path], codec_folder: Path,
 
 
 def begin_with(model: Transformer, folder: Path) -> None:
-    """Copy a world's weights into a model that may know more modalities, or a hand; what the world lacks stays random.
+    """Copy a world's weights into a model that may know more modalities or hypotheses; what is new stays random.
 
     Everything else must match, or WeightsError lists what does not.
     """
     learned = load_world_config(folder).model
     prefixes = [f"actions.projectors.{name}." for name in model.config.modalities if name not in learned.modalities]
-    prefixes += ["hand_head."] if not learned.hand_blocks else []
+    prefixes += ["share_head."] if learned.hypotheses < model.config.hypotheses else []
     new = {name: p.detach().clone() for name, p in model.named_parameters() if name.startswith(tuple(prefixes))}
-    load_strict(model, read_tensors(folder / MODEL_FILE) | new, folder / MODEL_FILE)
+    tensors = read_tensors(folder / MODEL_FILE)
+    if learned.hypotheses and learned.hypothesis_blocks == model.config.hypothesis_blocks:
+        patch = math.prod(model.config.patch_size)
+        for name in ("share_head.weight", "share_head.bias"):  # rows in the order (place in patch, hypothesis, block)
+            old = tensors[name].float().unflatten(0, (patch, learned.hypotheses, -1))
+            if name in new:
+                new[name].unflatten(0, (patch, model.config.hypotheses, -1))[:, :learned.hypotheses] = old
+    load_strict(model, tensors | new, folder / MODEL_FILE)
 
 
 def save_world(training: WorldTraining, codec_folder: Path, out: Path) -> None:

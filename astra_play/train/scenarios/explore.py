@@ -80,7 +80,7 @@ class Explore:
     """The scenario: `reset(seed)` builds a world, `step(control)` moves the person; both return (H, W, 3) uint8."""
 
     FPS = FPS
-    CONTROLS = ControlsConfig()
+    CONTROLS = ControlsConfig(other_depths_m=(4.0, 0.0))
     IDLE = WalkControl()
 
     def __init__(self, width: int = 128, height: int = 96) -> None:

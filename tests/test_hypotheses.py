@@ -1,0 +1,195 @@
+"""Hypotheses beside the anchor: block by block against their dull twin, latents as pixels, played and trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from naive import naive_mix
+
+from astra_play.actions.rows import arm_row, camera_row
+from astra_play.codec.mini import MiniCodec, fit_linear
+from astra_play.config import CodecConfig, ControlsConfig, ModelConfig, StreamConfig
+from astra_play.model.anchor import CameraMotion, CarriedPicture, StillCamera, mix, mix_pictures
+from astra_play.model.free_run import FreeRun
+from astra_play.model.surroundings import Surroundings
+from astra_play.model.transformer import Transformer
+from astra_play.model.two_stream import TwoStream
+from astra_play.train.latents import Clips
+from astra_play.train.losses import NoiseOptions, true_past, world_loss
+
+CONTROLS = ControlsConfig(modality="arm", vertical_fov_deg=30.0, scene_depth_m=1.0, camera_lift_deg=30.0)
+FOCAL_PX = 12 / math.tan(math.radians(15))
+MODEL = ModelConfig(dim=32, ffn_dim=64, num_heads=2, num_layers=1, latent_channels=8, grid_height=3, grid_width=4,
+                    patch_size=(1, 1, 2), prediction="clean", anchor="moved", anchor_coverage=True, hypotheses=2,
+                    hypothesis_blocks=2,
+                    modalities={"arm": 8, "camera": 13}, num_experts=2, router="learned", expert_hidden=8)
+
+
+def small_codec() -> MiniCodec:
+    torch.manual_seed(0)
+    codec = MiniCodec(CodecConfig(latent_channels=8, spatial_compression=8, decoder_width=16, decoder_blocks=1))
+    fit_linear(codec, torch.rand(50, 3, 24, 32) * 2 - 1)
+    return codec
+
+
+@pytest.fixture(scope="module")
+def camera() -> StillCamera:
+    return StillCamera(small_codec(), torch.linspace(2, 0.5, 8), 32, 24, CONTROLS, True, hypotheses=2, blocks=2)
+
+
+WALKING = ControlsConfig(scene_depth_m=12.0, other_depths_m=(3.0, 0.0))
+
+
+@pytest.fixture(scope="module")
+def walker() -> CameraMotion:
+    return CameraMotion(small_codec(), torch.linspace(2, 0.5, 8), 32, 24, WALKING, True, hypotheses=2, blocks=2)
+
+
+def rows_of(*motions: tuple[float, float, float], batch: int = 1) -> torch.Tensor:
+    return torch.from_numpy(np.stack([arm_row(*motion) for motion in motions])).expand(batch, -1, -1)
+
+
+def along(camera: StillCamera, pictures: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    return camera.other_pictures(pictures, rows)[:, :, 0]
+
+
+def offered(motion: CameraMotion, pictures: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The anchor's pictures, those of the hypotheses, and the anchors with all that they offer."""
+    moved, anchors = motion.expect(pictures, rows)
+    others = motion.other_pictures(pictures, rows)
+    return moved, others, motion.offer(anchors, moved, others)
+
+
+@pytest.mark.parametrize(("motion", "columns", "rows"), [
+    ((0.03, 0.0, 0.0), 1.0, 0.0), ((0.0, 0.03, 0.0), 0.0, -math.sin(math.radians(30))),
+    ((0.0, 0.0, 0.03), 0.0, -math.cos(math.radians(30)))])
+def test_right_goes_right_and_away_and_up_go_up(camera: StillCamera, motion, columns: float, rows: float) -> None:
+    spot = torch.zeros(1, 3, 24, 32)
+    spot[..., 12, 16] = 1.0
+    moved = along(camera, spot, rows_of(motion))[0, 0, 0]
+    column = (moved.sum(0) * torch.arange(32)).sum() / moved.sum() - 16
+    row = (moved.sum(1) * torch.arange(24)).sum() / moved.sum() - 12
+    assert column.item() == pytest.approx(0.03 * FOCAL_PX * columns, abs=0.05)
+    assert row.item() == pytest.approx(0.03 * FOCAL_PX * rows, abs=0.05)
+
+
+def test_motions_of_a_chunk_add_up(camera: StillCamera) -> None:
+    picture = torch.rand(1, 3, 24, 32)
+    two = along(camera, picture, rows_of((0.01, 0.02, 0.0), (0.02, -0.01, 0.01)))
+    one = along(camera, picture, rows_of((0.03, 0.01, 0.01)))
+    assert torch.allclose(two[:, 1], one[:, 0], atol=1e-4)
+
+
+def steps(batch: int) -> torch.Tensor:
+    rows = np.stack([camera_row(0.3, 0.1, 0.05, 0.02), camera_row(0.4, 0.0, -0.1)])
+    return torch.from_numpy(rows).expand(batch, -1, -1)
+
+
+def test_near_things_move_more_and_what_never_comes_nearer_only_turns(walker: CameraMotion) -> None:
+    pictures = torch.rand(1, 3, 24, 32)
+    near, turned = walker.other_pictures(pictures, steps(1))[0].unbind(dim=1)
+    closer = CameraMotion(small_codec(), torch.linspace(2, 0.5, 8), 32, 24,
+                          dataclasses.replace(WALKING, scene_depth_m=3.0))
+    assert torch.allclose(near, closer.expect(pictures, steps(1))[0][0], atol=1e-5)
+    only = torch.from_numpy(np.stack([camera_row(0, 0, 0.05, 0.02), camera_row(0, 0, -0.1)]))[None]
+    assert torch.allclose(turned, walker.expect(pictures, only)[0][0], atol=1e-3)
+    assert (near - turned).abs().mean() > 0.02
+
+
+@pytest.mark.parametrize(("name", "count"), [("camera", 1), ("walker", 2)])
+def test_every_block_takes_its_own_shares_in_pixels_and_in_latents(name: str, count: int, request) -> None:
+    motion = request.getfixturevalue(name)
+    pictures = torch.rand(2, 3, 24, 32) - 0.5
+    rows = rows_of((0.02, 0.0, 0.01), (0.0, 0.03, 0.0), batch=2) if name == "camera" else steps(2)
+    shares = torch.rand(2, 2, count + 1, 4, 3, 4).softmax(dim=2)[:, :, 1:]
+    moved, others, anchors = offered(motion, pictures, rows)
+    assert others.shape == (2, 2, count, 3, 24, 32) and anchors.shape == (2, 2, 8 + 1 + count * 4 * 8, 3, 4)
+    pixels = mix_pictures(moved, others, shares)
+    assert torch.allclose(pixels, naive_mix(moved, others, shares, 2, 8), atol=1e-5)
+    latents = motion.encode(pixels.flatten(0, 1)).unflatten(0, (2, 2))
+    assert torch.allclose(mix(anchors, shares, 8), latents, atol=1e-4)
+    assert torch.equal(mix(anchors, None, 8), anchors[:, :, :8])
+
+
+def test_shares_add_up_to_one_with_the_anchors_own_and_one_hypothesis_takes_the_first() -> None:
+    torch.manual_seed(4)
+    model = Transformer(MODEL)
+    torch.nn.init.normal_(model.share_head.weight, std=0.2)
+    tokens, embedding = torch.randn(1, 2, 6, 32), torch.randn(1, 2, 32)
+    both = model.shares(tokens, embedding, torch.randn(1, 2, 8 + 1 + 2 * 4 * 8, 3, 4))
+    one = model.shares(tokens, embedding, torch.randn(1, 2, 8 + 1 + 4 * 8, 3, 4))
+    assert both.shape == (1, 2, 2, 4, 3, 4) and one.shape == (1, 2, 1, 4, 3, 4)
+    own = 1 - both.sum(dim=2)
+    assert (own > 0).all() and (both > 0).all()
+    assert torch.allclose(torch.log(both[:, :, 0] / own), torch.logit(one[:, :, 0]), atol=1e-3)
+    assert model.shares(tokens, embedding, torch.randn(1, 2, 9, 3, 4)) is None
+
+
+def test_surroundings_offer_the_same_hypotheses_and_remember_what_was_mixed(walker: CameraMotion) -> None:
+    carried = Surroundings(walker, walker.paint, 0.0, 8.0, WALKING, 24, 32)
+    picture = torch.rand(1, 3, 24, 32) - 0.5
+    carried.show(picture)
+    row = steps(1)[:, :1]
+    anchors = carried.expect(row)
+    others = walker.other_pictures(picture, row)
+    shares = torch.zeros(1, 1, 2, 4, 3, 4)
+    shares[:, :, 0] = 1.0
+    pictures, _ = carried.paint_over(mix(anchors, shares, 8), shares)
+    assert torch.allclose(pictures[:, 0], others[:, 0, 0].clamp(-1, 1), atol=1e-3)
+
+
+def test_a_world_played_with_a_full_share_moves_the_whole_picture(camera: StillCamera) -> None:
+    torch.manual_seed(1)
+    model = Transformer(MODEL).eval()
+    stream = StreamConfig(sink_chunks=1, ring_chunks=3, correction_gate=0.05)
+    run = FreeRun(model, stream, "arm", carried=CarriedPicture(camera, camera.paint, leak=0.05))
+    picture = torch.rand(1, 3, 24, 32) - 0.5
+    row = rows_of((0.03, 0.0, 0.0))
+    for bias, taken in ((-30.0, 0.0), (30.0, 1.0)):
+        torch.nn.init.constant_(model.share_head.bias, bias)
+        run.reset()
+        with torch.no_grad():
+            run.show(camera.encode(picture)[:, None], rows_of((0.0, 0.0, 0.0)), picture)
+            run.generate(torch.randn(1, 1, 8, 3, 4), row, (1.0, 0.0))
+            shown, latents = run.paint()
+        expected = torch.lerp(picture, along(camera, picture, row)[:, 0], taken).clamp(-1, 1)
+        # What leaks is the detail that no latent holds.
+        leaked = 0.05 * (expected - camera.paint(camera.encode(expected)))
+        assert torch.allclose(shown[:, 0], (expected - leaked).clamp(-1, 1), atol=1e-3)
+        assert torch.allclose(latents[:, 0], camera.encode(shown[:, 0]), atol=1e-3)
+
+
+def test_training_finds_what_goes_along(camera: StillCamera) -> None:
+    """A square in the left half goes with the hand, the right half never: the shares learn it from the error alone."""
+    torch.manual_seed(2)
+    rng = np.random.default_rng(0)
+    model = Transformer(MODEL)
+    two_stream = TwoStream(model, 3, 1, torch.device("cpu"))
+    options = dataclasses.replace(NoiseOptions(), action_dropout=0.0, full_noise_prob=1.0, history_clean_prob=1.0)
+    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    background = torch.rand(3, 24, 32) - 0.5
+    losses = []
+    for _ in range(60):
+        motions = rng.uniform(-0.03, 0.03, (4, 3, 3)) * [[1.0, 0.0, 0.0]]
+        frames = [background + 0.2 * torch.randn(4, 3, 1, 1)]
+        for t in range(1, 3):
+            rows = torch.stack([rows_of(tuple(motions[b, t]))[0] for b in range(4)])
+            moved = along(camera, frames[-1], rows)[:, 0]
+            frames.append(torch.cat([moved[..., :16], frames[-1][..., 16:]], dim=-1))
+        pictures = torch.stack(frames, dim=1)
+        before = torch.stack([frames[0], *frames[:-1]], dim=1).permute(0, 1, 3, 4, 2)
+        before = ((before + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        all_rows = torch.stack([rows_of(*(tuple(m) for m in motions[b]))[0] for b in range(4)])
+        latents = camera.encode(pictures.flatten(0, 1)).unflatten(0, (4, 3))
+        clips = Clips(latents, all_rows, torch.zeros(4, dtype=torch.bool), before)
+        loss, parts, _ = world_loss(two_stream, clips, true_past(clips, 1, camera), options, "arm",
+                                    torch.Generator().manual_seed(len(losses)))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(parts["mse"])
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
