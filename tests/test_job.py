@@ -102,7 +102,7 @@ def test_several_replicas_are_started_by_torchrun(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["cpu.toml", "h200.toml"])
 def test_shipped_jobs_name_recipes_that_are_there_and_leave_the_world_most_of_the_time(name: str) -> None:
     from astra_play.train.codec_loop import CodecRecipe
-    from astra_play.train.world_loop import WorldRecipe
+    from astra_play.train.world_recipe import WorldRecipe
     recipe = load_recipe(JobRecipe, RECIPES / name)
     world = load_recipe(WorldRecipe, RECIPES / recipe.world)
     assert load_recipe(CodecRecipe, RECIPES / recipe.codec).codec.latent_channels == world.model.latent_channels

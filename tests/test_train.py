@@ -21,7 +21,7 @@ from astra_play.model.anchor import CameraMotion, make_motion
 from astra_play.model.history import CausalHistory
 from astra_play.model.transformer import Transformer
 from astra_play.model.two_stream import TwoStream, two_stream_mask
-from astra_play.train import codec_loop, dataset, world_loop
+from astra_play.train import codec_loop, dataset, world_data, world_loop, world_recipe
 from astra_play.train.adversary import Adversary
 from astra_play.train.dataset import read_episode
 from astra_play.train.job import JobRecipe
@@ -73,12 +73,12 @@ def tiny_motion() -> CameraMotion:
     return make_motion(TINY_WORLD, codec)
 
 
-def parts(data: FakeData, motion: CameraMotion | None) -> dict[str, world_loop.Part]:
-    return {"": world_loop.Part(data, "camera", motion)}
+def parts(data: FakeData, motion: CameraMotion | None) -> dict[str, world_data.Part]:
+    return {"": world_data.Part(data, "camera", motion)}
 
 
-def tiny_recipe(**changes) -> world_loop.WorldRecipe:
-    recipe = world_loop.WorldRecipe(
+def tiny_recipe(**changes) -> world_recipe.WorldRecipe:
+    recipe = world_recipe.WorldRecipe(
         name="tiny", title="", description="", model=TINY_WORLD.model, stream=TINY_WORLD.stream, clip_frames=5, batch=2,
         num_steps=8, warmup_steps=1, decay_steps=2, rollout_from_step=2, rollout_prob=0.7, rollout_extra_frames=4,
         energy_from_step=5, critic_from_step=1, critic_warmup_steps=2, precision="fp32")
@@ -107,8 +107,8 @@ def test_scenarios_take_turns_by_their_shares_and_are_told_apart_in_the_log() ->
     camera, vehicle = FakeData(), FakeData()
     vehicle.rows = torch.from_numpy(np.stack([vehicle_row(0.5, 0.0, 0.02 * t) for t in range(20)])).repeat(3, 1, 1)
     model = dataclasses.replace(TINY_WORLD.model, modalities={"camera": 13, "vehicle": 8})
-    both = {"walk": world_loop.Part(camera, "camera", tiny_motion(), 1.0),
-            "drive": world_loop.Part(vehicle, "vehicle", tiny_motion(), 3.0)}
+    both = {"walk": world_data.Part(camera, "camera", tiny_motion(), 1.0),
+            "drive": world_data.Part(vehicle, "vehicle", tiny_motion(), 3.0)}
     config = dataclasses.replace(TINY_WORLD, model=model)
     training = world_loop.WorldTraining(tiny_recipe(model=model, num_steps=24), both, config)
     seen = [training.step_once() for _ in range(12)]
@@ -122,9 +122,9 @@ def test_scenarios_take_turns_by_their_shares_and_are_told_apart_in_the_log() ->
 def test_the_critic_comes_gradually_and_steps_back_late() -> None:
     recipe = tiny_recipe(critic_from_step=100, critic_warmup_steps=50, critic_share=1.0, critic_late_share=0.4,
                          critic_late_steps=(200, 300))
-    shares = [world_loop.critic_share(recipe, step) for step in (0, 100, 125, 150, 200, 250, 300, 900)]
+    shares = [world_recipe.critic_share(recipe, step) for step in (0, 100, 125, 150, 200, 250, 300, 900)]
     assert shares == pytest.approx([0.0, 0.0, 0.5, 1.0, 1.0, 0.7, 0.4, 0.4])
-    assert world_loop.critic_share(tiny_recipe(critic_from_step=0), 500) == 0.5
+    assert world_recipe.critic_share(tiny_recipe(critic_from_step=0), 500) == 0.5
 
 
 def test_a_finished_world_is_saved_with_the_stream_of_play_and_the_recipe_of_training(tmp_path) -> None:
@@ -161,22 +161,22 @@ def test_a_recipe_of_scenarios_makes_one_config_with_all_of_them(tmp_path, monke
     codec_folder = make_tiny_world(tmp_path / "codec")
     codec = MiniCodec(TINY_WORLD.codec)
     vehicle = ControlsConfig(modality="vehicle", buttons=("forward",))
-    monkeypatch.setattr(world_loop.scenarios, "controls", {"explore": ControlsConfig(), "drive": vehicle}.get)
+    monkeypatch.setattr(world_data.scenarios, "controls", {"explore": ControlsConfig(), "drive": vehicle}.get)
     recipe = tiny_recipe(
         model=dataclasses.replace(TINY_WORLD.model, modalities={"camera": 13, "vehicle": 8}),
-        scenarios={"explore": world_loop.ScenarioRecipe("Park", ""),
-                   "drive": world_loop.ScenarioRecipe("Road", "", share=2.0)})
-    data = world_loop.read_data(recipe, [drive, explore], codec, torch.ones(4))
-    config = world_loop.world_config(recipe, codec_folder, data)
+        scenarios={"explore": world_recipe.ScenarioRecipe("Park", ""),
+                   "drive": world_recipe.ScenarioRecipe("Road", "", share=2.0)})
+    data = world_data.read_data(recipe, [drive, explore], codec, torch.ones(4))
+    config = world_data.world_config(recipe, codec_folder, data)
     assert list(config.scenarios) == ["explore", "drive"] and config.scenario == "explore" and config.title == "Park"
     assert config.playing("drive").controls == vehicle
     assert len(config.model.action_std["vehicle"]) == 8 and len(config.model.action_mean["camera"]) == 13
-    parts = world_loop.parts_of(recipe, config, data, codec)
+    parts = world_data.parts_of(recipe, config, data, codec)
     assert [(part.modality, part.share) for part in parts.values()] == [("camera", 1.0), ("vehicle", 2.0)]
     with pytest.raises(ConfigError, match="needs data of explore, drive, but the folders hold drive"):
-        world_loop.read_data(recipe, [drive], codec, torch.ones(4))
+        world_data.read_data(recipe, [drive], codec, torch.ones(4))
     with pytest.raises(ConfigError, match="takes one data folder, but 2 were given"):
-        world_loop.read_data(tiny_recipe(), [drive, explore], codec, torch.ones(4))
+        world_data.read_data(tiny_recipe(), [drive, explore], codec, torch.ones(4))
 
 
 def test_a_damaged_checkpoint_is_reported(tmp_path) -> None:
@@ -391,7 +391,7 @@ def test_shipped_recipes_are_valid(path: Path) -> None:
     elif path.stem.endswith("codec"):
         assert load_recipe(codec_loop.CodecRecipe, path).num_steps
     else:
-        recipe = load_recipe(world_loop.WorldRecipe, path)
+        recipe = load_recipe(world_recipe.WorldRecipe, path)
         assert Transformer(recipe.model) and recipe.num_steps > recipe.decay_steps
 
 
@@ -410,10 +410,10 @@ def test_a_recipe_takes_from_the_one_that_it_extends_what_it_does_not_say(tmp_pa
 
 
 def test_an_ablation_changes_what_its_name_says_and_nothing_else() -> None:
-    base = dataclasses.asdict(load_recipe(world_loop.WorldRecipe, RECIPES / "ablation_base.toml"))
+    base = dataclasses.asdict(load_recipe(world_recipe.WorldRecipe, RECIPES / "ablation_base.toml"))
     changed = {}
     for path in RECIPES.glob("ablation_*.toml"):
-        own = dataclasses.asdict(load_recipe(world_loop.WorldRecipe, path))
+        own = dataclasses.asdict(load_recipe(world_recipe.WorldRecipe, path))
         changed[path.stem.removeprefix("ablation_")] = {
             name if not isinstance(value, dict) else f"{name}.{inner}" for name, value in own.items()
             for inner in (value if isinstance(value, dict) else [""])

@@ -14,7 +14,7 @@ from astra_play.config import load_world_config
 from astra_play.errors import ConfigError, WeightsError
 from astra_play.model.checkpoint import CODEC_FILE, MODEL_FILE, load_strict, read_tensors
 from astra_play.model.transformer import Transformer
-from astra_play.train import codec_loop, world_loop
+from astra_play.train import codec_loop, world_loop, world_recipe
 
 WIDER = dataclasses.replace(TINY_WORLD.model, modalities={"camera": 13, "vehicle": 8})
 RECIPE = codec_loop.CodecRecipe(codec=TINY_WORLD.codec, batch=2, num_steps=3, warmup_steps=1, precision="fp32")
@@ -77,10 +77,10 @@ def test_rows_mean_to_old_weights_what_they_meant(tmp_path, monkeypatch) -> None
     old = make_tiny_world(tmp_path / "old", provenance={"steps": 7}, model=dataclasses.replace(
         TINY_WORLD.model, action_mean={"camera": [0.5] * 13}, action_std={"camera": [2.0] * 13}))
     data = [folder_of(name, tmp_path / name, 2) for name in ("explore", "drive")]
-    recipe = world_loop.WorldRecipe(
+    recipe = world_recipe.WorldRecipe(
         name="tiny", title="", description="", model=WIDER, stream=TINY_WORLD.stream, clip_frames=5, batch=2,
         num_steps=2, warmup_steps=1, decay_steps=1, rollout_extra_frames=1, sample_every=99, precision="fp32",
-        scenarios={name: world_loop.ScenarioRecipe(name, "") for name in ("explore", "drive")})
+        scenarios={name: world_recipe.ScenarioRecipe(name, "") for name in ("explore", "drive")})
     monkeypatch.setattr(world_loop, "sample_strip", lambda *_: {})
     world_loop.train(recipe, data, old, tmp_path / "out", (), old)
     config = load_world_config(tmp_path / "out")

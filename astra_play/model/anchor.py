@@ -67,8 +67,7 @@ class CameraMotion:
     def __init__(self, codec: MiniCodec, latent_scale: Tensor, width: int, height: int,
                  controls: ControlsConfig, coverage: bool = False, hypotheses: int = 0, blocks: int = 1) -> None:
         self.coverage = coverage
-        self.depths_m, self.blocks = controls.other_depths_m[:hypotheses], blocks
-        self.num_hypotheses = hypotheses
+        self.blocks = blocks
         weight = codec.encoder.weight
         self._weight = weight.detach()
         self._bias = codec.encoder.bias.detach()
@@ -85,7 +84,7 @@ class CameraMotion:
         ground_m = controls.eye_height_m / rays[..., 1].clamp_min(1e-6)  # y points down; above the horizon: far away
         self._points_m, *self._other_points_m = (
             rays * ground_m.clamp_max(depth_m)[..., None] if depth_m else rays * NEVER_NEARER_M
-            for depth_m in (controls.scene_depth_m, *self.depths_m))
+            for depth_m in (controls.scene_depth_m, *controls.other_depths_m[:hypotheses]))
 
     def expect(self, pictures: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Move (B, 3, H, W) pictures by every motion up to each of the rows (B, T, A).

@@ -15,7 +15,6 @@ import time
 from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 
@@ -24,17 +23,14 @@ from torch import Tensor
 
 from ..codec import pixels
 from ..codec.mini import MiniCodec
-from ..config import ControlsConfig, ModelConfig, ScenarioConfig, StreamConfig, WorldConfig, load_world_config
+from ..config import WorldConfig, load_world_config
 from ..errors import ConfigError
-from ..model.anchor import CameraMotion, make_motion
 from ..model.checkpoint import CODEC_FILE, MODEL_FILE, load_codec, load_strict, read_tensors, save_config, save_module
 from ..model.transformer import Transformer
 from ..model.two_stream import TwoStream
 from ..model.world import choose_device
-from . import scenarios
 from .adversary import Adversary
-from .dataset import Dataset
-from .latents import Clips, LatentDataset, row_statistics
+from .latents import Clips
 from .loop import (
     FlopCount,
     TrainingLog,
@@ -46,82 +42,13 @@ from .loop import (
     save_strip,
     schedule_position,
 )
-from .losses import NoiseOptions, Past, Predictions, own_past, true_past, world_loss
+from .losses import Past, Predictions, own_past, true_past, world_loss
 from .optim import EMA, fast_dtype, learning_rate_factor, make_optimizers
 from .replicas import ALONE, Replicas, join_replicas
+from .world_data import Part, parts_of, read_data, world_config
+from .world_recipe import WorldRecipe, critic_share
 
 MAX_GRADIENT_NORM = 1.0  # gradient norm above which a batch is scaled down: a few bad clips must not undo hours
-
-
-@dataclass(frozen=True)
-class ScenarioRecipe:
-    """One of several scenarios that share the weights; its controls are those of the simulator."""
-
-    title: str
-    description: str
-    share: float = 1.0  # of the training steps, relative to the others'
-
-
-@dataclass(frozen=True)
-class WorldRecipe:
-    """A whole training run of the world; the file that made shipped weights is in train/recipes."""
-
-    name: str
-    title: str
-    description: str
-    model: ModelConfig
-    stream: StreamConfig
-    controls: ControlsConfig = field(default_factory=ControlsConfig)
-    scenarios: dict[str, ScenarioRecipe] = field(default_factory=dict)  # none: one data set, with the controls above
-    noise: NoiseOptions = field(default_factory=NoiseOptions)
-    clip_frames: int = 17
-    batch: int = 8
-    num_steps: int = 4000
-    # Positive: stop after so many minutes of training, with every number of steps in this recipe stretched or shrunk to
-    # them. How many steps that makes is the machine's affair, so a resumed run is not the same to the last digit.
-    minutes: float = 0.0
-    warmup_steps: int = 100
-    decay_steps: int = 1000
-    lr: float = 4e-3
-    lr_other: float = 1e-3
-    weight_decay: float = 0.01
-    ema_decay: float = 0.998
-    rollout_from_step: int = 1500
-    rollout_prob: float = 0.5
-    rollout_true_frames: int = 4  # at most this many true frames before the network plays by itself
-    rollout_extra_frames: int = 16  # at most this many more frames are played before the clip that is trained on
-    # From this step on two samples are drawn per target and scored by their spread too, so that the network learns to
-    # draw one possible picture from the noise instead of the blurred mean of all (losses.energy_score).
-    energy_from_step: int = 10**9
-    # From this step on a critic pushes predictions towards what looks true (adversary.py). Its push has a share of the
-    # squared error's gradient: from 0 to `critic_share` over `critic_warmup_steps`, and on to `critic_late_share`
-    # between two steps. Early it teaches to make things up at all; late, that they should be where the truth has them.
-    critic_from_step: int = 10**9
-    critic_warmup_steps: int = 200
-    critic_share: float = 0.5
-    critic_late_share: float = 0.5
-    critic_late_steps: tuple[int, int] = (0, 1)
-    critic_lr: float = 5e-4
-    critic_penalty: float = 1.0
-    critic_frames: int = 48  # judged per step and replica
-    # Settings of `stream` that the finished world is played with where they differ from those of training, such as a
-    # stronger palette hold: what adds up for a minute at play adds up for two seconds in training.
-    play_stream: dict[str, float] = field(default_factory=dict)
-    precision: str = "auto"  # "auto", "bf16" or "fp32"
-    seed: int = 0
-    log_every: int = 20
-    save_every: int = 100
-    sample_every: int = 400
-
-
-@dataclass(frozen=True)
-class Part:
-    """What training knows of one scenario: its episodes, what its rows mean, how its pictures are carried along."""
-
-    data: LatentDataset
-    modality: str
-    motion: CameraMotion | None
-    share: float = 1.0
 
 
 class WorldTraining:
@@ -283,46 +210,6 @@ class WorldTraining:
         return model
 
 
-def critic_share(recipe: WorldRecipe, step: int) -> float:
-    """Return the share of the squared error's gradient that the critic's push has at a step."""
-    begin, end = recipe.critic_late_steps
-    late = min(1.0, max(0.0, (step - begin) / (end - begin)))
-    share = recipe.critic_share + late * (recipe.critic_late_share - recipe.critic_share)
-    return share * min(1.0, max(0.0, (step - recipe.critic_from_step) / recipe.critic_warmup_steps))
-
-
-def world_config(recipe: WorldRecipe, codec_folder: Path, data: dict[str, LatentDataset]) -> WorldConfig:
-    """Complete the recipe with what only codec and data know: scales, row statistics, picture size, rate, hashes."""
-    codec_config = load_world_config(codec_folder)
-    manifest = next(iter(data.values())).dataset.manifest
-    config = WorldConfig(name=recipe.name, title=recipe.title, description=recipe.description, width=manifest["width"],
-                         height=manifest["height"], fps=manifest["fps"], model=recipe.model, codec=codec_config.codec,
-                         stream=recipe.stream, controls=recipe.controls, latent_scale=codec_config.latent_scale,
-                         provenance=codec_config.provenance)
-    if recipe.scenarios:
-        scenarios_of = {name: ScenarioConfig(own.title, own.description, scenarios.controls(name))
-                        for name, own in recipe.scenarios.items()}
-        config = dataclasses.replace(config, scenarios=scenarios_of).playing(next(iter(scenarios_of)))
-    by_modality: dict[str, list[LatentDataset]] = {}
-    for name, own in data.items():
-        by_modality.setdefault(config.playing(name).controls.modality, []).append(own)
-    statistics = {modality: row_statistics(sets) for modality, sets in by_modality.items()}
-    return dataclasses.replace(config, model=dataclasses.replace(
-        recipe.model, action_mean={name: mean + [0.0] for name, (mean, _) in statistics.items()},
-        action_std={name: std + [1.0] for name, (_, std) in statistics.items()}))
-
-
-def parts_of(recipe: WorldRecipe, config: WorldConfig, data: dict[str, LatentDataset],
-             codec: MiniCodec) -> dict[str, Part]:
-    """Join every data set with what config and recipe say of its scenario."""
-    parts = {}
-    for name, own in data.items():
-        playing = config.playing(name)
-        share = recipe.scenarios[name].share if name else 1.0
-        parts[name] = Part(own, playing.controls.modality, make_motion(playing, codec), share)
-    return parts
-
-
 @torch.no_grad()
 def sample_strip(training: WorldTraining, part: Part, codec: MiniCodec, path: Path, num_frames: int = 33) -> dict:
     """Let the averaged network play held-out clips from two true frames; write truth above dream, return PSNRs in
@@ -344,26 +231,6 @@ def sample_strip(training: WorldTraining, part: Part, codec: MiniCodec, path: Pa
             scores[f"psnr_{name}_db"] = psnr_db((dream[:, frame] - truth[:, frame]).square().mean().item())
             scores[f"repeat_{name}_db"] = psnr_db((repeat[:, frame] - truth[:, frame]).square().mean().item())
     return scores
-
-
-def read_data(recipe: WorldRecipe, folders: Sequence[Path], codec: MiniCodec,
-              scale: Tensor) -> dict[str, LatentDataset]:
-    """Read one data set for each of the recipe's scenarios, told apart by their manifests, in the recipe's order.
-
-    A recipe that names no scenario takes one data set of any, under the name "".
-    """
-    found = {Dataset(folder).manifest["scenario"]: folder for folder in folders}
-    if len(found) != len(folders):
-        raise ConfigError("two of the data folders hold the same scenario; give one folder for each")
-    if not recipe.scenarios and len(folders) != 1:
-        raise ConfigError(f"the recipe names no scenarios and takes one data folder, but {len(folders)} were given")
-    if recipe.scenarios and found.keys() != recipe.scenarios.keys():
-        raise ConfigError(f"the recipe needs data of {', '.join(recipe.scenarios)}, but the folders hold "
-                          f"{', '.join(found)}; make the data or leave the scenario out of the recipe")
-    wanted = {name: found[name] for name in recipe.scenarios} or {"": folders[0]}
-    with_pictures = recipe.model.anchor == "moved"
-    return {name: LatentDataset(folder, codec, scale, with_pictures, choose_device())
-            for name, folder in wanted.items()}
 
 
 def train(recipe: WorldRecipe, data_folders: Sequence[Path], codec_folder: Path, out: Path,

@@ -1,0 +1,82 @@
+"""Recipe and data sets -> what training needs of each scenario, and the config that the finished world will have."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ..codec.mini import MiniCodec
+from ..config import ScenarioConfig, WorldConfig, load_world_config
+from ..errors import ConfigError
+from ..model.anchor import CameraMotion, make_motion
+from ..model.world import choose_device
+from . import scenarios
+from .dataset import Dataset
+from .latents import LatentDataset, row_statistics
+from .world_recipe import WorldRecipe
+
+
+@dataclass(frozen=True)
+class Part:
+    """What training knows of one scenario: its episodes, what its rows mean, how its pictures are carried along."""
+
+    data: LatentDataset
+    modality: str
+    motion: CameraMotion | None
+    share: float = 1.0
+
+
+def world_config(recipe: WorldRecipe, codec_folder: Path, data: dict[str, LatentDataset]) -> WorldConfig:
+    """Complete the recipe with what only codec and data know: scales, row statistics, picture size, rate, hashes."""
+    codec_config = load_world_config(codec_folder)
+    manifest = next(iter(data.values())).dataset.manifest
+    config = WorldConfig(name=recipe.name, title=recipe.title, description=recipe.description, width=manifest["width"],
+                         height=manifest["height"], fps=manifest["fps"], model=recipe.model, codec=codec_config.codec,
+                         stream=recipe.stream, controls=recipe.controls, latent_scale=codec_config.latent_scale,
+                         provenance=codec_config.provenance)
+    if recipe.scenarios:
+        scenarios_of = {name: ScenarioConfig(own.title, own.description, scenarios.controls(name))
+                        for name, own in recipe.scenarios.items()}
+        config = dataclasses.replace(config, scenarios=scenarios_of).playing(next(iter(scenarios_of)))
+    by_modality: dict[str, list[LatentDataset]] = {}
+    for name, own in data.items():
+        by_modality.setdefault(config.playing(name).controls.modality, []).append(own)
+    statistics = {modality: row_statistics(sets) for modality, sets in by_modality.items()}
+    return dataclasses.replace(config, model=dataclasses.replace(
+        recipe.model, action_mean={name: mean + [0.0] for name, (mean, _) in statistics.items()},
+        action_std={name: std + [1.0] for name, (_, std) in statistics.items()}))
+
+
+def parts_of(recipe: WorldRecipe, config: WorldConfig, data: dict[str, LatentDataset],
+             codec: MiniCodec) -> dict[str, Part]:
+    """Join every data set with what config and recipe say of its scenario."""
+    parts = {}
+    for name, own in data.items():
+        playing = config.playing(name)
+        share = recipe.scenarios[name].share if name else 1.0
+        parts[name] = Part(own, playing.controls.modality, make_motion(playing, codec), share)
+    return parts
+
+
+def read_data(recipe: WorldRecipe, folders: Sequence[Path], codec: MiniCodec,
+              scale: Tensor) -> dict[str, LatentDataset]:
+    """Read one data set for each of the recipe's scenarios, told apart by their manifests, in the recipe's order.
+
+    A recipe that names no scenario takes one data set of any, under the name "".
+    """
+    found = {Dataset(folder).manifest["scenario"]: folder for folder in folders}
+    if len(found) != len(folders):
+        raise ConfigError("two of the data folders hold the same scenario; give one folder for each")
+    if not recipe.scenarios and len(folders) != 1:
+        raise ConfigError(f"the recipe names no scenarios and takes one data folder, but {len(folders)} were given")
+    if recipe.scenarios and found.keys() != recipe.scenarios.keys():
+        raise ConfigError(f"the recipe needs data of {', '.join(recipe.scenarios)}, but the folders hold "
+                          f"{', '.join(found)}; make the data or leave the scenario out of the recipe")
+    wanted = {name: found[name] for name in recipe.scenarios} or {"": folders[0]}
+    with_pictures = recipe.model.anchor == "moved"
+    return {name: LatentDataset(folder, codec, scale, with_pictures, choose_device())
+            for name, folder in wanted.items()}
