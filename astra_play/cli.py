@@ -160,7 +160,8 @@ def add_render_options(parser: argparse.ArgumentParser) -> None:
     add_world_options(parser)
     parser.add_argument("--script", type=Path, metavar="FILE", help="input events, one JSON object a line; none: idle")
     parser.add_argument("--frames", type=positive_int, required=True, metavar="N", help="number of frames")
-    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="a file X.mp4, or a folder for PNGs")
+    parser.add_argument("--out", type=Path, required=True, metavar="OUT",
+                        help="a file X.mp4 or X.webp, or a folder for PNGs")
 
 
 def add_doctor_options(parser: argparse.ArgumentParser) -> None:

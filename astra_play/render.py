@@ -32,6 +32,7 @@ from .runtime.interfaces import ActionSource, PlayableWorld
 
 # Low enough that the grain of a small picture survives; at 128 x 96 a minute is a few megabytes.
 H264_QUALITY = {"crf": "16", "preset": "medium"}
+WEBP_QUALITY = 70
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,9 @@ def start_frame(config: WorldConfig, image: Path | None) -> np.ndarray:
 
 def check_output(out: Path) -> None:
     """Raise ConfigError for an output that cannot be written, before anything costs time."""
-    if out.suffix.lower() != ".mp4" and out.suffix:
-        raise ConfigError(f"--out {out} ends in {out.suffix!r}; give a file that ends in .mp4, or a folder for PNGs")
+    if out.suffix and out.suffix.lower() not in WRITERS:
+        raise ConfigError(f"--out {out} ends in {out.suffix!r}; give a file that ends in {' or '.join(WRITERS)}, or a "
+                          "folder for PNGs")
     if not out.absolute().parent.is_dir():
         raise ConfigError(f"--out {out} lies in a folder that does not exist; make {out.absolute().parent} first")
     if out.suffix and out.is_dir():
@@ -122,7 +124,7 @@ def check_output(out: Path) -> None:
 
 
 def open_writer(out: Path, fps: int) -> AbstractContextManager[Writer]:
-    return Mp4Writer(out, fps) if out.suffix else PngWriter(out)
+    return WRITERS[out.suffix.lower()](out, fps) if out.suffix else PngWriter(out)
 
 
 class Mp4Writer:
@@ -162,6 +164,38 @@ class Mp4Writer:
             os.replace(self._half_path, self.path)
         else:
             self._half_path.unlink(missing_ok=True)
+
+
+class WebpWriter:
+    """Frames into an animated picture that begins again at its end, as the menu shows it beside a start picture."""
+
+    def __init__(self, path: Path, fps: int) -> None:
+        self.path = path
+        self._fps = fps
+
+    def __enter__(self) -> WebpWriter:
+        self._frames: list[Image.Image] = []
+        return self
+
+    def write(self, frame: np.ndarray) -> None:
+        self._frames.append(Image.fromarray(frame))
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None or not self._frames:
+            return
+        half_path = self.path.with_name(f".{self.path.name}.part")
+        # Durations are whole milliseconds: each ends where the next frame begins, so that they do not add up to more.
+        ends_ms = [round(1000 * (number + 1) / self._fps) for number in range(len(self._frames))]
+        durations_ms = [end - begin for begin, end in zip([0, *ends_ms], ends_ms, strict=False)]
+        try:
+            self._frames[0].save(half_path, format="WEBP", save_all=True, append_images=self._frames[1:],
+                                 duration=durations_ms, loop=0, quality=WEBP_QUALITY, method=4)
+            os.replace(half_path, self.path)
+        finally:
+            half_path.unlink(missing_ok=True)
+
+
+WRITERS = {".mp4": Mp4Writer, ".webp": WebpWriter}
 
 
 class PngWriter:

@@ -109,7 +109,7 @@ def test_video_has_every_frame_at_the_worlds_exact_rate(worlds, tmp_path: Path) 
     assert np.allclose(times_s, np.arange(25) / 10)
 
 
-@pytest.mark.parametrize("name", ["walk.mp4", "out"])
+@pytest.mark.parametrize("name", ["walk.mp4", "walk.webp", "out"])
 def test_failure_leaves_neither_half_a_file_nor_a_loaded_world(worlds, tmp_path: Path, name: str,
                                                                monkeypatch: pytest.MonkeyPatch) -> None:
     def fail_after_a_frame(world, source, num_frames):
@@ -174,3 +174,18 @@ def test_bad_script_is_refused_before_the_world_is_loaded(worlds, tmp_path: Path
     assert main(["render", "--frames", "1", "--script", str(tmp_path / "bad.jsonl"), "--out", str(tmp_path / "o")]) == 2
     assert "line 1" in capsys.readouterr().err
     assert worlds == []
+
+
+def test_webp_holds_every_frame_at_the_rate_of_the_world(tmp_path: Path) -> None:
+    frames = [np.full((24, 32, 3), 12 * index, np.uint8) for index in range(20)]
+    with render.WebpWriter(tmp_path / "a.webp", 16) as writer:
+        for frame in frames:
+            writer.write(frame)
+    with Image.open(tmp_path / "a.webp") as clip:
+        durations = []
+        for index in range(clip.n_frames):
+            clip.seek(index)
+            assert abs(np.asarray(clip.convert("RGB")).mean() - 12 * index) < 3
+            durations.append(clip.info["duration"])
+    assert len(durations) == 20 and sum(durations) == 1250 and set(durations) == {62, 63}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.webp"]
