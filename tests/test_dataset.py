@@ -209,3 +209,14 @@ def test_no_episode_is_begun_after_the_time_is_over_and_the_rest_is_a_data_set(f
     data = make_dataset(tmp_path, num_episodes=6, minutes=1.5, **SMALL)
     assert len(data) == 3 and len(cancelled) == 3
     data.verify()
+
+
+def test_episodes_are_read_ahead_in_their_order_and_a_broken_one_is_told_when_its_turn_comes(flat_world, tmp_path):
+    data = make_dataset(tmp_path, num_episodes=12, **SMALL)
+    assert [episode.seed for episode in module.read_episodes(data.episodes, "")] == list(range(12))
+    assert list(module.read_episodes([], "")) == []
+    data.episodes[7].write_bytes(b"nothing")
+    reading = module.read_episodes(data.episodes, "")
+    assert [next(reading).seed for _ in range(7)] == list(range(7))
+    with pytest.raises(DataError, match="episode_0000007"):
+        next(reading)

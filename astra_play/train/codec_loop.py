@@ -17,14 +17,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ..codec import pixels
 from ..codec.mini import MiniCodec, fit_linear
 from ..config import CodecConfig, ModelConfig, WorldConfig, load_world_config
 from ..errors import ConfigError
 from ..model.checkpoint import CODEC_FILE, load_strict, read_tensors, save_config, save_module
-from .dataset import Dataset, read_episode
+from .dataset import Dataset, read_episodes
 from .loop import (
     TrainingLog,
     load_checkpoint,
@@ -64,9 +63,8 @@ class FramePairs:
     """All frames of data sets in memory as uint8; batches are neighbouring frames, for the decoder's memory."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        progress = tqdm([path for folder in folders for path in Dataset(folder).episodes], desc="reading",
-                        unit="episode", leave=False)
-        self.frames = [torch.from_numpy(read_episode(path).frames) for path in progress]
+        paths = [path for folder in folders for path in Dataset(folder).episodes]
+        self.frames = [torch.from_numpy(episode.frames) for episode in read_episodes(paths, "reading")]
 
     def sample(self, batch: int, generator: torch.Generator) -> Tensor:
         """Return (batch, 2, 3, H, W) pictures in [-1, 1]."""

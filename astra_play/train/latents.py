@@ -9,12 +9,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ..codec import pixels
 from ..codec.mini import MiniCodec
 from ..errors import DataError
-from .dataset import Dataset, PackedFrames, read_episode
+from .dataset import Dataset, PackedFrames, read_episodes
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,7 @@ class LatentDataset:
         scale = latent_scale.to(device)[:, None, None]
         latents, rows, pictures = [], [], []
         self._packed: list[PackedFrames] = []
-        for path in tqdm(self.dataset.episodes, desc=f"encoding {folder}", unit="episode", leave=False):
-            episode = read_episode(path)
+        for episode in read_episodes(self.dataset.episodes, f"encoding {folder}"):
             frames = torch.from_numpy(episode.frames).to(device)
             with torch.no_grad():
                 latents.append((codec.encode(pixels.to_float(frames)[None])[0] / scale).half())
