@@ -84,6 +84,10 @@ class StreamConfig:
     # A network that is unsure corrects every cell a little towards the mean of all pictures, and a picture that is
     # corrected so 16 times a second fades; what it is sure of is a large correction, and passes.
     correction_gate: float = 0.0
+    # The power to which the shares of the anchor's hypotheses are raised, and made to add up to 1 again. Shares are
+    # soft where the network is unsure, and what is half moved at every frame is smeared within a second; a power above
+    # 1 makes it decide.
+    share_power: float = 1.0
     # How strongly every latent frame is drawn to the palette of the first one since reset, channel by channel: the
     # share of the way that its mean moves, and the power of the ratio of deviations by which its contrast is stretched.
     # At one small step a frame, what fades comes back within a second or two, and a wall may still fill the view.
@@ -138,6 +142,7 @@ class ScenarioConfig:
     title: str
     description: str
     controls: ControlsConfig
+    stream: dict[str, float] = field(default_factory=dict)  # settings of the world's stream that differ here
 
 
 @dataclass(frozen=True)
@@ -169,8 +174,11 @@ class WorldConfig:
             raise ConfigError(f"the world {self.name!r} has no scenario {scenario!r}"
                               f"{did_you_mean(scenario, self.scenarios)}")
         chosen = self.scenarios[scenario]
+        known = {field.name for field in dataclasses.fields(StreamConfig) if field.type in ("float", float)}
+        for name in chosen.stream.keys() - known:
+            raise ConfigError(f"scenarios.{scenario}.stream has no setting {name!r}{did_you_mean(name, known)}")
         return dataclasses.replace(self, scenario=scenario, title=chosen.title, description=chosen.description,
-                                   controls=chosen.controls)
+                                   controls=chosen.controls, stream=dataclasses.replace(self.stream, **chosen.stream))
 
     @property
     def frames_per_chunk(self) -> int:
@@ -254,7 +262,7 @@ def load_world_config(folder: Path, scenario: str = "") -> WorldConfig:
     for holds, sentence in _contradictions(config):
         if not holds:
             raise ConfigError(f"{path}: {sentence}; take the file from the weights again")
-    return config.playing(scenario)
+    return config.playing(scenario or config.scenario)
 
 
 def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
@@ -295,6 +303,7 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
             f"stream.{name} must descend from at most 1 to 0, but is {list(sigmas)}")
     for steps, sigmas in stream.step_sigmas.items():
         yield str(len(sigmas) - 1) == steps, f"stream.step_sigmas.{steps} holds {len(sigmas) - 1} steps"
+    yield stream.share_power > 0, f"stream.share_power is {stream.share_power}, but must be positive"
     yield stream.correction_gate >= 0, f"stream.correction_gate is {stream.correction_gate}, but cannot be negative"
     shares = (stream.colour_hold, stream.contrast_hold, stream.detail_leak)
     yield all(0 <= share <= 1 for share in shares), (

@@ -12,7 +12,8 @@ from naive import naive_mix
 
 from astra_play.actions.rows import arm_row, camera_row
 from astra_play.codec.mini import MiniCodec, fit_linear
-from astra_play.config import CodecConfig, ControlsConfig, ModelConfig, StreamConfig
+from astra_play.config import CodecConfig, ControlsConfig, ModelConfig, ScenarioConfig, StreamConfig, WorldConfig
+from astra_play.errors import ConfigError
 from astra_play.model.anchor import CameraMotion, CarriedPicture, StillCamera, mix, mix_pictures
 from astra_play.model.free_run import FreeRun
 from astra_play.model.surroundings import Surroundings
@@ -193,3 +194,34 @@ def test_training_finds_what_goes_along(camera: StillCamera) -> None:
         optimizer.zero_grad()
         losses.append(parts["mse"])
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+
+
+def test_a_power_makes_shares_decide_and_a_scenario_may_have_its_own() -> None:
+    torch.manual_seed(4)
+    model = Transformer(MODEL)
+    torch.nn.init.normal_(model.share_head.weight, std=0.2)
+    tokens, embedding, anchor = torch.randn(1, 2, 6, 32), torch.randn(1, 2, 32), torch.randn(1, 2, 8 + 1 + 64, 3, 4)
+    soft, hard = (model.shares(tokens, embedding, anchor, power) for power in (1.0, 3.0))
+    whole = torch.cat([1 - soft.sum(2, keepdim=True), soft], dim=2)
+    expected = whole**3 / (whole**3).sum(2, keepdim=True)
+    assert torch.allclose(hard, expected[:, :, 1:], atol=1e-5)
+    scenarios = {"a": ScenarioConfig("A", "", CONTROLS, {"share_power": 3.0}), "b": ScenarioConfig("B", "", CONTROLS)}
+    config = WorldConfig("w", "", "", 32, 24, 16, MODEL, scenarios=scenarios, controls=CONTROLS)
+    assert config.playing("a").stream.share_power == 3.0 and config.playing("b").stream.share_power == 1.0
+    wrong = dataclasses.replace(config, scenarios={"a": ScenarioConfig("A", "", CONTROLS, {"share_pwer": 3.0})})
+    with pytest.raises(ConfigError, match="did you mean 'share_power'"):
+        wrong.playing("a")
+
+
+def test_a_world_is_played_with_the_power_of_its_stream(camera: StillCamera) -> None:
+    """A share of 0.12 (the untrained bias) raised to a high power is nothing: the picture stays where it was."""
+    model, picture, row = Transformer(MODEL).eval(), torch.rand(1, 3, 24, 32) - 0.5, rows_of((0.03, 0.0, 0.0))
+    shown = []
+    for power in (1.0, 20.0):
+        stream = StreamConfig(sink_chunks=1, ring_chunks=3, share_power=power, detail_leak=0.0)
+        run = FreeRun(model, stream, "arm", carried=CarriedPicture(camera, camera.paint, leak=0.0))
+        with torch.no_grad():
+            run.show(camera.encode(picture)[:, None], rows_of((0.0, 0.0, 0.0)), picture)
+            run.generate(torch.randn(1, 1, 8, 3, 4), row, (1.0, 0.0))
+            shown.append(run.paint()[0][:, 0])
+    assert torch.allclose(shown[1], picture, atol=1e-3) and (shown[0] - picture).abs().mean() > 0.005

@@ -116,12 +116,13 @@ class CausalHistory:
         for target in range(num_targets):
             end = x.shape[1] - (num_targets - 1 - target) * frames
             own = slice(end - frames, end)
-            velocities.append(model.velocity(x[:, own], embedding[:, own], noisy, sigma[:, own], anchors[target]))
+            velocities.append(model.velocity(x[:, own], embedding[:, own], noisy, sigma[:, own], anchors[target],
+                                             self.stream.share_power))
         if num_targets:
             first = x.shape[1] - num_targets * frames
             own = slice(first, first + frames)
             self.routing = actions.routing[:, own, 0]
-            self.shares = model.shares(x[:, own], embedding[:, own], anchors[0])
+            self.shares = model.shares(x[:, own], embedding[:, own], anchors[0], self.stream.share_power)
         return velocities
 
 

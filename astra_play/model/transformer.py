@@ -122,7 +122,7 @@ class Transformer(nn.Module):
         return x
 
     def velocity(self, tokens: Tensor, embedding: Tensor, noisy: Tensor, sigma: Tensor,
-                 anchor: Tensor | None = None) -> Tensor:
+                 anchor: Tensor | None = None, share_power: float = 1.0) -> Tensor:
         """Head: trunk output (B, T, n, D) of the noisy frames -> velocity (B, T, C, H, W).
 
         With `prediction = "clean"` the head's numbers are the clean latents (relative to the anchor, if there is one)
@@ -130,28 +130,30 @@ class Transformer(nn.Module):
         """
         if self.config.prediction == "velocity":
             return self._head(tokens, embedding, *noisy.shape[-2:])
-        clean = self.clean(tokens, embedding, anchor, *noisy.shape[-2:])
+        clean = self.clean(tokens, embedding, anchor, *noisy.shape[-2:], share_power)
         return (noisy - clean) / sigma[:, :, None, None, None]
 
-    def clean(self, tokens: Tensor, embedding: Tensor, anchor: Tensor | None, height: int, width: int) -> Tensor:
+    def clean(self, tokens: Tensor, embedding: Tensor, anchor: Tensor | None, height: int, width: int,
+              share_power: float = 1.0) -> Tensor:
         """The clean latents that a `prediction = "clean"` network sees behind the noisy ones."""
         output = self._head(tokens, embedding, height, width)
         if self.config.anchor == "none":
             return output
-        return output + mix(anchor, self.shares(tokens, embedding, anchor), self.config.latent_channels)
+        shares = self.shares(tokens, embedding, anchor, share_power)
+        return output + mix(anchor, shares, self.config.latent_channels)
 
-    def shares(self, tokens: Tensor, embedding: Tensor, anchor: Tensor) -> Tensor | None:
+    def shares(self, tokens: Tensor, embedding: Tensor, anchor: Tensor, power: float = 1.0) -> Tensor | None:
         """How far each block of each latent cell comes from each hypothesis, (B, T, K, blocks, H, W) in [0, 1].
 
         The K shares of a block and the anchor's own, which is what they leave, add up to 1: a softmax in which the
-        anchor's logit is 0. None where the anchor holds no hypotheses.
+        anchor's logit is 0. `power` is StreamConfig's share_power. None where the anchor holds no hypotheses.
         """
         channels, blocks = self.config.latent_channels, self.config.hypothesis_blocks**2
         count = (anchor.shape[2] - channels - self.config.anchor_coverage) // (blocks * channels)
         if count == 0:
             return None
         told = self.unpatchify(self.share_head(self._before_head(tokens, embedding)), *anchor.shape[-2:]).float()
-        logits = told.unflatten(2, (self.config.hypotheses, blocks))[:, :, :count]
+        logits = power * told.unflatten(2, (self.config.hypotheses, blocks))[:, :, :count]
         return torch.cat([torch.zeros_like(logits[:, :, :1]), logits], dim=2).softmax(dim=2)[:, :, 1:]
 
     def _head(self, tokens: Tensor, embedding: Tensor, height: int, width: int) -> Tensor:

@@ -314,7 +314,9 @@ def save_world(training: WorldTraining, codec_folder: Path, out: Path) -> None:
     shutil.copyfile(codec_folder / CODEC_FILE, out / CODEC_FILE)
     save_module(training.averaged_model(), out / MODEL_FILE)
     stream = dataclasses.replace(training.config.stream, **recipe.play_stream)
-    save_config(dataclasses.replace(training.config, stream=stream, provenance=provenance), out)
+    played = {name: dataclasses.replace(own, stream=recipe.scenarios[name].play_stream)
+              for name, own in training.config.scenarios.items()}
+    save_config(dataclasses.replace(training.config, stream=stream, scenarios=played, provenance=provenance), out)
 
 
 def _run(training: WorldTraining, log: TrainingLog | None, held_out: dict[str, Part], codec_folder: Path,

@@ -15,6 +15,7 @@ class ScenarioRecipe:
     title: str
     description: str
     share: float = 1.0  # of the training steps, relative to the others'
+    play_stream: dict[str, float] = field(default_factory=dict)  # over the recipe's own, when it is played
 
 
 @dataclass(frozen=True)
