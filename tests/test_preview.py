@@ -13,6 +13,7 @@ from astra_play.display.catalogue import StartPoint, WorldEntry
 from astra_play.display.menu import StartMenu
 from astra_play.display.navigation import Move
 from astra_play.display.preview import DELAY_S, Preview
+from astra_play.render import WebpWriter
 
 
 def clip(path: Path, count: int = 5, duration_ms: int = 100) -> Path:
@@ -69,3 +70,16 @@ def test_a_clip_has_the_name_of_its_start_picture(tmp_path: Path, monkeypatch: p
     assert paths.clip_of(tmp_path / "starts/mini/drive/01_road.png") == path
     assert paths.clip_of(tmp_path / "starts/mini/drive/02_hill.png") is None
     assert paths.clip_of(Path("/elsewhere/01_road.png")) is None
+
+
+def test_a_picture_that_stands_still_lasts_as_long_as_it_did(tmp_path: Path) -> None:
+    with WebpWriter(tmp_path / "a.webp", 16) as writer:
+        for brightness in (0, 0, 0, 0, 80, 160):  # four alike are stored as one
+            writer.write(np.full((24, 32, 3), brightness, np.uint8))
+    preview = Preview()
+    preview.tick(tmp_path / "a.webp", 0.0)
+    shown = []
+    for frame in range(6):
+        preview.tick(tmp_path / "a.webp", DELAY_S + (frame + 0.5) / 16)
+        shown.append(number(preview))
+    assert shown == [0, 0, 0, 0, 2, 4]

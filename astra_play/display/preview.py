@@ -1,12 +1,14 @@
 """A short clip of a start point, shown on its card while that has the focus: what one would see walking off from there.
 
 Clips are animated pictures (WebP) in assets/clips, under the name of their start picture. Frames are decoded one by one
-as their time comes, so a clip costs nothing until it is looked at.
+as their time comes, after one look through the file for how long each lasts.
 """
 
 from __future__ import annotations
 
 import logging
+from bisect import bisect_right
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,7 @@ class Preview:
         self._path: Path | None = None
         self._since_s = 0.0
         self._file: Image.Image | None = None
-        self._frame_s = DEFAULT_FRAME_S
+        self._ends_s: list[float] = []  # of each picture; one that stands still for a while is stored once
         self._index = -1
         self.frame: np.ndarray | None = None  # (H, W, 3) uint8, what the clip shows now; None before it begins
 
@@ -42,7 +44,7 @@ class Preview:
             return False
         if self._file is None and not self._open(path):
             return False
-        index = int(elapsed_s / self._frame_s) % min(MAX_FRAMES, getattr(self._file, "n_frames", 1))
+        index = bisect_right(self._ends_s, elapsed_s % self._ends_s[-1])
         if index == self._index:
             return False
         return self._show(index)
@@ -57,9 +59,13 @@ class Preview:
     def _open(self, path: Path) -> bool:
         try:
             self._file = Image.open(path)
-            self._file.load()  # only a frame that was decoded tells how long it lasts
-            self._frame_s = self._file.info.get("duration", 0) / 1000 or DEFAULT_FRAME_S
-        except (OSError, ValueError, SyntaxError) as error:
+            durations_s = []
+            for index in range(min(MAX_FRAMES, getattr(self._file, "n_frames", 1))):
+                self._file.seek(index)
+                self._file.load()  # only a picture that was decoded tells how long it lasts
+                durations_s.append(self._file.info.get("duration", 0) / 1000 or DEFAULT_FRAME_S)
+            self._ends_s = list(accumulate(durations_s))
+        except (OSError, ValueError, EOFError, SyntaxError) as error:
             return self._give_up(error)
         return True
 
