@@ -111,7 +111,7 @@ class StartMenu:
         left, top = px(theme.MARGIN), px(theme.MARGIN)
         title = canvas.write("Astra Play", (left, top), theme.TITLE)
         canvas.line((left, title.bottom + px(10)), (left + px(64), title.bottom + px(10)), theme.ACCENT, 2)
-        canvas.write("Walk through a world that a network paints as you go", (left, title.bottom + px(24)), theme.BODY,
+        canvas.write("Play in worlds that a network paints as you go", (left, title.bottom + px(24)), theme.BODY,
                      theme.TEXT_SOFT)
         area = pygame.Rect(0, px(HEADER_HEIGHT + 24), canvas.width_px,
                            canvas.height_px - px(HEADER_HEIGHT + 24 + FOOTER_HEIGHT))
