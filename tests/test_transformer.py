@@ -39,7 +39,8 @@ def test_the_1_3b_astra_is_the_same_class_with_other_numbers() -> None:
     adapters = 30 * (1536 * 1536 + 1536)
     experts = 30 * 3 * (25 * 1536 + 1536)
     projectors = 2 * (13 * 25 + 25) + (8 * 25 + 25)
-    assert sum(p.numel() for p in model.parameters()) == wan + adapters + experts + projectors
+    embedder = 1536 * (16 * 4 + 16 * 32 + 16 * 256) + 3 * 1536
+    assert sum(p.numel() for p in model.parameters()) == wan + adapters + experts + projectors + embedder
     assert ASTRA_1_3B.tokens_per_latent_frame == 1560
 
 
