@@ -147,9 +147,10 @@ def _block(at: str, config: ModelConfig) -> Iterator[Target]:
     yield from _linear(at + "adapter", at + "projector", dim, dim)
     yield from _linear(at + "mlp.up", at + "ffn.0", dim, config.ffn_dim)
     yield from _linear(at + "mlp.down", at + "ffn.2", config.ffn_dim, dim)
-    for kind, ours, theirs in (("weight", (config.action_dim, dim), (dim, config.action_dim)), ("bias", (dim,), (dim,))):
-        yield Target(f"{at}experts.{kind}", (len(experts), *ours),
-                     tuple(f"{at}moe.experts.{e}.0.{kind}" for e in experts), theirs, transposed=kind == "weight")
+    yield Target(at + "experts.weight", (len(experts), config.action_dim, dim),
+                 tuple(f"{at}moe.experts.{e}.0.weight" for e in experts), (dim, config.action_dim), transposed=True)
+    yield Target(at + "experts.bias", (len(experts), dim), tuple(f"{at}moe.experts.{e}.0.bias" for e in experts),
+                 (dim,))
 
 
 def _linear(ours: str, theirs: str | list[str], width: int, out: int) -> Iterator[Target]:

@@ -96,8 +96,8 @@ def _flat(content: Any, path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not content:
         raise WeightsError(f"{path} holds no dictionary of tensors but {type(content).__name__}; {TAKE_ANOTHER}")
     if isinstance(content.get("state_dict"), dict):
-        raise WeightsError(f"{path} is a Lightning checkpoint (a training state with its tensors under \"state_dict\"); "
-                           "save its network's state dict alone, without the prefix \"pipe.dit.\"")
+        raise WeightsError(f"{path} is a Lightning checkpoint (its tensors lie under \"state_dict\"); save its "
+                           "network's state dict alone, without the prefix \"pipe.dit.\"")
     for name in ("generator_ema", "generator"):
         if isinstance(content.get(name), dict):
             raise WeightsError(f"{path} is a checkpoint of the Self-Forcing family (a dictionary \"{name}\") and not "
@@ -123,8 +123,8 @@ def _all(*wanted: str) -> Callable[[Names], bool]:
 
 
 FOREIGN: tuple[tuple[Callable[[Names], bool], str], ...] = (
-    (_some("pipe.dit."), "a Lightning checkpoint (its tensors carry the prefix \"pipe.dit.\"); strip the prefix and save "
-                         "the state dict alone"),
+    (_some("pipe.dit."), "a Lightning checkpoint (its tensors carry the prefix \"pipe.dit.\"); strip the prefix and "
+                         "save the state dict alone"),
     (_some("lora_"), f"a LoRA, a small change to a network and not the network; {TAKE_ANOTHER}"),
     (_some(".lora."), f"a LoRA, a small change to a network and not the network; {TAKE_ANOTHER}"),
     (_some(".attention.qkv."), "a world of this player already; put its folder into weights/"),
