@@ -17,6 +17,14 @@ SMALL = ModelConfig(dim=128, ffn_dim=48, num_heads=1, num_layers=2, latent_chann
 def published(config: ModelConfig = SMALL, num_experts: int = 3, seed: int = 0) -> dict[str, Tensor]:
     """A flat state dict in Astra's names, dead tensors included, in the precisions of the published file."""
     generator = torch.Generator().manual_seed(seed)
+    wide = ("projector", "moe", "processor", "cam_encoder", "router")
+    return {name: (torch.randn(shape, generator=generator) * 0.1).to(
+        torch.float32 if any(part in name for part in wide) else torch.bfloat16)
+        for name, shape in published_shapes(config, num_experts).items()}
+
+
+def published_shapes(config: ModelConfig, num_experts: int = 3) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a published file, dead tensors included."""
     shapes = {name: target.source_shape for target in targets_of(config) for name in target.sources}
     for layer in range(config.num_layers):
         at = f"blocks.{layer}."
@@ -24,10 +32,7 @@ def published(config: ModelConfig = SMALL, num_experts: int = 3, seed: int = 0) 
         for e in range(3, num_experts):
             shapes |= {f"{at}moe.experts.{e}.0.weight": (config.dim, config.action_dim),
                        f"{at}moe.experts.{e}.0.bias": (config.dim,)}
-    shapes |= {"global_router.weight": (num_experts, config.action_dim), "global_router.bias": (num_experts,)}
-    wide = ("projector", "moe", "processor", "cam_encoder", "router")
-    return {name: (torch.randn(shape, generator=generator) * 0.1).to(
-        torch.float32 if any(part in name for part in wide) else torch.bfloat16) for name, shape in shapes.items()}
+    return shapes | {"global_router.weight": (num_experts, config.action_dim), "global_router.bias": (num_experts,)}
 
 
 def in_diffusers_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -43,7 +48,7 @@ def in_diffusers_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def plain_wan(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def plain_wan(tensors: dict) -> dict:
     """What is left of a state dict without Astra's additions: the plain Wan network."""
     added = ("clean_x_embedder", "processor", "global_router", "cam_encoder", ".projector.", ".moe.")
     return {name: tensor for name, tensor in tensors.items() if not any(part in name for part in added)}

@@ -4,7 +4,9 @@ bounded, and what is finished is not written again."""
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -12,8 +14,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from published_files import SMALL, in_diffusers_names, plain_wan, published
+from published_files import SMALL, in_diffusers_names, plain_wan, published, published_shapes
 from safetensors.torch import load_file, save_file
+from test_transformer import ASTRA_1_3B
 
 from astra_play import cli
 from astra_play.config import load_world_config
@@ -44,6 +47,18 @@ def saved(folder: Path, content: object, name: str = CHECKPOINT) -> Path:
 
 def without(tensors: dict, *names: str) -> dict:
     return {name: tensor for name, tensor in tensors.items() if name not in names}
+
+
+@pytest.mark.parametrize(("num_experts", "num_tensors", "num_parameters"), [(3, 1139, 1_501_242_923),
+                                                                            (4, 1199, 1_502_441_029)])
+def test_the_names_and_shapes_of_the_1_3b_network_are_the_published_ones(num_experts: int, num_tensors: int,
+                                                                         num_parameters: int) -> None:
+    shapes = published_shapes(ASTRA_1_3B, num_experts)
+    assert len(shapes) == num_tensors and sum(math.prod(shape) for shape in shapes.values()) == num_parameters
+    # The fingerprint by which the Wan tools know the base network: of every key with its shape and without.
+    base = plain_wan(shapes)
+    told = sorted([f"{name}:{'_'.join(map(str, shape))}" for name, shape in base.items()] + list(base))
+    assert hashlib.md5(",".join(told).encode()).hexdigest() == "9269f8db9040a9d860eaca435be61814"
 
 
 def test_a_published_network_becomes_a_world_in_the_precision_of_its_file(tmp_path: Path, checkpoint: Path) -> None:
