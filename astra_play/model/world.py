@@ -22,10 +22,10 @@ from ..codec.mini import MiniCodec
 from ..codec.streaming import StreamingDecoder
 from ..config import WorldConfig, load_world_config
 from ..errors import AstraPlayError, ConfigError
+from .carried import carried_picture
 from .checkpoint import load_codec, load_model
 from .free_run import FreeRun
 from .sampler import add_noise, schedule_for
-from .surroundings import carried_picture
 from .transformer import Transformer
 
 log = logging.getLogger(__name__)
