@@ -170,6 +170,19 @@ def add_doctor_options(parser: argparse.ArgumentParser) -> None:
 
 def add_verify_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("world", nargs="?", metavar="NAME", help="a name in weights/ or a folder; none means all")
+    parser.add_argument("--golden", type=Path, metavar="DIR", help="run the golden vectors in this folder instead")
+    parser.add_argument("--precision", choices=("float32", "bfloat16", "reference_bf16"), default="float32",
+                        help="of the network that runs them (%(default)s)")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the golden errors")
+
+
+def add_import_astra_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE",
+                        help="Astra's diffusion_pytorch_model.ckpt, or a safetensors file or folder of it")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the world's folder, as weights/astra")
+    parser.add_argument("--width", type=positive_int, default=832, metavar="PX", help="width of a frame (%(default)s)")
+    parser.add_argument("--height", type=positive_int, default=480, metavar="PX",
+                        help="height of a frame (%(default)s)")
 
 
 def add_data_make_options(parser: argparse.ArgumentParser) -> None:
@@ -225,9 +238,17 @@ def run_weights_list(args: argparse.Namespace) -> int:
 
 
 def run_weights_verify(args: argparse.Namespace) -> int:
-    from .weights_cli import verify_worlds
+    from .weights_cli import verify_golden, verify_worlds
 
+    if args.golden is not None:
+        return verify_golden(args.golden, args.precision, args.json)
     return verify_worlds(args.world)
+
+
+def run_import_astra(args: argparse.Namespace) -> int:
+    from .weights_cli import import_astra
+
+    return import_astra(args.checkpoint, args.out, args.width, args.height)
 
 
 def run_data_make(args: argparse.Namespace) -> int:
@@ -257,6 +278,10 @@ COMMANDS: dict[str, Command] = {
         "list": Command("list the worlds", run=run_weights_list),
         "verify": Command("read the weights in full and compare them with their config", add_verify_options,
                           run_weights_verify),
+        "import": Command("make a world of published weights", commands={
+            "astra": Command("of the published Astra checkpoint; goes on where an earlier run stopped",
+                             add_import_astra_options, run_import_astra),
+        }),
     }),
     "train": Command("train weights", commands={
         "codec": Command("train the autoencoder", module="astra_play.train.codec_loop"),

@@ -98,6 +98,10 @@ class StreamConfig:
     # Metres of walking after which the surroundings out of view are forgotten by two thirds; 0 remembers none. Needs a
     # network that is told what was seen before (anchor_coverage).
     memory_fade_m: float = 0.0
+    # "framepack" worlds only: sigma from which on the keys and values of the past are kept for the chunk's remaining
+    # denoise steps. An approximation, since the past is modulated by the target's sigma and sees the noisy target:
+    # 1 makes them once, at the first step; 0 makes them anew at every step, which is exact.
+    framepack_cache_sigma: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -259,10 +263,15 @@ def load_world_config(folder: Path, scenario: str = "") -> WorldConfig:
     """
     path = folder / "config.json"
     config = from_dict(WorldConfig, load_json(path), where=str(path))
-    for holds, sentence in _contradictions(config):
-        if not holds:
-            raise ConfigError(f"{path}: {sentence}; take the file from the weights again")
+    sentence = first_contradiction(config)
+    if sentence:
+        raise ConfigError(f"{path}: {sentence}; take the file from the weights again")
     return config.playing(scenario or config.scenario)
+
+
+def first_contradiction(config: WorldConfig) -> str:
+    """Return the sentence about the first setting that contradicts another, or "" if all of them fit together."""
+    return next((sentence for holds, sentence in _contradictions(config) if not holds), "")
 
 
 def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
@@ -318,6 +327,12 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
         f"{codec.spatial_compression} pixels")
     yield stream.memory_fade_m == 0 or (stream.memory_fade_m > 0 and model.anchor_coverage), (
         f"stream.memory_fade_m is {stream.memory_fade_m}, but must be 0, or positive with model.anchor_coverage")
+    yield 0 <= stream.framepack_cache_sigma <= 1, (
+        f"stream.framepack_cache_sigma is {stream.framepack_cache_sigma}, but must be in [0, 1]")
+    published = (model.anchor, model.prediction, model.adapter, model.patch_size[0]) == ("none", "velocity", "act", 1)
+    yield model.history == "kv_cache" or published, (
+        "the history \"framepack\" needs the anchor \"none\", the prediction \"velocity\", the adapter \"act\" and "
+        "patches of one latent frame")
     yield 0 <= stream.context_sigma < 1 and stream.sink_chunks >= 0, (
         "stream.context_sigma must be in [0, 1) and stream.sink_chunks not negative")
     for modality in [controls.modality, *(s.controls.modality for s in config.scenarios.values())]:

@@ -1,13 +1,19 @@
-"""`weights list` and `weights verify`: what lies in weights/, and whether it can be trusted."""
+"""`weights`: what lies in weights/, whether it can be trusted, and how published weights get there."""
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .config import load_world_config
 from .errors import AstraPlayError
 from .paths import weights_folder, world_folder, world_names
+
+if TYPE_CHECKING:
+    from .model.precision import Precision
 
 
 def list_worlds() -> int:
@@ -45,6 +51,34 @@ def verify_worlds(name_or_path: str | None) -> int:
             print(f"{folder.name}: {error}", file=sys.stderr)
             num_damaged += 1
     return 1 if num_damaged else 0
+
+
+def verify_golden(folder: Path, precision: Precision, json_out: Path | None) -> int:
+    """Run the golden vectors in `folder`, print a table of errors, and return 0 only if every one is within its
+    limit."""
+    from .model.golden import run_golden
+
+    results = []
+    print(f"{'vector':<24} {'what':<12} {'error':>9} {'limit':>9}")
+    for result in run_golden(folder, precision):
+        results.append(result)
+        print(f"{result.name:<24} {result.what:<12} {result.error:>9.1e} {result.limit:>9.1e}"
+              f"{'' if result.holds else '  over'}", flush=True)
+    if json_out is not None:
+        json_out.write_text(json.dumps([asdict(r) | {"holds": r.holds} for r in results], indent=1) + "\n",
+                            encoding="utf-8")
+    over = sum(not result.holds for result in results)
+    print(f"{len(results) - over} of {len(results)} within the limit")
+    return 1 if over else 0
+
+
+def import_astra(checkpoint: Path, out: Path, width: int, height: int) -> int:
+    """Make a world folder of the published checkpoint and print a line about each file."""
+    from .model.import_world import import_world
+
+    for line in import_world(checkpoint, out, width=width, height=height):
+        print(line)
+    return 0
 
 
 def verify_world(folder: Path) -> str:

@@ -4,6 +4,8 @@ schedules."""
 from __future__ import annotations
 
 import dataclasses
+import sys
+import types
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from test_kv_cache import TINY, relative_error, tiny_model
 
 from astra_play.config import ModelConfig, StreamConfig
 from astra_play.errors import ConfigError
+from astra_play.model import layers
 from astra_play.model.experts import ActionEncoder, ActionExperts, load_balance_loss
 from astra_play.model.layers import MaskedAttention
 from astra_play.model.rope import rotary_table
@@ -39,7 +42,8 @@ def test_the_1_3b_astra_is_the_same_class_with_other_numbers() -> None:
     adapters = 30 * (1536 * 1536 + 1536)
     experts = 30 * 3 * (25 * 1536 + 1536)
     projectors = 2 * (13 * 25 + 25) + (8 * 25 + 25)
-    assert sum(p.numel() for p in model.parameters()) == wan + adapters + experts + projectors
+    embedder = 1536 * (16 * 4 + 16 * 32 + 16 * 256) + 3 * 1536
+    assert sum(p.numel() for p in model.parameters()) == wan + adapters + experts + projectors + embedder
     assert ASTRA_1_3B.tokens_per_latent_frame == 1560
 
 
@@ -129,6 +133,35 @@ def test_fixed_routing_follows_the_table_and_null_rows_are_zeros() -> None:
     assert encoder(torch.randn(1, 1, 4), "arm").routing[0, 0, 0].tolist() == [0, 0, 1]
     hidden = encoder(torch.randn(1, 1, 5), "camera", torch.tensor([[True]]))
     assert torch.equal(hidden.features, encoder(torch.zeros(1, 1, 5), "camera").features)
+
+
+@torch.no_grad()
+def test_flash_attention_is_used_where_it_is_installed_and_takes_the_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def flash_attn_func(query, key, value):  # (B, N, heads, head_dim), as the real one has it
+        calls.append(query.shape)
+        return torch.einsum("bhqk,bkhd->bqhd", torch.einsum("bqhd,bkhd->bhqk", query, key)
+                            .div(query.shape[-1] ** 0.5).softmax(-1), value)
+
+    query, key, value = torch.randn(2, 3, 5, 8), torch.randn(2, 3, 7, 8), torch.randn(2, 3, 7, 8)
+    plain = layers.scaled_attention(query, key, value)
+    monkeypatch.setitem(sys.modules, "flash_attn", types.SimpleNamespace(flash_attn_func=flash_attn_func))
+    monkeypatch.setattr(layers, "_flash_takes", lambda query: True)
+    layers._flash_attention.cache_clear()
+    assert relative_error(layers.scaled_attention(query, key, value), plain) < 1e-6 and calls == [(2, 5, 3, 8)]
+    layers.scaled_attention(query, key, value, torch.ones(5, 7, dtype=torch.bool))  # it knows no masks
+    monkeypatch.setitem(sys.modules, "flash_attn", None)  # an import that fails
+    layers._flash_attention.cache_clear()
+    assert torch.equal(layers.scaled_attention(query, key, value), plain) and len(calls) == 1
+    layers._flash_attention.cache_clear()
+
+
+def test_flash_attention_is_for_half_precision_on_a_gpu() -> None:
+    assert not layers._flash_takes(torch.zeros(1)) and not layers._flash_takes(torch.zeros(1).half())
+    on_gpu = types.SimpleNamespace(is_cuda=True, dtype=torch.bfloat16)
+    assert layers._flash_takes(on_gpu)
+    assert not layers._flash_takes(types.SimpleNamespace(is_cuda=True, dtype=torch.float32))
 
 
 def test_balance_loss_is_one_when_balanced_and_the_expert_count_when_not() -> None:

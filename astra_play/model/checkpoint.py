@@ -98,21 +98,22 @@ def load_strict(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> 
     missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     wrong = [f"{n} is {list(found[n])}, not {list(expected[n])}" for n in sorted(expected.keys() & found.keys())
              if expected[n] != found[n]]
-    faults = [f"{len(names)} {what} ({_some(names)})"
+    faults = [f"{len(names)} {what} ({some_names(names)})"
               for what, names in (("missing", missing), ("not known", extra), ("of another shape", wrong)) if names]
     if faults:
         raise WeightsError(f"{source} does not fit its config: tensors {', '.join(faults)}; "
                            "use the config.json that came with these weights")
     not_finite = [n for n, t in tensors.items() if not torch.isfinite(t).all()]
     if not_finite:
-        raise WeightsError(f"{source} holds values that are not numbers in {_some(sorted(not_finite))}; "
+        raise WeightsError(f"{source} holds values that are not numbers in {some_names(sorted(not_finite))}; "
                            "the file is damaged or its training diverged")
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             parameter.copy_(tensors[name])
 
 
-def _some(names: list[str]) -> str:
+def some_names(names: list[str]) -> str:
+    """Return the first names of a list, for a sentence about them."""
     shown = ", ".join(names[:MAX_NAMES_SHOWN])
     return shown + (", ..." if len(names) > MAX_NAMES_SHOWN else "")
 

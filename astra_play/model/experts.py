@@ -27,11 +27,13 @@ class ActionTokens:
     """Projected actions of a pass and the routing that they chose.
 
     `features`: (B, G, A, action_dim); `routing`: (B, G, A, num_experts), rows sum to 1; A is 1 (one row for a whole
-    latent frame) or the number of tokens in the group.
+    latent frame) or the number of tokens in the group. `spread`: (N,) row of each token where the A rows of a group
+    are shared by N tokens of it (FramePack), so that the experts are evaluated once a row; None: token by token.
     """
 
     features: Tensor
     routing: Tensor
+    spread: Tensor | None = None
 
 
 class ActionEncoder(nn.Module):
@@ -98,11 +100,12 @@ class ActionExperts(nn.Module):
             nn.init.uniform_(self.out_weight, -hidden**-0.5, hidden**-0.5)
 
     def forward(self, actions: ActionTokens) -> Tensor:
-        """Return the routed sum (B, G, A, D)."""
+        """Return the routed sum (B, G, A, D), or (B, G, N, D) where rows are spread over tokens."""
         outputs = torch.einsum("bgai,eio->bgaeo", actions.features, self.weight) + self.bias
         if self.out_weight is not None:
             outputs = torch.einsum("bgaeh,eho->bgaeo", nn.functional.silu(outputs), self.out_weight) + self.out_bias
-        return (outputs * actions.routing[..., None].to(outputs.dtype)).sum(dim=-2)
+        routed = (outputs * actions.routing[..., None].to(outputs.dtype)).sum(dim=-2)
+        return routed if actions.spread is None else routed[:, :, actions.spread]
 
 
 class ActionCrossAttention(nn.Module):

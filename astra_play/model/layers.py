@@ -6,6 +6,9 @@ group. Attention flattens them to (B, N, D) with N = G * n.
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -44,8 +47,22 @@ class MaskedAttention:
         return torch.bmm(torch.softmax(scores, dim=-1), value).reshape(batch, heads, tokens, head_dim)
 
 
+@lru_cache(maxsize=1)
+def _flash_attention() -> Callable[..., Tensor] | None:
+    try:
+        return importlib.import_module("flash_attn").flash_attn_func
+    except (ImportError, OSError):  # built against another torch or CUDA: torch's own attention does the same
+        return None
+
+
+def _flash_takes(query: Tensor) -> bool:
+    return query.is_cuda and query.dtype in (torch.float16, torch.bfloat16)
+
+
 def scaled_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Softmax attention with scale 1 / sqrt(head_dim); the one place where a faster backend would be called."""
+    """Softmax attention with scale 1 / sqrt(head_dim), by flash-attn where it is installed and takes the case."""
+    if mask is None and _flash_takes(query) and (flash := _flash_attention()):
+        return flash(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)).transpose(1, 2)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..config import ModelConfig
 from .anchor import mix
 from .experts import ActionCrossAttention, ActionEncoder, ActionExperts, ActionTokens
+from .framepack import HistoryEmbedder
 from .layers import MLP, CrossAttention, KeyValueStore, SelfAttention, act_adapter, modulate
 
 SHARE_BIAS = -2.0  # an untrained network believes mostly in the anchor itself
@@ -46,8 +47,9 @@ class Block(nn.Module):
             h = h + self.action_attention(h, actions)
         else:
             h = self.adapter(self.attention(h + self.experts(actions), store, layer))
-        x = torch.addcmul(x, gate1, h.to(x.dtype))
+        x = torch.addcmul(x, gate1, h.to(torch.promote_types(x.dtype, h.dtype)))
         if self.text_attention is not None:
+            x = x.to(self.text_norm.weight.dtype)  # an adapter that is kept wider (precision.py) widens its sum
             x = x + self.text_attention(self.text_norm(x), text)
         h = modulate(x, shift2, scale2, self.eps)
         return torch.addcmul(x, gate2, self.mlp(h).to(x.dtype))
@@ -62,6 +64,7 @@ class Transformer(nn.Module):
         patch = math.prod(config.patch_size)
         inputs = config.latent_channels * (1 if config.anchor == "none" else 2)
         self.patch_embedding = nn.Linear((inputs + config.anchor_coverage) * patch, config.dim)
+        self.history_embedder = HistoryEmbedder(config) if config.history == "framepack" else None
         self.time_embedding = nn.Sequential(nn.Linear(config.freq_dim, config.dim), nn.SiLU(),
                                             nn.Linear(config.dim, config.dim))
         self.time_projection = nn.Linear(config.dim, 6 * config.dim)
@@ -105,7 +108,7 @@ class Transformer(nn.Module):
         half = self.config.freq_dim // 2
         frequencies = 10000.0 ** (-torch.arange(half, dtype=torch.float64, device=sigma.device) / half)
         angles = (sigma.double() * SIGMA_SCALE)[..., None] * frequencies
-        sinusoid = torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.time_projection.weight.dtype)
+        sinusoid = torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.time_embedding[0].weight.dtype)
         embedding = self.time_embedding(sinusoid)
         projected = self.time_projection(nn.functional.silu(embedding))
         return embedding, projected.unflatten(-1, (6, -1))
