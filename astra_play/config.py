@@ -19,6 +19,8 @@ from .errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
 
+WAN_LATENTS = (16, 8, 4)  # latent_channels, spatial_compression and frames_per_latent of the Wan 2.1 family
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -108,8 +110,9 @@ class CodecConfig:
     latent_channels: int = 32
     spatial_compression: int = 16
     frames_per_latent: int = 1
-    decoder_width: int = 128
-    decoder_blocks: int = 2
+    decoder_width: int = 128  # "mini" only
+    decoder_blocks: int = 2  # "mini" only
+    base_width: int = 0  # "wan_vae" and "taehv" only: channels at full resolution; 0: the published 96 and 64
 
 
 @dataclass(frozen=True)
@@ -294,6 +297,14 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
         f"the model reads {model.latent_channels} latent channels, but the codec makes {codec.latent_channels}")
     yield codec.kind != "mini" or codec.frames_per_latent == 1, (
         f"frames_per_latent is {codec.frames_per_latent}, but the mini codec makes one frame per latent")
+    factors = (codec.latent_channels, codec.spatial_compression, codec.frames_per_latent)
+    yield codec.kind == "mini" or factors == WAN_LATENTS, (
+        "codec.latent_channels, spatial_compression and frames_per_latent are "
+        f"{', '.join(map(str, factors))}, but Wan latents ({codec.kind}) have {', '.join(map(str, WAN_LATENTS))}")
+    yield codec.base_width >= 0, (
+        f"codec.base_width is {codec.base_width}, but must be positive, or 0 for the published width")
+    yield codec.kind == "mini" or not config.latent_scale, (
+        f"latent_scale must be empty, since the latents of {codec.kind} are normalised already")
     yield len(config.latent_scale) in (0, codec.latent_channels) and all(v > 0 for v in config.latent_scale), (
         f"latent_scale must hold {codec.latent_channels} positive numbers or none")
     schedules = {"sigmas": stream.sigmas, **{f"step_sigmas.{n}": tuple(v) for n, v in stream.step_sigmas.items()}}

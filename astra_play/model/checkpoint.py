@@ -1,12 +1,14 @@
 """Weights on disk: strict safetensors load and save, always beside the config that they belong to.
 
-A world is a folder: config.json, model.safetensors (the transformer), codec.safetensors (the autoencoder). Files hold
-half precision and are read as float32. A file that is too large to travel may be cut into shards with an index beside
+A world is a folder: config.json, model.safetensors (the transformer), codec.safetensors (the autoencoder), and where
+there is one preview.safetensors (a cheaper autoencoder of the same latents). Files hold half precision, or what the
+published weights hold, and are read as float32. A file that is too large to travel may be cut into shards with an index beside
 them, NAME-00001-of-00002.safetensors and NAME.safetensors.index.json, as the Hugging Face libraries do.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -18,14 +20,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..codec.mini import MiniCodec
-from ..config import WorldConfig, load_world_config, to_dict
+from ..codec.streaming import Codec
+from ..codec.taehv import TAEHV
+from ..codec.wan_vae import WanVAE
+from ..config import CodecConfig, WorldConfig, load_world_config, to_dict
 from ..errors import WeightsError
 from .transformer import Transformer
 
 MODEL_FILE, CODEC_FILE, CONFIG_FILE = "model.safetensors", "codec.safetensors", "config.json"
+PREVIEW_FILE = "preview.safetensors"
 INDEX_SUFFIX = ".index.json"
 HEADER_BYTES = 1 << 18  # of a shard, left free for the names and shapes in its header
 MAX_NAMES_SHOWN = 4
+
+CODECS: dict[str, type[MiniCodec | WanVAE | TAEHV]] = {"mini": MiniCodec, "wan_vae": WanVAE, "taehv": TAEHV}
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -117,13 +125,21 @@ def _some(names: list[str]) -> str:
     return shown + (", ..." if len(names) > MAX_NAMES_SHOWN else "")
 
 
-def load_codec(folder: Path, config: WorldConfig) -> MiniCodec:
+def load_codec(folder: Path, config: WorldConfig) -> Codec:
     """Build the autoencoder of a world folder, in eval mode, float32."""
-    if config.codec.kind != "mini":
-        raise WeightsError(f"{folder} asks for the codec {config.codec.kind!r}, which this version cannot run; "
-                           "use \"mini\"")
-    codec = MiniCodec(config.codec)
-    load_strict(codec, read_tensors(folder / CODEC_FILE), folder / CODEC_FILE)
+    return _read_codec(config.codec, folder / CODEC_FILE)
+
+
+def load_preview_codec(folder: Path, config: WorldConfig) -> Codec | None:
+    """Build the TAEHV that may lie beside a Wan VAE and decodes the same latents; None where there is none."""
+    if config.codec.kind != "wan_vae" or not (folder / PREVIEW_FILE).is_file():
+        return None
+    return _read_codec(dataclasses.replace(config.codec, kind="taehv", base_width=0), folder / PREVIEW_FILE)
+
+
+def _read_codec(config: CodecConfig, path: Path) -> Codec:
+    codec = CODECS[config.kind](config)
+    load_strict(codec, read_tensors(path), path)
     return codec.eval().requires_grad_(False)
 
 
