@@ -160,6 +160,7 @@ class WorldConfig:
     fps: int
     model: ModelConfig
     codec: CodecConfig = field(default_factory=CodecConfig)
+    preview_codec: CodecConfig | None = None  # a cheaper one of the same latents, for live pictures
     stream: StreamConfig = field(default_factory=StreamConfig)
     controls: ControlsConfig = field(default_factory=ControlsConfig)
     # Weights of several scenarios list them all; title, description and controls above are those of `scenario`.
@@ -297,12 +298,15 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
         f"the model reads {model.latent_channels} latent channels, but the codec makes {codec.latent_channels}")
     yield codec.kind != "mini" or codec.frames_per_latent == 1, (
         f"frames_per_latent is {codec.frames_per_latent}, but the mini codec makes one frame per latent")
-    factors = (codec.latent_channels, codec.spatial_compression, codec.frames_per_latent)
-    yield codec.kind == "mini" or factors == WAN_LATENTS, (
-        "codec.latent_channels, spatial_compression and frames_per_latent are "
-        f"{', '.join(map(str, factors))}, but Wan latents ({codec.kind}) have {', '.join(map(str, WAN_LATENTS))}")
-    yield codec.base_width >= 0, (
-        f"codec.base_width is {codec.base_width}, but must be positive, or 0 for the published width")
+    for name, own in (("codec", codec), ("preview_codec", config.preview_codec or codec)):
+        factors = own.latent_channels, own.spatial_compression, own.frames_per_latent
+        yield own.kind == "mini" or factors == WAN_LATENTS, (
+            f"{name}.latent_channels, spatial_compression and frames_per_latent are {', '.join(map(str, factors))}, "
+            f"but the latents of {own.kind} have {', '.join(map(str, WAN_LATENTS))}")
+        yield own.base_width >= 0, (
+            f"{name}.base_width is {own.base_width}, but must be positive, or 0 for the published width")
+    yield config.preview_codec is None or "mini" not in (codec.kind, config.preview_codec.kind), (
+        "preview_codec is for worlds of Wan latents: both codecs must be \"wan_vae\" or \"taehv\"")
     yield codec.kind == "mini" or not config.latent_scale, (
         f"latent_scale must be empty, since the latents of {codec.kind} are normalised already")
     yield len(config.latent_scale) in (0, codec.latent_channels) and all(v > 0 for v in config.latent_scale), (

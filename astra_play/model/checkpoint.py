@@ -1,14 +1,13 @@
 """Weights on disk: strict safetensors load and save, always beside the config that they belong to.
 
-A world is a folder: config.json, model.safetensors (the transformer), codec.safetensors (the autoencoder), and where
-there is one preview.safetensors (a cheaper autoencoder of the same latents). Files hold half precision, or what the
-published weights hold, and are read as float32. A file that is too large to travel may be cut into shards with an index beside
-them, NAME-00001-of-00002.safetensors and NAME.safetensors.index.json, as the Hugging Face libraries do.
+A world is a folder: config.json, model.safetensors (the transformer), codec.safetensors (the autoencoder), and, where
+the config has one, preview.safetensors (a cheaper autoencoder of the same latents). Files hold half precision, or what
+the published weights hold, and are read as float32. A file that is too large to travel may be cut into shards with an
+index beside them, NAME-00001-of-00002.safetensors and NAME.safetensors.index.json, as the Hugging Face libraries do.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -101,15 +100,9 @@ def write_shards(path: Path, out: Path, max_bytes: int) -> list[Path]:
 
 def load_strict(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
     """Copy tensors into a module's parameters; every key and shape must match, or WeightsError lists what does not."""
-    expected = {name: tuple(p.shape) for name, p in module.named_parameters()}
-    found = {name: tuple(t.shape) for name, t in tensors.items()}
-    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
-    wrong = [f"{n} is {list(found[n])}, not {list(expected[n])}" for n in sorted(expected.keys() & found.keys())
-             if expected[n] != found[n]]
-    faults = [f"{len(names)} {what} ({_some(names)})"
-              for what, names in (("missing", missing), ("not known", extra), ("of another shape", wrong)) if names]
+    faults = name_faults({name: tuple(p.shape) for name, p in module.named_parameters()}, tensors)
     if faults:
-        raise WeightsError(f"{source} does not fit its config: tensors {', '.join(faults)}; "
+        raise WeightsError(f"{source} does not fit its config: tensors {faults}; "
                            "use the config.json that came with these weights")
     not_finite = [n for n, t in tensors.items() if not torch.isfinite(t).all()]
     if not_finite:
@@ -118,6 +111,16 @@ def load_strict(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> 
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             parameter.copy_(tensors[name])
+
+
+def name_faults(expected: dict[str, tuple[int, ...]], tensors: dict[str, Tensor]) -> str:
+    """Return in words how tensors differ from the expected names and shapes; "" if they do not."""
+    found = {name: tuple(t.shape) for name, t in tensors.items()}
+    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    wrong = [f"{n} is {list(found[n])}, not {list(expected[n])}" for n in sorted(expected.keys() & found.keys())
+             if expected[n] != found[n]]
+    return ", ".join(f"{len(names)} {what} ({_some(names)})" for what, names in
+                     (("missing", missing), ("not known", extra), ("of another shape", wrong)) if names)
 
 
 def _some(names: list[str]) -> str:
@@ -131,10 +134,8 @@ def load_codec(folder: Path, config: WorldConfig) -> Codec:
 
 
 def load_preview_codec(folder: Path, config: WorldConfig) -> Codec | None:
-    """Build the TAEHV that may lie beside a Wan VAE and decodes the same latents; None where there is none."""
-    if config.codec.kind != "wan_vae" or not (folder / PREVIEW_FILE).is_file():
-        return None
-    return _read_codec(dataclasses.replace(config.codec, kind="taehv", base_width=0), folder / PREVIEW_FILE)
+    """Build the cheaper autoencoder that decodes the same latents, as `load_codec`; None if the world has none."""
+    return _read_codec(config.preview_codec, folder / PREVIEW_FILE) if config.preview_codec else None
 
 
 def _read_codec(config: CodecConfig, path: Path) -> Codec:
@@ -171,7 +172,11 @@ def verify_folder(folder: Path) -> list[str]:
     """Load everything strictly and return one line per file: name, tensors, parameters, megabytes."""
     config = load_world_config(folder)
     lines = [f"{CONFIG_FILE}: {config.title}, {config.width}x{config.height} at {config.fps} fps"]
-    for name, module in ((MODEL_FILE, load_model(folder, config)), (CODEC_FILE, load_codec(folder, config))):
+    modules = {MODEL_FILE: load_model(folder, config), CODEC_FILE: load_codec(folder, config),
+               PREVIEW_FILE: load_preview_codec(folder, config)}
+    for name, module in modules.items():
+        if module is None:
+            continue
         parameters = [p.numel() for p in module.parameters()]
         size_mb = (folder / name).stat().st_size / 1e6
         lines.append(f"{name}: {len(parameters)} tensors, {sum(parameters) / 1e6:.2f} M parameters, {size_mb:.1f} MB")
