@@ -119,5 +119,9 @@ def starts(length: int, tile: int, stride: int) -> list[int]:
 
 
 def weight(point: int, start: int, stop: int, length: int, overlap: int, scale: int) -> float:
-    before, behind = point - start * scale + 1, stop * scale - point
-    return min([1.0] + [before / (overlap * scale)] * (start > 0) + [behind / (overlap * scale)] * (stop < length))
+    values = [1.0]
+    if start > 0 and overlap:
+        values.append((point - start * scale + 1) / (overlap * scale))
+    if stop < length and overlap:
+        values.append((stop * scale - point) / (overlap * scale))
+    return min(values)
