@@ -307,6 +307,8 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
             f"{name}.base_width is {own.base_width}, but must be positive, or 0 for the published width")
     yield config.preview_codec is None or "mini" not in (codec.kind, config.preview_codec.kind), (
         "preview_codec is for worlds of Wan latents: both codecs must be \"wan_vae\" or \"taehv\"")
+    yield codec.kind == "mini" or model.anchor != "moved", (
+        f"model.anchor is \"moved\", which needs the mini codec's patches, but the codec is {codec.kind!r}")
     yield codec.kind == "mini" or not config.latent_scale, (
         f"latent_scale must be empty, since the latents of {codec.kind} are normalised already")
     yield len(config.latent_scale) in (0, codec.latent_channels) and all(v > 0 for v in config.latent_scale), (
