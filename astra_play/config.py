@@ -19,6 +19,8 @@ from .errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
 
+WAN_LATENTS = (16, 8, 4)  # latent_channels, spatial_compression and frames_per_latent of the Wan 2.1 family
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -112,8 +114,9 @@ class CodecConfig:
     latent_channels: int = 32
     spatial_compression: int = 16
     frames_per_latent: int = 1
-    decoder_width: int = 128
-    decoder_blocks: int = 2
+    decoder_width: int = 128  # "mini" only
+    decoder_blocks: int = 2  # "mini" only
+    base_width: int = 0  # "wan_vae" and "taehv" only: channels at full resolution; 0: the published 96 and 64
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,7 @@ class WorldConfig:
     fps: int
     model: ModelConfig
     codec: CodecConfig = field(default_factory=CodecConfig)
+    preview_codec: CodecConfig | None = None  # a cheaper one of the same latents, for live pictures
     stream: StreamConfig = field(default_factory=StreamConfig)
     controls: ControlsConfig = field(default_factory=ControlsConfig)
     # Weights of several scenarios list them all; title, description and controls above are those of `scenario`.
@@ -303,6 +307,19 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
         f"the model reads {model.latent_channels} latent channels, but the codec makes {codec.latent_channels}")
     yield codec.kind != "mini" or codec.frames_per_latent == 1, (
         f"frames_per_latent is {codec.frames_per_latent}, but the mini codec makes one frame per latent")
+    for name, own in (("codec", codec), ("preview_codec", config.preview_codec or codec)):
+        factors = own.latent_channels, own.spatial_compression, own.frames_per_latent
+        yield own.kind == "mini" or factors == WAN_LATENTS, (
+            f"{name}.latent_channels, spatial_compression and frames_per_latent are {', '.join(map(str, factors))}, "
+            f"but the latents of {own.kind} have {', '.join(map(str, WAN_LATENTS))}")
+        yield own.base_width >= 0, (
+            f"{name}.base_width is {own.base_width}, but must be positive, or 0 for the published width")
+    yield config.preview_codec is None or "mini" not in (codec.kind, config.preview_codec.kind), (
+        "preview_codec is for worlds of Wan latents: both codecs must be \"wan_vae\" or \"taehv\"")
+    yield codec.kind == "mini" or model.anchor != "moved", (
+        f"model.anchor is \"moved\", which needs the mini codec's patches, but the codec is {codec.kind!r}")
+    yield codec.kind == "mini" or not config.latent_scale, (
+        f"latent_scale must be empty, since the latents of {codec.kind} are normalised already")
     yield len(config.latent_scale) in (0, codec.latent_channels) and all(v > 0 for v in config.latent_scale), (
         f"latent_scale must hold {codec.latent_channels} positive numbers or none")
     schedules = {"sigmas": stream.sigmas, **{f"step_sigmas.{n}": tuple(v) for n, v in stream.step_sigmas.items()}}
