@@ -166,9 +166,10 @@ def test_wrong_tensors_are_counted_and_named(tmp_path: Path, fault: str) -> None
     assert not (tmp_path / "text").exists()
 
 
-def test_values_that_are_not_numbers_are_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_values_that_are_not_numbers_are_found(tmp_path: Path, value: str) -> None:
     tensors = published_tensors()
-    tensors["blocks.0.ffn.fc1.weight"][3, 3] = float("nan")
+    tensors["blocks.0.ffn.fc1.weight"][3, 3] = float(value)
     with pytest.raises(WeightsError, match=r"not numbers in encoder.block.0.layer.1.DenseReluDense.wi_1.weight"):
         import_text_encoder(make_published_text(tmp_path / "wan", tensors), tmp_path / "text")
     assert not read_facts(tmp_path / "text")
