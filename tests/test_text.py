@@ -6,6 +6,7 @@ import logging
 import random
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import ftfy
 import pytest
@@ -18,7 +19,7 @@ from tiny_text import make_published_text, make_tokenizer
 from astra_play.errors import AstraPlayError, DependencyError, WeightsError
 from astra_play.model import text
 from astra_play.model.text import MAX_TOKENS, TextEncoder, cache_folder, clean_prompt, text_states
-from astra_play.model.text_files import FACTS_FILE, import_text_encoder
+from astra_play.model.text_files import FACTS_FILE, EncoderFiles, import_text_encoder
 
 PROMPT = "the garden walking through a sunlit path"
 
@@ -181,16 +182,29 @@ def test_encoder_leaves_memory_with_its_context(wan: Path) -> None:
     assert gone() is None
 
 
-def test_too_little_memory_is_said_with_the_numbers(wan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Memory:
-        available = 20_000
+def free_memory(monkeypatch: pytest.MonkeyPatch, available: int) -> None:
+    monkeypatch.setattr(text.psutil, "virtual_memory", lambda: SimpleNamespace(available=available))
 
-    monkeypatch.setattr(text.psutil, "virtual_memory", lambda: Memory)
+
+def test_too_little_memory_is_said_with_the_numbers(wan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free_memory(monkeypatch, 100)
     with pytest.raises(AstraPlayError, match=r"needs 0.0 GB of memory on cpu, but 0.0 GB are free; close other"):
         text_states([PROMPT], wan)
-    monkeypatch.setattr(Memory, "available", 6_100_000_000)
+    free_memory(monkeypatch, 6_100_000_000)
     with pytest.raises(AstraPlayError, match=r"needs 12.5 GB of memory on cpu, but 6.1 GB are free"):
         text.check_memory(2 * 5_680_910_336, torch.device("cpu"))
+
+
+def test_mapped_weights_need_not_fit_into_memory(wan: Path, monkeypatch: pytest.MonkeyPatch,
+                                                 caplog: pytest.LogCaptureFixture) -> None:
+    with TextEncoder(wan) as encoder:
+        whole = encoder.encode(PROMPT).states
+    size = EncoderFiles(wan).num_bytes
+    free_memory(monkeypatch, size // 2)
+    [states] = text_states([PROMPT], wan)
+    assert torch.equal(states[0, :len(whole)], whole) and "is read from the disk while it runs" in caplog.text
+    with pytest.raises(AstraPlayError, match="of memory on cpu"), TextEncoder(wan, dtype=torch.float32):
+        pass  # another type is a copy, and the copy must fit
 
 
 @pytest.mark.parametrize(("package", "prompt"), [

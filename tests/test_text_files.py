@@ -18,7 +18,14 @@ from transformers import UMT5Config, UMT5EncoderModel, UMT5ForConditionalGenerat
 
 from astra_play.errors import WeightsError
 from astra_play.model import text_files
-from astra_play.model.text_files import PUBLISHED_FILE, EncoderFiles, EncoderSize, import_text_encoder, read_facts
+from astra_play.model.text_files import (
+    PUBLISHED_FILE,
+    EncoderFiles,
+    EncoderSize,
+    import_text_encoder,
+    read_facts,
+    verify_text_encoder,
+)
 
 SHARD_BYTES = 15_000  # cuts the tiny encoder into three
 
@@ -136,6 +143,18 @@ def test_too_little_room_is_said_before_anything_is_written(wan: Path, tmp_path:
     with pytest.raises(WeightsError, match=r"needs 0.0 GB in .*text, but only 0.0 GB are free"):
         import_text_encoder(wan, tmp_path / "text")
     assert not list((tmp_path / "text").glob("*.safetensors"))
+
+
+def test_verify_reads_everything_and_says_what_there_is(wan: Path, tmp_path: Path) -> None:
+    out = import_text_encoder(wan, tmp_path / "text", SHARD_BYTES)
+    num_parameters = sum(tensor.numel() for tensor in published_tensors().values())
+    assert verify_text_encoder(out) == (f"text: 22 tensors, {num_parameters / 1e6:.2f} M parameters, "
+                                        f"{2 * num_parameters / 1e6:.1f} MB")
+    shutil.copyfile(import_text_encoder(make_published_text(tmp_path / "other", published_tensors(seed=1)),
+                                        tmp_path / "text2", SHARD_BYTES) / "model-00002-of-00003.safetensors",
+                    out / "model-00002-of-00003.safetensors")
+    with pytest.raises(WeightsError, match="another text encoder than its text.json says"):
+        verify_text_encoder(out)
 
 
 # --- wrong files ----------------------------------------------------------------------------------------------------

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 MAX_TOKENS = 512
 END_TOKEN = "</s>"
 MEMORY_MARGIN = 1.1  # beside the weights: activations of 512 tokens and what the allocator keeps
+# Of the weights, where they are mapped from the disk: one block at a time, which is read, used and may be given up.
+MAPPED_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ class TextEncoder:
             import transformers
         except ImportError as error:
             raise DependencyError(error.name or "transformers", "a prompt that is not in the cache", "text") from None
-        check_memory(self._files.num_parameters * self._dtype.itemsize, self._device)
+        mapped = self._device.type == "cpu" and self._files.is_mapped(self._dtype)
+        check_memory(self._files.num_parameters * self._dtype.itemsize, self._device, mapped)
         try:
             self._tokenizer = tokenizers.Tokenizer.from_file(str(self._files.tokenizer))
         except Exception as error:  # the library raises nothing narrower
@@ -146,10 +149,17 @@ class TextEncoder:
         return EncodedPrompt(states.to("cpu", torch.bfloat16), len(ids))
 
 
-def check_memory(weight_bytes: int, device: torch.device) -> None:
-    """Raise AstraPlayError with the numbers if the encoder does not fit into what is free on a device."""
+def check_memory(weight_bytes: int, device: torch.device, mapped: bool = False) -> None:
+    """Raise AstraPlayError with the numbers if the encoder does not fit into what is free on a device.
+
+    Weights that are mapped from the disk as they are need not fit: a prompt passes through them once, block by block.
+    """
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     needed = weight_bytes * MEMORY_MARGIN
+    if mapped and free < needed:
+        log.warning("The text encoder has %.1f GB and %.1f GB of memory are free, so it is read from the disk while it "
+                    "runs; this takes longer.", weight_bytes / 1e9, free / 1e9)
+        needed = weight_bytes * MAPPED_SHARE
     if needed > free:
         raise AstraPlayError(f"the text encoder needs {needed / 1e9:.1f} GB of memory on {device}, but "
                              f"{free / 1e9:.1f} GB are free; close other programs, or encode the prompt on a larger "

@@ -100,6 +100,15 @@ class EncoderFiles:
     def num_parameters(self) -> int:
         return sum(torch.Size(shape).numel() for shape, _ in self._readers.values())
 
+    @property
+    def num_bytes(self) -> int:
+        """Size in bfloat16."""
+        return 2 * self.num_parameters
+
+    def is_mapped(self, dtype: torch.dtype) -> bool:
+        """Tell whether every tensor is used as it lies in the file, without a copy in memory."""
+        return all(read().dtype == dtype for _, read in self._readers.values())
+
     def names(self) -> list[str]:
         """Return the names in an order that depends on nothing but the network's size."""
         return list(self.size.shapes())
@@ -234,13 +243,27 @@ def import_text_encoder(source: Path, out: Path, max_shard_bytes: int = MAX_SHAR
     for shard, path in zip(tqdm(shards, desc="text encoder", unit="shard"), paths, strict=True):
         if not path.is_file():
             _write_shard(files, shard, path)
-    _write_json(out / INDEX_FILE, {"metadata": {"total_size": 2 * files.num_parameters}, "weight_map": {
+    _write_json(out / INDEX_FILE, {"metadata": {"total_size": files.num_bytes}, "weight_map": {
         name: path.name for shard, path in zip(shards, paths, strict=True) for name in shard}})
     _write_json(out / CONFIG_FILE, files.size.config())
     shutil.copyfile(files.tokenizer, out / TOKENIZER_FILE)
     _write_json(out / FACTS_FILE, {"fingerprint": fingerprint, "width": files.size.width})
     started.unlink()
     return out
+
+
+def verify_text_encoder(path: Path) -> str:
+    """Read every value and return one line: tensors, parameters, megabytes. WeightsError if something is wrong.
+
+    An imported encoder must also be the one that its text.json says it is.
+    """
+    files = EncoderFiles(path)
+    for name in files.names():
+        files.read(name)
+    if read_facts(path).get("fingerprint", files.fingerprint()) != files.fingerprint():
+        raise WeightsError(f"{path} holds another text encoder than its {FACTS_FILE} says; import it again")
+    return (f"{path.name}: {len(files.names())} tensors, {files.num_parameters / 1e6:.2f} M parameters, "
+            f"{files.num_bytes / 1e6:.1f} MB")
 
 
 def read_facts(folder: Path) -> dict[str, object]:
