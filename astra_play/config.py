@@ -81,6 +81,7 @@ class StreamConfig:
     sigmas: tuple[float, ...] = (1.0, 0.0)  # descending, ends in 0; one denoise step per interval
     step_sigmas: dict[str, list[float]] = field(default_factory=dict)  # other step counts -> their schedules
     shift: float = 1.0  # bend of a schedule computed for a step count that is not listed
+    solver: Literal["euler", "unipc", "dpmpp"] = "euler"  # how the steps are walked (model/solvers.py)
     guidance_scale: float = 1.0
     # Mean squared correction of a latent cell at which half of the correction to the anchor is applied; 0 applies all.
     # A network that is unsure corrects every cell a little towards the mean of all pictures, and a picture that is
@@ -131,6 +132,9 @@ class ControlsConfig:
     mouse_m_per_px: float = 0.0005  # of a hand that the mouse moves
     max_move_m_per_frame: float = 0.03  # of that hand, the fastest seen in training
     max_turn_deg_per_frame: float = 12.0  # the fastest turn seen in training
+    # The axes in which a step is taken while the view turns: those the walker had before, or those of the view after
+    # the turn, as in the presets of the published checkpoint (actions/rows.py).
+    move_axes: Literal["before_turn", "after_turn"] = "before_turn"
     max_pitch_deg: float = 25.7  # how far from level the training camera ever looked, up or down
     vertical_fov_deg: float = 60.0  # of the camera that made the training pictures
     eye_height_m: float = 1.6  # of that camera over the ground
