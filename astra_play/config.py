@@ -170,6 +170,7 @@ class WorldConfig:
     codec: CodecConfig = field(default_factory=CodecConfig)
     preview_codec: CodecConfig | None = None  # a cheaper one of the same latents, for live pictures
     stream: StreamConfig = field(default_factory=StreamConfig)
+    live: StreamConfig | None = None  # how it is played live where that is not how it is rendered
     controls: ControlsConfig = field(default_factory=ControlsConfig)
     # Weights of several scenarios list them all; title, description and controls above are those of `scenario`.
     scenarios: dict[str, ScenarioConfig] = field(default_factory=dict)
@@ -191,6 +192,10 @@ class WorldConfig:
             raise ConfigError(f"scenarios.{scenario}.stream has no setting {name!r}{did_you_mean(name, known)}")
         return dataclasses.replace(self, scenario=scenario, title=chosen.title, description=chosen.description,
                                    controls=chosen.controls, stream=dataclasses.replace(self.stream, **chosen.stream))
+
+    def played_live(self) -> WorldConfig:
+        """Return the config with the stream of live play; unchanged where that is the only one."""
+        return dataclasses.replace(self, stream=self.live, live=None) if self.live else self
 
     @property
     def frames_per_chunk(self) -> int:

@@ -26,9 +26,9 @@ from ..codec.mini import MiniCodec
 from ..config import WorldConfig, load_world_config
 from ..errors import ConfigError
 from ..model.checkpoint import CODEC_FILE, MODEL_FILE, load_codec, load_strict, read_tensors, save_config, save_module
+from ..model.loading import choose_device
 from ..model.transformer import Transformer
 from ..model.two_stream import TwoStream
-from ..model.world import choose_device
 from .adversary import Adversary
 from .latents import Clips
 from .loop import (
