@@ -27,7 +27,8 @@ from . import paths
 from .actions.row_makers import make_row_maker
 from .chunks import ActionChunk, ActionSample
 from .model.checkpoint import CODEC_FILE, MODEL_FILE, read_tensors
-from .model.world import World, load_world
+from .model.loading import load_world
+from .model.world import World
 from .runtime.clock import MonotonicClock
 from .runtime.interfaces import Clock
 from .runtime.threads import choose_num_threads

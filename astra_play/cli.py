@@ -276,6 +276,8 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command("compare rollouts with the simulator's truth", module="astra_play.evaluate.report"),
     "weights": Command("look at the worlds in weights/", commands={
         "list": Command("list the worlds", run=run_weights_list),
+        "fetch": Command("download the published files of a world, after a question",
+                         module="astra_play.weights_fetch"),
         "verify": Command("read the weights in full and compare them with their config", add_verify_options,
                           run_weights_verify),
         "import": Command("make a world of published weights", commands={

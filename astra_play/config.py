@@ -19,6 +19,8 @@ from .errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
 
+WAN_LATENTS = (16, 8, 4)  # latent_channels, spatial_compression and frames_per_latent of the Wan 2.1 family
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -79,6 +81,7 @@ class StreamConfig:
     sigmas: tuple[float, ...] = (1.0, 0.0)  # descending, ends in 0; one denoise step per interval
     step_sigmas: dict[str, list[float]] = field(default_factory=dict)  # other step counts -> their schedules
     shift: float = 1.0  # bend of a schedule computed for a step count that is not listed
+    solver: Literal["euler", "unipc", "dpmpp"] = "euler"  # how the steps are walked (model/solvers.py)
     guidance_scale: float = 1.0
     # Mean squared correction of a latent cell at which half of the correction to the anchor is applied; 0 applies all.
     # A network that is unsure corrects every cell a little towards the mean of all pictures, and a picture that is
@@ -112,8 +115,9 @@ class CodecConfig:
     latent_channels: int = 32
     spatial_compression: int = 16
     frames_per_latent: int = 1
-    decoder_width: int = 128
-    decoder_blocks: int = 2
+    decoder_width: int = 128  # "mini" only
+    decoder_blocks: int = 2  # "mini" only
+    base_width: int = 0  # "wan_vae" and "taehv" only: channels at full resolution; 0: the published 96 and 64
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,9 @@ class ControlsConfig:
     mouse_m_per_px: float = 0.0005  # of a hand that the mouse moves
     max_move_m_per_frame: float = 0.03  # of that hand, the fastest seen in training
     max_turn_deg_per_frame: float = 12.0  # the fastest turn seen in training
+    # The axes in which a step is taken while the view turns: those the walker had before, or those of the view after
+    # the turn, as in the presets of the published checkpoint (actions/rows.py).
+    move_axes: Literal["before_turn", "after_turn"] = "before_turn"
     max_pitch_deg: float = 25.7  # how far from level the training camera ever looked, up or down
     vertical_fov_deg: float = 60.0  # of the camera that made the training pictures
     eye_height_m: float = 1.6  # of that camera over the ground
@@ -161,7 +168,9 @@ class WorldConfig:
     fps: int
     model: ModelConfig
     codec: CodecConfig = field(default_factory=CodecConfig)
+    preview_codec: CodecConfig | None = None  # a cheaper one of the same latents, for live pictures
     stream: StreamConfig = field(default_factory=StreamConfig)
+    live: StreamConfig | None = None  # how it is played live where that is not how it is rendered
     controls: ControlsConfig = field(default_factory=ControlsConfig)
     # Weights of several scenarios list them all; title, description and controls above are those of `scenario`.
     scenarios: dict[str, ScenarioConfig] = field(default_factory=dict)
@@ -183,6 +192,10 @@ class WorldConfig:
             raise ConfigError(f"scenarios.{scenario}.stream has no setting {name!r}{did_you_mean(name, known)}")
         return dataclasses.replace(self, scenario=scenario, title=chosen.title, description=chosen.description,
                                    controls=chosen.controls, stream=dataclasses.replace(self.stream, **chosen.stream))
+
+    def played_live(self) -> WorldConfig:
+        """Return the config with the stream of live play; unchanged where that is the only one."""
+        return dataclasses.replace(self, stream=self.live, live=None) if self.live else self
 
     @property
     def frames_per_chunk(self) -> int:
@@ -303,6 +316,19 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
         f"the model reads {model.latent_channels} latent channels, but the codec makes {codec.latent_channels}")
     yield codec.kind != "mini" or codec.frames_per_latent == 1, (
         f"frames_per_latent is {codec.frames_per_latent}, but the mini codec makes one frame per latent")
+    for name, own in (("codec", codec), ("preview_codec", config.preview_codec or codec)):
+        factors = own.latent_channels, own.spatial_compression, own.frames_per_latent
+        yield own.kind == "mini" or factors == WAN_LATENTS, (
+            f"{name}.latent_channels, spatial_compression and frames_per_latent are {', '.join(map(str, factors))}, "
+            f"but the latents of {own.kind} have {', '.join(map(str, WAN_LATENTS))}")
+        yield own.base_width >= 0, (
+            f"{name}.base_width is {own.base_width}, but must be positive, or 0 for the published width")
+    yield config.preview_codec is None or "mini" not in (codec.kind, config.preview_codec.kind), (
+        "preview_codec is for worlds of Wan latents: both codecs must be \"wan_vae\" or \"taehv\"")
+    yield codec.kind == "mini" or model.anchor != "moved", (
+        f"model.anchor is \"moved\", which needs the mini codec's patches, but the codec is {codec.kind!r}")
+    yield codec.kind == "mini" or not config.latent_scale, (
+        f"latent_scale must be empty, since the latents of {codec.kind} are normalised already")
     yield len(config.latent_scale) in (0, codec.latent_channels) and all(v > 0 for v in config.latent_scale), (
         f"latent_scale must hold {codec.latent_channels} positive numbers or none")
     schedules = {"sigmas": stream.sigmas, **{f"step_sigmas.{n}": tuple(v) for n, v in stream.step_sigmas.items()}}

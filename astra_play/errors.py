@@ -34,6 +34,10 @@ class DataError(AstraPlayError):
     """Training data is missing, damaged, or was made with other settings."""
 
 
+class FetchError(AstraPlayError):
+    """Published files cannot be downloaded."""
+
+
 class DependencyError(AstraPlayError):
     """An optional package that this command needs is not installed."""
 

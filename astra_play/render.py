@@ -60,7 +60,7 @@ def run_render(options: RenderOptions) -> int:
 
     events = load_script(options.script) if options.script else []  # bad input is found before the world is loaded
     check_output(options.out)
-    from .model.world import load_world
+    from .model.loading import load_world
 
     world = load_world(options.world, device="auto")
     try:

@@ -97,3 +97,17 @@ def naive_mix(moved: Tensor, others: Tensor, shares: Tensor, blocks: int, cell: 
             for k in range(own.shape[2]):
                 mixed[..., y, x] += own[:, :, k, None] * others[:, :, k, :, y, x]
     return mixed
+
+
+def naive_block_errors(moved: Tensor, others: Tensor, truth: Tensor, blocks: int, cell_px: int) -> Tensor:
+    """Twin of `CameraMotion.block_errors`: pixel by pixel into the block that it lies in."""
+    batch, frames, _, height, width = moved.shape
+    side = cell_px // blocks
+    errors = torch.zeros(batch, frames, 1 + others.shape[2], blocks**2, height // cell_px, width // cell_px)
+    for k, candidate in enumerate([moved, *others.unbind(dim=2)]):
+        wrong = (candidate - truth).square().mean(dim=2)
+        for y in range(height):
+            for x in range(width):
+                block = (y % cell_px) // side * blocks + (x % cell_px) // side
+                errors[:, :, k, block, y // cell_px, x // cell_px] += wrong[:, :, y, x] / side**2
+    return errors

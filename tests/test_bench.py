@@ -11,7 +11,7 @@ from tiny_world import make_tiny_world
 
 from astra_play import bench
 from astra_play.cli import main as cli_main
-from astra_play.model.world import load_world
+from astra_play.model.loading import load_world
 
 
 class TickingClock:

@@ -8,10 +8,22 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_world import TINY_WORLD, make_tiny_world
+from wan_codecs import SMALL_TAEHV, SMALL_VAE, small_taehv, small_vae
 
-from astra_play.config import load_world_config
+from astra_play.config import CodecConfig, load_world_config
 from astra_play.errors import WeightsError
-from astra_play.model.checkpoint import CODEC_FILE, MODEL_FILE, load_codec, load_model, save_config, verify_folder
+from astra_play.model.checkpoint import (
+    CODEC_FILE,
+    CONFIG_FILE,
+    MODEL_FILE,
+    PREVIEW_FILE,
+    load_codec,
+    load_model,
+    load_preview_codec,
+    save_config,
+    save_module,
+    verify_folder,
+)
 from astra_play.model.transformer import Transformer
 
 
@@ -72,11 +84,37 @@ def test_weights_of_another_size_are_refused(tmp_path) -> None:
         load_model(tmp_path, larger)
 
 
-def test_a_codec_that_cannot_be_run_is_refused(tmp_path) -> None:
+def test_a_file_of_another_codec_is_refused(tmp_path) -> None:
     make_tiny_world(tmp_path)
-    config = dataclasses.replace(TINY_WORLD, codec=dataclasses.replace(TINY_WORLD.codec, kind="wan_vae"))
-    with pytest.raises(WeightsError, match="wan_vae"):
-        load_codec(tmp_path, config)
+    for kind in ("wan_vae", "taehv"):
+        codec = CodecConfig(kind=kind, latent_channels=16, spatial_compression=8, frames_per_latent=4, base_width=8)
+        with pytest.raises(WeightsError, match=rf"{CODEC_FILE} does not fit .* 24 not known \(encoder.bias"):
+            load_codec(tmp_path, dataclasses.replace(TINY_WORLD, codec=codec))
+
+
+def test_every_kind_of_codec_comes_back_from_its_folder(tmp_path) -> None:
+    config = dataclasses.replace(TINY_WORLD, codec=SMALL_VAE, preview_codec=SMALL_TAEHV)
+    vae, taehv = small_vae(), small_taehv()
+    save_module(vae, tmp_path / CODEC_FILE)
+    save_module(taehv, tmp_path / PREVIEW_FILE)
+    for saved, loaded in ((vae, load_codec(tmp_path, config)), (taehv, load_preview_codec(tmp_path, config))):
+        assert type(loaded) is type(saved) and not loaded.training
+        for (name, one), other in zip(saved.named_parameters(), loaded.parameters(), strict=True):
+            assert torch.equal(one.half().float(), other), name
+    assert load_preview_codec(tmp_path, TINY_WORLD) is None
+    (tmp_path / PREVIEW_FILE).unlink()
+    with pytest.raises(WeightsError, match=f"{PREVIEW_FILE} does not exist"):
+        load_preview_codec(tmp_path, config)
+
+
+def test_a_world_with_a_preview_codec_is_verified_with_it(tmp_path) -> None:
+    model = dataclasses.replace(TINY_WORLD.model, latent_channels=16, anchor="none", prediction="velocity")
+    config = dataclasses.replace(TINY_WORLD, model=model, codec=SMALL_VAE, preview_codec=SMALL_TAEHV, latent_scale=())
+    save_config(config, tmp_path)
+    for module, name in ((Transformer(model), MODEL_FILE), (small_vae(), CODEC_FILE), (small_taehv(), PREVIEW_FILE)):
+        save_module(module, tmp_path / name)
+    assert [line.split(":")[0] for line in verify_folder(tmp_path)] == [CONFIG_FILE, MODEL_FILE, CODEC_FILE,
+                                                                        PREVIEW_FILE]
 
 
 def test_saving_leaves_no_half_written_file(tmp_path) -> None:

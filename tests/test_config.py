@@ -10,6 +10,7 @@ from tiny_world import TINY_WORLD
 
 from astra_play import paths
 from astra_play.config import (
+    CodecConfig,
     ControlsConfig,
     ScenarioConfig,
     StreamConfig,
@@ -85,6 +86,34 @@ def test_a_config_that_is_not_json_names_the_file(tmp_path) -> None:
 ])
 def test_settings_that_contradict_each_other_are_refused(tmp_path, part, change: dict, sentence: str) -> None:
     data = to_dict(TINY_WORLD)
+    (data[part] if part else data).update(change)
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    with pytest.raises(ConfigError, match=sentence):
+        load_world_config(tmp_path)
+
+
+WAN_WORLD = dataclasses.replace(
+    TINY_WORLD, model=dataclasses.replace(TINY_WORLD.model, latent_channels=16, anchor="none", prediction="velocity"),
+    codec=CodecConfig(kind="wan_vae", latent_channels=16, spatial_compression=8, frames_per_latent=4, base_width=8),
+    preview_codec=CodecConfig(kind="taehv", latent_channels=16, spatial_compression=8, frames_per_latent=4),
+    latent_scale=())
+
+
+def test_a_world_of_wan_latents_may_have_a_codec_for_previews(tmp_path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(WAN_WORLD)))
+    assert load_world_config(tmp_path) == WAN_WORLD and WAN_WORLD.frames_per_chunk == 4
+
+
+@pytest.mark.parametrize(("part", "change", "sentence"), [
+    ("codec", {"frames_per_latent": 1}, "are 16, 8, 1, but the latents of wan_vae have 16, 8, 4"),
+    ("preview_codec", {"latent_channels": 12}, "preview_codec.latent_channels, .* are 12, 8, 4, but .* taehv have 16"),
+    ("preview_codec", {"kind": "mini"}, "preview_codec is for worlds of Wan latents"),
+    ("codec", {"base_width": -1}, "codec.base_width is -1, but must be positive, or 0"),
+    ("model", {"anchor": "moved"}, "needs the mini codec's patches, but the codec is 'wan_vae'"),
+    (None, {"latent_scale": [1.0] * 16}, "latent_scale must be empty, since the latents of wan_vae are normalised"),
+])
+def test_codecs_that_do_not_fit_wan_latents_are_refused(tmp_path, part, change: dict, sentence: str) -> None:
+    data = to_dict(WAN_WORLD)
     (data[part] if part else data).update(change)
     (tmp_path / "config.json").write_text(json.dumps(data))
     with pytest.raises(ConfigError, match=sentence):

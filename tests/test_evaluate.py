@@ -27,7 +27,7 @@ from astra_play.evaluate.motions import FINGER_STEP_M, FINGER_STROKE_M, MOTIONS,
 from astra_play.evaluate.plots import Line, plot, round_ticks
 from astra_play.evaluate.rollout import load_parts, roll_out, routing_of, through_codec, time_chunks
 from astra_play.evaluate.truth import Simulator
-from astra_play.model.world import load_world
+from astra_play.model.loading import load_world
 from astra_play.train.scenarios.explore import WalkControl
 
 # --- rollouts -------------------------------------------------------------------------------------------------------

@@ -8,19 +8,20 @@ import math
 import numpy as np
 import pytest
 import torch
-from naive import naive_mix
+from naive import naive_block_errors, naive_mix
 
 from astra_play.actions.rows import arm_row, camera_row
 from astra_play.codec.mini import MiniCodec, fit_linear
 from astra_play.config import CodecConfig, ControlsConfig, ModelConfig, ScenarioConfig, StreamConfig, WorldConfig
 from astra_play.errors import ConfigError
-from astra_play.model.anchor import CameraMotion, CarriedPicture, StillCamera, mix, mix_pictures
+from astra_play.model.anchor import CameraMotion, CarriedPicture, mix, mix_pictures
 from astra_play.model.free_run import FreeRun
+from astra_play.model.still_camera import REFRESH_CHUNKS, StillCamera, TablePicture
 from astra_play.model.surroundings import Surroundings
 from astra_play.model.transformer import Transformer
 from astra_play.model.two_stream import TwoStream
 from astra_play.train.latents import Clips
-from astra_play.train.losses import NoiseOptions, true_past, world_loss
+from astra_play.train.losses import NoiseOptions, own_past, share_error, true_past, world_loss
 
 CONTROLS = ControlsConfig(modality="arm", vertical_fov_deg=30.0, scene_depth_m=1.0, camera_lift_deg=30.0)
 FOCAL_PX = 12 / math.tan(math.radians(15))
@@ -65,17 +66,75 @@ def offered(motion: CameraMotion, pictures: torch.Tensor, rows: torch.Tensor) ->
     return moved, others, motion.offer(anchors, moved, others)
 
 
-@pytest.mark.parametrize(("motion", "columns", "rows"), [
-    ((0.03, 0.0, 0.0), 1.0, 0.0), ((0.0, 0.03, 0.0), 0.0, -math.sin(math.radians(30))),
-    ((0.0, 0.0, 0.03), 0.0, -math.cos(math.radians(30)))])
-def test_right_goes_right_and_away_and_up_go_up(camera: StillCamera, motion, columns: float, rows: float) -> None:
+@pytest.mark.parametrize(("motion", "columns", "rows", "ahead"), [
+    ((0.03, 0.0, 0.0), 1.0, 0.0, 0.0), ((0.0, 0.03, 0.0), 0.0, -0.5, math.cos(math.radians(30))),
+    ((0.0, 0.0, 0.03), 0.0, -math.cos(math.radians(30)), -0.5)])
+def test_right_goes_right_and_away_and_up_go_up(camera: StillCamera, motion, columns: float, rows: float,
+                                                ahead: float) -> None:
     spot = torch.zeros(1, 3, 24, 32)
     spot[..., 12, 16] = 1.0
     moved = along(camera, spot, rows_of(motion))[0, 0, 0]
     column = (moved.sum(0) * torch.arange(32)).sum() / moved.sum() - 16
     row = (moved.sum(1) * torch.arange(24)).sum() / moved.sum() - 12
-    assert column.item() == pytest.approx(0.03 * FOCAL_PX * columns, abs=0.05)
-    assert row.item() == pytest.approx(0.03 * FOCAL_PX * rows, abs=0.05)
+    nearer = 1 / (1 + 0.03 * ahead)  # the spot is half a pixel right of and below the middle, about which things grow
+    assert column.item() == pytest.approx((0.03 * FOCAL_PX * columns + 0.5) * nearer - 0.5, abs=0.05)
+    assert row.item() == pytest.approx((0.03 * FOCAL_PX * rows + 0.5) * nearer - 0.5, abs=0.05)
+
+
+def test_what_goes_away_shrinks_about_the_middle_and_comes_back_as_large(camera: StillCamera) -> None:
+    disc = ((torch.arange(24)[:, None] - 11.5).square() + (torch.arange(32)[None] - 15.5).square() < 36).float()
+    disc = disc.expand(1, 3, -1, -1)
+    raised = (0.0, 0.3, -0.3 * math.tan(math.radians(30)))  # away and down: straight along the view
+    smaller = along(camera, disc, rows_of(raised))[:, 0]
+    ahead = 0.3 / math.cos(math.radians(30))
+    assert smaller.sum().item() == pytest.approx(disc.sum().item() / (1 + ahead) ** 2, rel=0.05)
+    row = (smaller[0, 0].sum(1) * torch.arange(24)).sum() / smaller[0, 0].sum()
+    assert row.item() == pytest.approx(11.5, abs=0.05)
+
+
+def looking_back() -> tuple[StillCamera, TablePicture]:
+    motion = StillCamera(small_codec(), torch.linspace(2, 0.5, 8), 32, 24, CONTROLS, True, hypotheses=3, blocks=2)
+    return motion, TablePicture(motion, motion.paint, leak=0.0)
+
+
+def test_the_hand_may_come_from_an_earlier_picture_by_all_the_way_since() -> None:
+    motion, carried = looking_back()
+    generator = np.random.default_rng(1)
+    shown, ways = [], []
+    for t in range(3 * REFRESH_CHUNKS):
+        picture = torch.rand(2, 3, 24, 32) - 0.5
+        if t:
+            row = rows_of(tuple(generator.uniform(-0.02, 0.02, 3)), batch=2)
+            carried.expect(row)
+            ways.append(row[0, 0, :3].double())
+            born = max(0, (t - 1) // REFRESH_CHUNKS - 1) * REFRESH_CHUNKS  # of the older of the two kept pictures
+            since = rows_of(tuple(torch.stack(ways[born:]).sum(0).tolist()), batch=2)
+            assert torch.equal(carried._others[:, 0, 1], shown[born])
+            assert torch.allclose(carried._others[:, 0, 2], along(motion, shown[born], since)[:, 0], atol=1e-4)
+            assert torch.allclose(carried._others[:, 0, 0], along(motion, shown[-1], row)[:, 0], atol=1e-5)
+        carried.show(picture)
+        shown.append(picture)
+    carried.reset()
+    carried.show(shown[0])
+    carried.expect(rows_of((0.01, 0.0, 0.0), batch=2))
+    assert torch.equal(carried._others[:, 0, 1], shown[0])
+
+
+def test_errors_of_blocks_are_those_of_their_pixels() -> None:
+    motion, carried = looking_back()
+    carried.show(torch.rand(2, 3, 24, 32) - 0.5)
+    carried.expect(rows_of((0.02, 0.0, 0.01), (0.0, 0.01, 0.0), batch=2))
+    truth = torch.rand(2, 2, 3, 24, 32) - 0.5
+    errors = carried.block_errors(truth)
+    assert errors.shape == (2, 2, 4, 4, 3, 4)
+    assert torch.allclose(errors, naive_block_errors(carried._moved, carried._others, truth, 2, 8), atol=1e-6)
+
+
+def test_errors_of_shares_are_least_where_the_right_hypothesis_has_all() -> None:
+    errors = torch.tensor([0.4, 0.1, 0.2]).view(1, 1, 3, 1, 1, 1).expand(2, 5, 3, 4, 3, 4)
+    for given, expected in (((0.0, 0.0), 0.4), ((1.0, 0.0), 0.1), ((0.0, 1.0), 0.2), ((0.5, 0.5), 0.15)):
+        shares = torch.tensor(given).view(1, 1, 1, 2, 1, 1, 1).expand(2, 1, 5, 2, 4, 3, 4)
+        assert torch.allclose(share_error(shares, errors), torch.full((2, 5), expected))
 
 
 def test_motions_of_a_chunk_add_up(camera: StillCamera) -> None:
@@ -194,6 +253,37 @@ def test_training_finds_what_goes_along(camera: StillCamera) -> None:
         optimizer.zero_grad()
         losses.append(parts["mse"])
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_training_knows_how_wrong_each_block_of_each_hypothesis_is(own: bool) -> None:
+    """Wherever the truth has moved with the hand since the first picture, the third hypothesis is (nearly) right."""
+    motion, _ = looking_back()
+    torch.manual_seed(3)
+    first = torch.nn.functional.avg_pool2d(torch.rand(2, 3, 34, 42), 11, 1) * 4 - 2
+    rows = rows_of((0.0, 0.0, 0.0), *[(0.02, 0.0, 0.0)] * 4, batch=2)
+    frames = [first] + [along(motion, first, rows_of((0.02 * t, 0.0, 0.0), batch=2))[:, 0] for t in range(1, 5)]
+    before = torch.stack([frames[0], *frames[:-1]], dim=1).permute(0, 1, 3, 4, 2)
+    before = ((before + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    latents = torch.stack([motion.encode(frame) for frame in frames], dim=1)
+    clips = Clips(latents, rows, torch.zeros(2, dtype=torch.bool), before)
+    model = Transformer(dataclasses.replace(MODEL, hypotheses=3))
+    past = own_past(model, StreamConfig(sink_chunks=1, ring_chunks=3), clips, 2, "arm", torch.Generator(), motion) \
+        if own else true_past(clips, 1, motion)
+    errors = past.block_errors
+    assert errors.shape == (2, 5, 4, 4, 3, 4)
+    assert (errors[:, [0, 4]] == 0).all()  # nothing precedes the first, and the last one's own picture is not in a clip
+    still, _, _, since = errors[:, 1:4].mean(dim=(0, 3, 4, 5)).unbind(dim=-1)
+    assert (since < 1e-4).all() and (still > 20 * since).all()
+    options = dataclasses.replace(NoiseOptions(), action_dropout=0.0, full_noise_prob=1.0, history_clean_prob=1.0)
+    two_stream = TwoStream(model, 5, 1, torch.device("cpu"))
+    parts = []
+    for weight in (0.0, 2.0):
+        weighted = dataclasses.replace(options, share_weight=weight)
+        parts.append(world_loss(two_stream, clips, past, weighted, "arm", torch.Generator().manual_seed(0)))
+    assert "share_error" not in parts[0][1]
+    assert (parts[1][0] - parts[0][0]).item() == pytest.approx(2.0 * parts[1][1]["share_error"], abs=1e-5)
+    assert parts[1][1]["share_error"] > 0
 
 
 def test_a_power_makes_shares_decide_and_a_scenario_may_have_its_own() -> None:

@@ -19,7 +19,7 @@ PACKAGE = CHECKOUT / "astra_play"
 BASE = {"errors", "config", "chunks", "paths"}
 STAGES = {"actions", "model", "codec"}
 EVERYTHING = BASE | STAGES | {"runtime", "display", "record", "remote", "render", "train", "evaluate", "bench",
-                              "doctor", "weights_cli", "cli", "__init__"}
+                              "overlay", "doctor", "weights_cli", "weights_fetch", "cli", "__init__"}
 # each part of the package -> the parts it may import besides itself; "__init__" is the package's own name and version
 ALLOWED = {
     "__init__": {"model"},  # lazily, for astra_play.load_world
@@ -34,11 +34,13 @@ ALLOWED = {
     "display": BASE | STAGES | {"runtime", "__init__"},
     "record": BASE | STAGES | {"runtime", "__init__"},
     "remote": BASE | STAGES | {"runtime", "__init__"},
-    "render": BASE | STAGES | {"runtime", "record"},
+    "overlay": BASE,
+    "render": BASE | STAGES | {"runtime", "record", "overlay"},
     "train": BASE | STAGES | {"record"},
     "evaluate": BASE | STAGES | {"record", "train"},
     "bench": BASE | STAGES | {"runtime", "record", "evaluate"},
     "weights_cli": BASE | {"model"},
+    "weights_fetch": BASE,
     "doctor": EVERYTHING - {"cli"},
     "cli": EVERYTHING,
     "__main__": {"cli"},
@@ -111,10 +113,14 @@ def test_no_import_goes_against_the_order() -> None:
 
 
 @pytest.mark.parametrize(("package", "free_parts"), [
-    ("torch", BASE | {"actions", "runtime", "render", "cli", "doctor", "weights_cli", "__init__"}),
+    ("torch", BASE | {"actions", "runtime", "render", "overlay", "cli", "doctor", "weights_cli",
+                       "weights_fetch", "__init__"}),
+    ("transformers", ALLOWED.keys() - {"model"}),
+    ("huggingface_hub", ALLOWED.keys() - {"weights_fetch"}),
     ("pygame", ALLOWED.keys() - {"display"}),
     ("mujoco", ALLOWED.keys() - {"train"}),
     ("vizdoom", ALLOWED.keys() - {"train"}),
+    ("diffusers", ALLOWED.keys()),  # for tests only
 ])
 def test_heavy_package_is_imported_only_where_it_belongs(package: str, free_parts: set[str]) -> None:
     wrong = [f"{found.file}:{found.line}" for part, found in all_imports()

@@ -105,7 +105,7 @@ def test_two_stream_training_sees_what_streaming_sees() -> None:
     rows, sigma = torch.randn(2, frames, 4), torch.full((2, frames - 1), 0.8)
     batch = TwoStreamBatch(latents, torch.zeros(2, frames), noisy, sigma, rows, "camera",
                            still_anchors(latents, 1), still_anchors(latents, 1)[:, 1:])
-    clean, _ = TwoStream(model, frames, 1, torch.device("cpu"))(batch)
+    clean = TwoStream(model, frames, 1, torch.device("cpu"))(batch).clean
     history = CausalHistory(model, stream, "camera", batch=2)
     for t in range(1, frames):
         history.push(latents[:, t - 1:t], rows[:, t - 1:t])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from astra_play.codec.pixels import load_start_image
@@ -32,6 +33,24 @@ def test_a_picture_is_cropped_around_its_middle_and_keeps_its_proportions(tmp_pa
     frame = load_start_image(save(tmp_path / "a.png", wide), 48, 32)
     assert frame.shape == (32, 48, 3) and frame.dtype == np.uint8
     assert frame[16, 4].tolist() == [255, 0, 0] and frame[16, -5].tolist() == [0, 0, 255]
+
+
+def test_squeezing_keeps_all_of_the_picture_and_loses_its_proportions(tmp_path) -> None:
+    wide = Image.fromarray(np.concatenate([np.full((40, 20, 3), 255, np.uint8), np.array(halves(60, 40)),
+                                           np.full((40, 20, 3), 255, np.uint8)], axis=1))
+    frame = load_start_image(save(tmp_path / "a.png", wide), 50, 40, fit="squeeze")
+    assert frame.shape == (40, 50, 3) and frame.dtype == np.uint8
+    assert [frame[20, x].tolist() for x in (3, 17, 32, 46)] == [[255] * 3, [255, 0, 0], [0, 0, 255], [255] * 3]
+    see_through = Image.new("RGBA", (40, 30), (255, 255, 255, 0))
+    assert load_start_image(save(tmp_path / "t.png", see_through), 32, 24, fit="squeeze").max() == 0
+
+
+def test_a_squeezed_picture_is_what_antialiased_bilinear_scaling_makes_of_it(tmp_path) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (60, 90, 3)).astype(np.uint8)
+    frame = load_start_image(save(tmp_path / "r.png", Image.fromarray(picture)), 40, 32, fit="squeeze")
+    tensor = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
+    expected = torch.nn.functional.interpolate(tensor, (32, 40), mode="bilinear", antialias=True, align_corners=False)
+    assert np.abs(frame - expected[0].permute(1, 2, 0).numpy()).max() <= 1
 
 
 def test_cmyk_grey_palette_and_sixteen_bit_pictures_are_read(tmp_path) -> None:

@@ -51,7 +51,7 @@ def worlds(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
         loaded.append(PaintingWorld(fake_config(fps=10)))
         return loaded[-1]
 
-    monkeypatch.setattr("astra_play.model.world.load_world", load_world)
+    monkeypatch.setattr("astra_play.model.loading.load_world", load_world)
     return loaded
 
 

@@ -17,7 +17,8 @@ from astra_play.actions.rows import camera_row, vehicle_row
 from astra_play.codec.mini import MiniCodec, fit_linear
 from astra_play.config import ControlsConfig, StreamConfig, load_world_config
 from astra_play.errors import ConfigError, DataError
-from astra_play.model.anchor import CameraMotion, make_motion
+from astra_play.model.anchor import CameraMotion
+from astra_play.model.carried import make_motion
 from astra_play.model.history import CausalHistory
 from astra_play.model.transformer import Transformer
 from astra_play.model.two_stream import TwoStream, two_stream_mask
@@ -224,9 +225,9 @@ def test_no_target_can_see_itself_or_the_future() -> None:
         model = two_stream.model
 
         def __call__(self, batch):
-            clean, routing = original(batch)
-            seen["clean"] = clean
-            return clean, routing
+            result = original(batch)
+            seen["clean"] = result.clean
+            return result
 
     past = Past(history, torch.randn(history.shape))
     world_loss(Spy(), clips, past, options, "camera", torch.Generator().manual_seed(0))

@@ -16,8 +16,9 @@ from astra_play.chunks import IDLE, ActionChunk
 from astra_play.codec import pixels
 from astra_play.config import StreamConfig
 from astra_play.errors import AstraPlayError
-from astra_play.model.anchor import make_motion
-from astra_play.model.world import COMMIT_STREAM, World, load_world
+from astra_play.model.carried import make_motion
+from astra_play.model.loading import load_world
+from astra_play.model.world import COMMIT_STREAM, World
 
 
 @pytest.fixture()

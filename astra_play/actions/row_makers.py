@@ -122,7 +122,7 @@ class CameraRows:
             self._key_turn_deg * balance(controls, sample, "look_up", "look_down"))
         pitch_deg = self._within_pitch_range(pitch_deg)
         row = camera_row(forward / length * self._step_m, right / length * self._step_m,
-                         math.radians(yaw_deg), math.radians(pitch_deg))
+                         math.radians(yaw_deg), math.radians(pitch_deg), controls.move_axes)
         return np.tile(row, (self._num_rows, 1))
 
     def _within_pitch_range(self, pitch_deg: float) -> float:

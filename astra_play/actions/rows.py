@@ -9,25 +9,28 @@ mask column (1 = history, 0 = to predict) is added by the network's input stage,
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 
 ROW_WIDTH = {"camera": 12, "vehicle": 7, "arm": 7}
 
 
-def camera_row(forward_m: float = 0.0, right_m: float = 0.0, yaw_left_rad: float = 0.0,
-               pitch_up_rad: float = 0.0) -> np.ndarray:
+def camera_row(forward_m: float = 0.0, right_m: float = 0.0, yaw_left_rad: float = 0.0, pitch_up_rad: float = 0.0,
+               axes: Literal["before_turn", "after_turn"] = "before_turn") -> np.ndarray:
     """Return the (12,) float32 camera row of a commanded motion.
 
     The displacement is given in level axes (a walker's feet do not leave the ground when the head tilts), and the
-    turn is yaw first, then pitch: R = R_pitch R_yaw, t = -R d with d = (right, 0, forward).
+    turn is yaw first, then pitch: R = R_pitch R_yaw, t = -R d with d = (right, 0, forward). With the axes after the
+    turn, as the presets of the published checkpoint have it, t = -d.
     """
     cy, sy = math.cos(yaw_left_rad), math.sin(yaw_left_rad)
     cp, sp = math.cos(pitch_up_rad), math.sin(pitch_up_rad)
     yaw = np.array([[cy, 0.0, sy], [0.0, 1.0, 0.0], [-sy, 0.0, cy]])
     pitch = np.array([[1.0, 0.0, 0.0], [0.0, cp, sp], [0.0, -sp, cp]])
     rotation = pitch @ yaw
-    translation = -rotation @ np.array([right_m, 0.0, forward_m])
+    displacement = np.array([right_m, 0.0, forward_m])
+    translation = -rotation @ displacement if axes == "before_turn" else -displacement
     return np.concatenate([rotation, translation[:, None]], axis=1).astype(np.float32).reshape(12)
 
 

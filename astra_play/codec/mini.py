@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import CodecConfig
+from .streaming import LayerMemory
 
 
 class ResidualBlock(nn.Module):
@@ -82,6 +83,15 @@ class MiniCodec(nn.Module):
         detail = F.pixel_shuffle(self.head(F.silu(x)), 2)
         blocks = paint_patches(latents.flatten(0, 1), self.linear_decoder.weight)
         return (blocks + self.linear_decoder.bias[:, None, None] + detail).unflatten(0, (batch, frames))
+
+    def encode_chunk(self, pictures: Tensor, memory: None = None) -> tuple[Tensor, None]:
+        """Continue a stream (see `streaming.Codec`); the encoder looks at one picture at a time and remembers none."""
+        return self.encode(pictures), None
+
+    def decode_chunk(self, latents: Tensor, memory: LayerMemory | None = None) -> tuple[Tensor, LayerMemory]:
+        """Continue a stream (see `streaming.Codec`); the memory is the last latent frame."""
+        pictures = self.decode(latents, memory[self] if memory else None)
+        return pictures, {self: latents[:, -1:].clone()}
 
 
 def project_patches(pictures: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -27,12 +27,13 @@ def to_uint8(pictures: torch.Tensor) -> torch.Tensor:
     return pictures.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).byte().movedim(-3, -1).contiguous()
 
 
-def load_start_image(path: Path, width: int, height: int) -> np.ndarray:
+def load_start_image(path: Path, width: int, height: int, fit: Literal["crop", "squeeze"] = "crop") -> np.ndarray:
     """Read a picture file as a (height, width, 3) uint8 start frame.
 
     EXIF rotation is applied, transparency is laid on black, the first picture of an animation is taken, and the
-    largest centred part of the right shape is scaled down. ImageError says what is wrong with a file that cannot be
-    used.
+    largest centred part of the right shape is scaled. With `fit` "squeeze" all of the picture is scaled, its
+    proportions lost, as the published model's own script does it. ImageError says what is wrong with a file that cannot
+    be used.
     """
     path = Path(path)
     try:
@@ -47,6 +48,8 @@ def load_start_image(path: Path, width: int, height: int) -> np.ndarray:
                 raise ImageError(f"{path} is {picture.width} x {picture.height} pixels; a start picture needs at least "
                                  f"{MIN_IMAGE_SIDE_PX} on each side")
             picture = _on_black(picture)
+            if fit == "squeeze":
+                return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR), dtype=np.uint8)
             return np.asarray(ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS), dtype=np.uint8)
     except FileNotFoundError:
         raise ImageError(f"start picture {path} does not exist; check the path") from None

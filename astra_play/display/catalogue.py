@@ -58,7 +58,7 @@ class Catalogue:
 
         None chooses by a short probe: on a busy machine one thread may beat two.
         """
-        from ..model.world import load_world  # here and not above: the window is on screen before torch takes seconds
+        from ..model.loading import load_world  # here and not above: the window is on screen before torch takes seconds
 
         world = load_world(name)
         world.num_threads = num_threads or choose_num_threads(world.run_probe_pass, MonotonicClock())

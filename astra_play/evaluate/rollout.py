@@ -18,10 +18,10 @@ from torch import Tensor
 from ..codec import pixels
 from ..codec.mini import MiniCodec
 from ..config import WorldConfig, load_world_config
+from ..model.carried import carried_picture
 from ..model.checkpoint import load_codec, load_model
 from ..model.free_run import FreeRun
 from ..model.sampler import add_noise, schedule_for
-from ..model.surroundings import carried_picture
 from ..model.transformer import Transformer
 from ..model.world import COMMIT_STREAM
 

@@ -12,24 +12,26 @@ cell that was truly seen before, 0 where the anchor is but a stretched edge and 
 
 Things stand nearer or further than the anchor takes them to be, a wall stops the player, a hand takes a block along. So
 other hypotheses lie beside the anchor, each a picture of its own: everything as near as a few metres, everything only
-turned, everything gone along with the hand. Which one holds where is for the network to say. Each latent cell is cut
-into blocks, and the anchor holds C channels more per hypothesis and block: what the cell's latents would gain if that
-block of the picture came from there. The network gives every block its shares (`Transformer.shares`), and they mix
-pixels as well as latents: multihypothesis motion compensation (Girod, "Efficiency analysis of multihypothesis
-motion-compensated prediction", 2000) with masks that are learned from nothing but the error of the prediction.
+turned, everything gone along with the hand (model/still_camera.py). Which one holds where is for the network to say.
+Each latent cell is cut into blocks, and the anchor holds C channels more per hypothesis and block: what the cell's
+latents would gain if that block of the picture came from there. The network gives every block its shares
+(`Transformer.shares`), and they mix pixels as well as latents: multihypothesis motion compensation (Girod, "Efficiency
+analysis of multihypothesis motion-compensated prediction", 2000) with masks that are learned from the error of the
+prediction, and in training also from how wrong each hypothesis is in each block (`CameraMotion.block_errors`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..codec.mini import MiniCodec, paint_patches, project_patches
-from ..config import ControlsConfig, WorldConfig
+from ..config import ControlsConfig
 
 NEVER_NEARER_M = 1e6
 CAMERA_WIDTH = 12  # numbers of a camera row, mask column not included
@@ -55,6 +57,14 @@ def camera_poses(rows: Tensor) -> Tensor:
     rotation = torch.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], dim=-1).unflatten(-1, (3, 3))
     step = torch.stack([-left, zero, ahead], dim=-1)
     return torch.cat([rotation, -(rotation @ step[..., None])], dim=-1)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A picture (B, 3, H, W) of some time ago, and the way (B, 3) in metres that the hand was sent since."""
+
+    picture: Tensor
+    way_m: Tensor
 
 
 class CameraMotion:
@@ -98,11 +108,11 @@ class CameraMotion:
         seen = (grid.abs() <= 1).all(dim=-1) & ~self.hides(grid) | self.on_bonnet
         return moved.unflatten(0, (batch, frames)), self.anchor(moved, seen.float()).unflatten(0, (batch, frames))
 
-    def other_pictures(self, pictures: Tensor, rows: Tensor) -> Tensor | None:
+    def other_pictures(self, pictures: Tensor, rows: Tensor, earlier: Earlier | None = None) -> Tensor | None:
         """What each hypothesis makes of (B, 3, H, W) pictures up to each of the rows: (B, T, K, 3, H, W), or None.
 
         What a hypothesis would have to take from beyond the edge repeats it; the network knows better than to believe
-        that.
+        that. A camera that moves has no use for an earlier picture.
         """
         if not self._other_points_m:
             return None
@@ -131,6 +141,18 @@ class CameraMotion:
             gains = torch.einsum("nihwasbt,ciasbt->nabchw", blocks,
                                  self._weight.unflatten(-2, (n, side)).unflatten(-1, (n, side)))
             return (gains / self.scale).flatten(1, 3)
+
+    def block_errors(self, moved: Tensor, others: Tensor, truth: Tensor) -> Tensor:
+        """How far from the truth (B, T, 3, H, W) each block would be if it came from the anchor or a hypothesis.
+
+        Returns mean squares (B, T, 1 + K, blocks, h, w) in the picture's own units, [-1, 1], the anchor's first.
+        """
+        n, side = self.blocks, self._weight.shape[-1] // self.blocks
+        candidates = torch.cat([moved[:, :, None], others], dim=2)
+        wrong = (candidates - truth[:, :, None]).square().mean(dim=3)
+        blocks = F.avg_pool2d(wrong.flatten(0, 2)[:, None], side)[:, 0]  # (N, h n, w n)
+        cells = blocks.unflatten(-1, (-1, n)).unflatten(-3, (-1, n))  # (N, h, n, w, n)
+        return cells.permute(0, 2, 4, 1, 3).flatten(1, 2).unflatten(0, candidates.shape[:3])
 
     def anchor(self, pictures: Tensor, seen: Tensor) -> Tensor:
         """(N, 3, H, W) moved pictures and which of their pixels were seen before, (N, H, W) in [0, 1] -> anchors."""
@@ -208,35 +230,6 @@ def _full_precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, enabled=False)
 
 
-class StillCamera(CameraMotion):
-    """The motion of worlds whose actions move a hand in the picture and never the camera.
-
-    Its one hypothesis: everything goes along with the hand.
-    """
-
-    def __init__(self, codec: MiniCodec, latent_scale: Tensor, width: int, height: int, controls: ControlsConfig,
-                 coverage: bool = False, hypotheses: int = 0, blocks: int = 1) -> None:
-        super().__init__(codec, latent_scale, width, height, controls, coverage, min(hypotheses, 1), blocks)
-        lift = math.radians(controls.camera_lift_deg)
-        down = torch.tensor([[1.0, 0.0, 0.0], [0.0, -math.sin(lift), -math.cos(lift)]], device=self.scale.device)
-        # Places in the picture per metre that a hand at the scene's depth goes to the right, away and up, (2, 3).
-        self._places_per_m = down / controls.scene_depth_m / self._limits[:, None]
-
-    def expect(self, pictures: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The same picture for every row (B, T, A): (B, T, 3, H, W), and its anchors."""
-        frames = rows.shape[1]
-        anchors = self.anchor(pictures, torch.ones_like(pictures[:, 0]))
-        return (pictures[:, None].expand(-1, frames, -1, -1, -1), anchors[:, None].expand(-1, frames, -1, -1, -1))
-
-    def other_pictures(self, pictures: Tensor, rows: Tensor) -> Tensor:
-        """(B, 3, H, W) pictures that go as a whole where each of the rows (B, T, A) takes the hand: (B, T, 1, 3, H, W).
-        """
-        way = rows[..., :3].float().cumsum(dim=1) @ self._places_per_m.T
-        places = self._pixels - way[:, :, None, None]
-        moved = resample(pictures.repeat_interleave(rows.shape[1], dim=0), places.flatten(0, 1))
-        return moved.unflatten(0, rows.shape[:2])[:, :, None]
-
-
 def mix(anchor: Tensor, shares: Tensor | None, channels: int) -> Tensor:
     """What is expected of latents (B, T, C, h, w) and its shares (B, T, K, blocks, h, w) of K hypotheses or none."""
     expected = anchor[:, :, :channels]
@@ -254,17 +247,6 @@ def mix_pictures(moved: Tensor, others: Tensor, shares: Tensor) -> Tensor:
     side = moved.shape[-1] // cells.shape[-1]
     masks = cells.repeat_interleave(side, dim=-2).repeat_interleave(side, dim=-1)[:, :, :, None]
     return moved + (masks.to(moved.dtype) * (others - moved[:, :, None])).sum(dim=2)
-
-
-def make_motion(config: WorldConfig, codec: MiniCodec) -> CameraMotion | None:
-    """Return what moves the pictures of a world whose anchor is "moved"; None for other anchors."""
-    if config.model.anchor != "moved":
-        return None
-    scale = torch.tensor(config.latent_scale or (1.0,) * config.codec.latent_channels)
-    about = codec, scale, config.width, config.height, config.controls, config.model.anchor_coverage
-    if config.controls.modality == "arm":
-        return StillCamera(*about, config.model.hypotheses, config.model.hypothesis_blocks)
-    return CameraMotion(*about, config.model.hypotheses, config.model.hypothesis_blocks)
 
 
 class CarriedPicture:
@@ -297,10 +279,15 @@ class CarriedPicture:
         moved, anchors = self._motion.expect(self._picture, rows)
         return self._offer(rows, moved, anchors)
 
-    def _offer(self, rows: Tensor, moved: Tensor, anchors: Tensor) -> Tensor:
-        self._moved, self._others = moved, self._motion.other_pictures(self._picture, rows)
+    def _offer(self, rows: Tensor, moved: Tensor, anchors: Tensor, earlier: Earlier | None = None) -> Tensor:
+        self._moved, self._others = moved, self._motion.other_pictures(self._picture, rows, earlier)
         self._anchors = self._motion.offer(anchors, moved, self._others)
         return self._anchors
+
+    def block_errors(self, truth: Tensor) -> Tensor | None:
+        """How wrong each block of the chunk last expected would be, hypothesis by hypothesis
+        (`CameraMotion.block_errors`); None where there are none."""
+        return None if self._others is None else self._motion.block_errors(self._moved, self._others, truth)
 
     def paint_over(self, latents: Tensor, shares: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Take the clean latents (B, T, C, h, w) of the chunk last expected, and its shares of the hypotheses.

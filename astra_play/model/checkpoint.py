@@ -1,8 +1,9 @@
 """Weights on disk: strict safetensors load and save, always beside the config that they belong to.
 
-A world is a folder: config.json, model.safetensors (the transformer), codec.safetensors (the autoencoder). Files hold
-half precision and are read as float32. A file that is too large to travel may be cut into shards with an index beside
-them, NAME-00001-of-00002.safetensors and NAME.safetensors.index.json, as the Hugging Face libraries do.
+A world is a folder: config.json, model.safetensors (the transformer), codec.safetensors (the autoencoder), and, where
+the config has one, preview.safetensors (a cheaper autoencoder of the same latents). Files hold half precision, or what
+the published weights hold, and are read as float32. A file that is too large to travel may be cut into shards with an
+index beside them, NAME-00001-of-00002.safetensors and NAME.safetensors.index.json, as the Hugging Face libraries do.
 """
 
 from __future__ import annotations
@@ -18,14 +19,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..codec.mini import MiniCodec
-from ..config import WorldConfig, load_world_config, to_dict
+from ..codec.streaming import Codec
+from ..codec.taehv import TAEHV
+from ..codec.wan_vae import WanVAE
+from ..config import CodecConfig, WorldConfig, load_world_config, to_dict
 from ..errors import WeightsError
 from .transformer import Transformer
 
 MODEL_FILE, CODEC_FILE, CONFIG_FILE = "model.safetensors", "codec.safetensors", "config.json"
+PREVIEW_FILE = "preview.safetensors"
 INDEX_SUFFIX = ".index.json"
 HEADER_BYTES = 1 << 18  # of a shard, left free for the names and shapes in its header
 MAX_NAMES_SHOWN = 4
+
+CODECS: dict[str, type[MiniCodec | WanVAE | TAEHV]] = {"mini": MiniCodec, "wan_vae": WanVAE, "taehv": TAEHV}
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -93,15 +100,9 @@ def write_shards(path: Path, out: Path, max_bytes: int) -> list[Path]:
 
 def load_strict(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
     """Copy tensors into a module's parameters; every key and shape must match, or WeightsError lists what does not."""
-    expected = {name: tuple(p.shape) for name, p in module.named_parameters()}
-    found = {name: tuple(t.shape) for name, t in tensors.items()}
-    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
-    wrong = [f"{n} is {list(found[n])}, not {list(expected[n])}" for n in sorted(expected.keys() & found.keys())
-             if expected[n] != found[n]]
-    faults = [f"{len(names)} {what} ({some_names(names)})"
-              for what, names in (("missing", missing), ("not known", extra), ("of another shape", wrong)) if names]
+    faults = name_faults({name: tuple(p.shape) for name, p in module.named_parameters()}, tensors)
     if faults:
-        raise WeightsError(f"{source} does not fit its config: tensors {', '.join(faults)}; "
+        raise WeightsError(f"{source} does not fit its config: tensors {faults}; "
                            "use the config.json that came with these weights")
     not_finite = [n for n, t in tensors.items() if not torch.isfinite(t).all()]
     if not_finite:
@@ -112,19 +113,35 @@ def load_strict(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> 
             parameter.copy_(tensors[name])
 
 
+def name_faults(expected: dict[str, tuple[int, ...]], tensors: dict[str, Tensor]) -> str:
+    """Return in words how tensors differ from the expected names and shapes; "" if they do not."""
+    found = {name: tuple(t.shape) for name, t in tensors.items()}
+    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    wrong = [f"{n} is {list(found[n])}, not {list(expected[n])}" for n in sorted(expected.keys() & found.keys())
+             if expected[n] != found[n]]
+    return ", ".join(f"{len(names)} {what} ({some_names(names)})" for what, names in
+                     (("missing", missing), ("not known", extra), ("of another shape", wrong)) if names)
+
+
 def some_names(names: list[str]) -> str:
     """Return the first names of a list, for a sentence about them."""
     shown = ", ".join(names[:MAX_NAMES_SHOWN])
     return shown + (", ..." if len(names) > MAX_NAMES_SHOWN else "")
 
 
-def load_codec(folder: Path, config: WorldConfig) -> MiniCodec:
+def load_codec(folder: Path, config: WorldConfig) -> Codec:
     """Build the autoencoder of a world folder, in eval mode, float32."""
-    if config.codec.kind != "mini":
-        raise WeightsError(f"{folder} asks for the codec {config.codec.kind!r}, which this version cannot run; "
-                           "use \"mini\"")
-    codec = MiniCodec(config.codec)
-    load_strict(codec, read_tensors(folder / CODEC_FILE), folder / CODEC_FILE)
+    return _read_codec(config.codec, folder / CODEC_FILE)
+
+
+def load_preview_codec(folder: Path, config: WorldConfig) -> Codec | None:
+    """Build the cheaper autoencoder that decodes the same latents, as `load_codec`; None if the world has none."""
+    return _read_codec(config.preview_codec, folder / PREVIEW_FILE) if config.preview_codec else None
+
+
+def _read_codec(config: CodecConfig, path: Path) -> Codec:
+    codec = CODECS[config.kind](config)
+    load_strict(codec, read_tensors(path), path)
     return codec.eval().requires_grad_(False)
 
 
@@ -160,7 +177,11 @@ def verify_folder(folder: Path) -> list[str]:
     """Load everything strictly and return one line per file: name, tensors, parameters, megabytes."""
     config = load_world_config(folder)
     lines = [f"{CONFIG_FILE}: {config.title}, {config.width}x{config.height} at {config.fps} fps"]
-    for name, module in ((MODEL_FILE, load_model(folder, config)), (CODEC_FILE, load_codec(folder, config))):
+    modules = {MODEL_FILE: load_model(folder, config), CODEC_FILE: load_codec(folder, config),
+               PREVIEW_FILE: load_preview_codec(folder, config)}
+    for name, module in modules.items():
+        if module is None:
+            continue
         parameters = [p.numel() for p in module.parameters()]
         size_mb = (folder / name).stat().st_size / 1e6
         lines.append(f"{name}: {len(parameters)} tensors, {sum(parameters) / 1e6:.2f} M parameters, {size_mb:.1f} MB")

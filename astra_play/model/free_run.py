@@ -14,7 +14,7 @@ from torch import Tensor
 from ..config import StreamConfig
 from .anchor import CarriedPicture, mix, repeat_last
 from .history import CausalHistory
-from .sampler import euler
+from .solvers import SOLVERS
 from .transformer import Transformer
 
 MAX_STRETCH = 2.0  # ratio of deviations beyond which a frame is not faded but another view
@@ -70,7 +70,8 @@ class FreeRun:
         """Return the clean latents (B, c, C, H, W) of the next chunk, made from noise of that shape."""
         self.commit()
         anchor = self._expect(rows)
-        clean = euler(lambda noisy, sigma: self.history.velocity(noisy, sigma, rows, guidance_scale, anchor).float(),
+        solve = SOLVERS[self.stream.solver]
+        clean = solve(lambda noisy, sigma: self.history.velocity(noisy, sigma, rows, guidance_scale, anchor).float(),
                       noise, sigmas)
         expected = mix(anchor, self.history.shares, clean.shape[2])
         clean = settle(clean, expected, self._palette, self.stream)

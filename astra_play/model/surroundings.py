@@ -14,9 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..codec.mini import MiniCodec
-from ..config import ControlsConfig, WorldConfig
-from .anchor import CameraMotion, CarriedPicture, StillCamera, camera_poses, make_motion, resample
+from ..config import ControlsConfig
+from .anchor import CameraMotion, CarriedPicture, camera_poses, resample
 
 MAX_ELEVATION_RAD = math.radians(62)  # the top of a 60 degree view that looks up 26 degrees, and its corners
 WINDOW_RAD = math.radians(130)  # of azimuth around the view's middle that is read and written; the view's corners fit
@@ -154,18 +153,3 @@ class Surroundings(CarriedPicture):
 def _middles(count: int, device: torch.device) -> Tensor:
     """The middles of `count` cells between -1 and 1."""
     return (torch.arange(count, device=device) + 0.5) / count * 2 - 1
-
-
-def carried_picture(config: WorldConfig, codec: MiniCodec) -> CarriedPicture | None:
-    """Return the carried picture of a world that is to be played, painted by its decoder; None for other anchors."""
-    motion = make_motion(config, codec)
-    if motion is None:
-        return None
-
-    def paint(latents: Tensor) -> Tensor:
-        return codec.decode((latents * motion.scale)[:, None])[:, 0]
-
-    leak, fade_m = config.stream.detail_leak, config.stream.memory_fade_m
-    if fade_m == 0 or isinstance(motion, StillCamera):
-        return CarriedPicture(motion, paint, leak)
-    return Surroundings(motion, paint, leak, fade_m, config.controls, config.height, config.width)

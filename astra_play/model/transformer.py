@@ -133,17 +133,17 @@ class Transformer(nn.Module):
         """
         if self.config.prediction == "velocity":
             return self._head(tokens, embedding, *noisy.shape[-2:])
-        clean = self.clean(tokens, embedding, anchor, *noisy.shape[-2:], share_power)
+        clean, _ = self.clean(tokens, embedding, anchor, *noisy.shape[-2:], share_power)
         return (noisy - clean) / sigma[:, :, None, None, None]
 
     def clean(self, tokens: Tensor, embedding: Tensor, anchor: Tensor | None, height: int, width: int,
-              share_power: float = 1.0) -> Tensor:
-        """The clean latents that a `prediction = "clean"` network sees behind the noisy ones."""
+              share_power: float = 1.0) -> tuple[Tensor, Tensor | None]:
+        """The clean latents that a `prediction = "clean"` network sees behind the noisy ones, and its shares."""
         output = self._head(tokens, embedding, height, width)
         if self.config.anchor == "none":
-            return output
+            return output, None
         shares = self.shares(tokens, embedding, anchor, share_power)
-        return output + mix(anchor, shares, self.config.latent_channels)
+        return output + mix(anchor, shares, self.config.latent_channels), shares
 
     def shares(self, tokens: Tensor, embedding: Tensor, anchor: Tensor, power: float = 1.0) -> Tensor | None:
         """How far each block of each latent cell comes from each hypothesis, (B, T, K, blocks, H, W) in [0, 1].

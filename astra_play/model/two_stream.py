@@ -39,6 +39,16 @@ class TwoStreamBatch:
     null: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class TwoStreamResult:
+    """`clean` (B, S * P, C, H, W): predicted clean latents. `routing`: weights of the experts for all rows. `shares`
+    (B, S * P, K, blocks, H, W): of the anchor's hypotheses (`Transformer.shares`), or None."""
+
+    clean: Tensor
+    routing: Tensor
+    shares: Tensor | None = None
+
+
 def two_stream_mask(num_frames: int, frames_per_chunk: int, tokens_per_frame: int, device: torch.device,
                     num_samples: int = 1) -> Tensor:
     """Return the (N, N) bool mask of [clean frames 0 .. T-c-1, then S times noisy frames c .. T-1]; true = may look."""
@@ -70,8 +80,8 @@ class TwoStream:
         mask = two_stream_mask(num_frames, frames_per_chunk, config.tokens_per_latent_frame, device, num_samples)
         self.store = MaskedAttention(rotary, mask)
 
-    def __call__(self, batch: TwoStreamBatch) -> tuple[Tensor, Tensor]:
-        """Return the predicted clean latents (B, S * P, C, H, W) and the routing weights of all rows."""
+    def __call__(self, batch: TwoStreamBatch) -> TwoStreamResult:
+        """Predict the targets."""
         model = self.model
         history = batch.history[:, : self.num_clean]
         sigma = torch.cat([batch.history_sigma[:, : self.num_clean], batch.sigma], dim=1)
@@ -82,11 +92,10 @@ class TwoStream:
         x = model.trunk(x, noise_level, actions, None, self.store)
         noisy_tokens, noisy_embedding = x[:, self.num_clean:], embedding[:, self.num_clean:]
         if model.config.prediction == "clean":
-            clean = model.clean(noisy_tokens, noisy_embedding, batch.target_anchor, *batch.noisy.shape[-2:])
-        else:
-            velocity = model.velocity(noisy_tokens, noisy_embedding, batch.noisy, batch.sigma)
-            clean = batch.noisy - batch.sigma[:, :, None, None, None] * velocity
-        return clean, actions.routing
+            clean, shares = model.clean(noisy_tokens, noisy_embedding, batch.target_anchor, *batch.noisy.shape[-2:])
+            return TwoStreamResult(clean, actions.routing, shares)
+        velocity = model.velocity(noisy_tokens, noisy_embedding, batch.noisy, batch.sigma)
+        return TwoStreamResult(batch.noisy - batch.sigma[:, :, None, None, None] * velocity, actions.routing)
 
     def _rows(self, batch: TwoStreamBatch) -> tuple[Tensor, str, Tensor | None]:
         targets = batch.rows[:, self.frames_per_chunk:].repeat(1, self.num_samples, 1)

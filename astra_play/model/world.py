@@ -1,5 +1,8 @@
 """World: the only face of the network that anybody outside model/ sees. Actions in, frames out, chunk by chunk.
 
+Behind it stands one of two streams with the same face: `FreeRun` (a KV cache, our own worlds) or `PackedRun` (history
+packed anew at every step, the published weights).
+
 Five verbs: `reset` forgets, `prefill` shows the past, `generate` makes latents (and `step` decodes them too),
 `commit` writes the finished chunk to the history, `close` gives the memory back. Out of scope: windows, input
 devices, pacing, files of frames.
@@ -8,24 +11,21 @@ devices, pacing, files of frames.
 from __future__ import annotations
 
 import logging
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .. import paths
 from ..chunks import ActionChunk, ActionSample, LatentChunk
 from ..codec import pixels
-from ..codec.mini import MiniCodec
-from ..codec.streaming import StreamingDecoder
-from ..config import WorldConfig, load_world_config
+from ..codec.streaming import Codec, StreamingDecoder
+from ..config import WorldConfig
 from ..errors import AstraPlayError, ConfigError
-from .checkpoint import load_codec, load_model
+from .carried import carried_picture
+from .framepack_history import RowPlacement
 from .free_run import FreeRun
+from .packed_run import PackedRun
 from .sampler import add_noise, schedule_for
-from .surroundings import carried_picture
 from .transformer import Transformer
 
 log = logging.getLogger(__name__)
@@ -36,23 +36,20 @@ COMMIT_STREAM = 1 << 62  # offset of the seed whose noise goes to committed cont
 class World:
     """A generated world on one device. One thread owns it; nothing in it locks."""
 
-    def __init__(self, config: WorldConfig, model: Transformer, codec: MiniCodec, device: torch.device,
-                 start_frames: np.ndarray | None = None) -> None:
-        if config.model.history != "kv_cache":
-            raise ConfigError(f"the world {config.name!r} asks for the history {config.model.history!r}, which cannot "
-                              "be played by this version; use \"kv_cache\"")
-        if config.model.text_dim:
-            raise ConfigError(f"the world {config.name!r} is conditioned on text, which this version cannot encode; "
-                              "its config needs \"text_dim\": 0")
+    def __init__(self, config: WorldConfig, model: Transformer, codec: Codec, device: torch.device,
+                 start_frames: np.ndarray | None = None, decoder: Codec | None = None,
+                 placement: RowPlacement = "entering") -> None:
+        """`decoder`: another codec of the same latents to make the pictures with; None: the codec itself.
+
+        `placement`: what the rows of a packed history mean (`FramePackHistory`).
+        """
         self.config = config
         self.device = device
         self.guidance_scale = config.stream.guidance_scale
         self._sigmas = config.stream.sigmas
         self._codec = codec.to(device)
-        self._run = FreeRun(model.to(device), config.stream, config.controls.modality,
-                            carried=carried_picture(config, self._codec),
-                            disturb=self._disturb if config.stream.context_sigma > 0 else None)
-        self._decoder = StreamingDecoder(self._codec)
+        self._run = self._make_run(model.to(device), placement)
+        self._decoder = StreamingDecoder(self._codec if decoder is None else decoder.to(device))
         scale = torch.tensor(config.latent_scale or (1.0,) * config.codec.latent_channels, device=device)
         self._scale = scale[:, None, None]
         self._start_frames = start_frames
@@ -60,6 +57,20 @@ class World:
         self._commit_noise = torch.Generator(device)
         self._unpainted = False  # a chunk was generated whose pictures nobody has asked for yet
         self.reset(0)
+
+    @property
+    def _is_packed(self) -> bool:
+        return self.config.model.history == "framepack"
+
+    def _make_run(self, model: Transformer, placement: RowPlacement) -> FreeRun | PackedRun:
+        config = self.config
+        if self._is_packed:
+            return PackedRun(model, config.stream, config.controls.modality, placement)
+        if config.model.text_dim:
+            raise ConfigError(f"the world {config.name!r} has a KV cache and is conditioned on text, which no weights "
+                              "are; its config needs \"text_dim\": 0 or the history \"framepack\"")
+        return FreeRun(model, config.stream, config.controls.modality, carried=carried_picture(config, self._codec),
+                       disturb=self._disturb if config.stream.context_sigma > 0 else None)
 
     @property
     def num_denoise_steps(self) -> int:
@@ -91,16 +102,41 @@ class World:
         return self._run.history.num_passes
 
     def passes_per_chunk(self) -> float:
-        """Network evaluations that one chunk costs now: guidance doubles them, the commit rides along for free."""
-        return float(self.num_denoise_steps * (1 if self.guidance_scale == 1.0 else 2))
+        """Network evaluations that one chunk costs now: each guidance adds one a step, the commit rides along for
+        free."""
+        return float(self.num_denoise_steps * (1 + (self.guidance_scale != 1.0) + (self.text_guidance_scale != 1.0)))
+
+    @property
+    def text_guidance_scale(self) -> float:
+        """How far the prompt is favoured over the negative prompt; 1, the only value of worlds without text, is off."""
+        return getattr(self._run, "text_guidance_scale", 1.0)
+
+    def set_text(self, states: Tensor, negative: Tensor | None = None, guidance_scale: float = 1.0) -> None:
+        """Take text states (1, L, text_dim) of the prompt from the next chunk on (`model.text.text_states`).
+
+        `negative` and `guidance_scale` turn on text guidance. ConfigError for a world that reads no text.
+        """
+        if not self.config.model.text_dim:
+            raise ConfigError(f"the world {self.config.name!r} reads no text; leave the prompt out")
+        if guidance_scale != 1.0 and negative is None:
+            raise ConfigError("text guidance needs the text states of a negative prompt, which may be those of \"\"")
+        self._run.set_text(states.to(self.device), None if negative is None else negative.to(self.device))
+        self._run.text_guidance_scale = guidance_scale
 
     def warm_up(self) -> None:
         """Play an idle world until its window is full and forget it: every shape that play will meet has been met."""
         self.prefill(np.zeros((1, self.config.height, self.config.width, 3), np.uint8))
-        for _ in range(self.config.stream.sink_chunks + self.config.stream.ring_chunks + 1):
+        for _ in range(self._chunks_of_all_shapes()):
             self.step(self._idle_chunk())
             self.commit()
         self.reset(0)
+
+    def _chunks_of_all_shapes(self) -> int:
+        """Chunks after which no pass has a shape of its own any more."""
+        stream = self.config.stream
+        if self._is_packed:
+            return 2  # every new length of the past is another shape until 20 latents are there; two show what works
+        return stream.sink_chunks + stream.ring_chunks + 1
 
     def run_probe_pass(self, num_threads: int) -> None:
         """Make one chunk on `num_threads` compute threads, as play would; for the thread probe, before `warm_up`."""
@@ -122,45 +158,74 @@ class World:
     def prefill(self, frames: np.ndarray, rows: np.ndarray | None = None) -> None:
         """Show the world prompt frames (F, height, width, 3) uint8 and the action rows (T, A) that led into them.
 
-        None means nobody moved. Frames that do not fill a whole chunk repeat the first one in front.
+        None means nobody moved. Frames that do not fill a whole chunk (of a packed history: whole latents) repeat the
+        first one in front. AstraPlayError for frames that do not fit, or for a second call to a world whose codec joins
+        frames in time: it has to be reset first.
         """
         self.commit()
-        config, chunk = self.config, self.config.stream.latent_frames_per_chunk
+        config = self.config
         if frames.ndim != 4 or frames.shape[1:] != (config.height, config.width, 3) or frames.dtype != np.uint8:
             raise AstraPlayError(f"prompt frames must be uint8 of shape (F, {config.height}, {config.width}, 3), but "
                                  f"are {frames.dtype} of shape {frames.shape}; see codec.pixels.load_start_image")
         if len(frames) == 0:
             raise AstraPlayError("prefill needs at least one prompt frame, but was given none")
-        missing = -len(frames) % config.frames_per_chunk
-        frames = np.concatenate([np.repeat(frames[:1], missing, axis=0), frames])
+        if self._joins_frames and self._run.has_past:
+            raise AstraPlayError(f"the world {config.name!r} was already shown its first frames; reset it before it is "
+                                 "shown others")
+        frames = np.concatenate([np.repeat(frames[:1], self._frames_missing(len(frames)), axis=0), frames])
         pictures = pixels.to_float(torch.from_numpy(np.ascontiguousarray(frames)).to(self.device))
-        latents = self._codec.encode(pictures[None])
-        if rows is None:
-            rows = np.tile(self._idle_row(), (latents.shape[1], 1))
-        row_width = config.model.modalities[config.controls.modality] - 1
-        if rows.ndim != 2 or rows.shape[1] != row_width or len(rows) > latents.shape[1]:
-            raise AstraPlayError(f"rows must have the shape (T, {row_width}) with T at most {latents.shape[1]} for "
-                                 f"these prompt frames, but have {rows.shape}; see actions.rows")
-        rows = np.concatenate([np.repeat(rows[:1], latents.shape[1] - len(rows), axis=0), rows])
-        rows_on_device = torch.from_numpy(rows.astype(np.float32)).to(self.device)[None]
-        for start in range(0, latents.shape[1], chunk):
-            own = slice(start, start + chunk)
-            last = pictures[None, (start + chunk) * config.codec.frames_per_latent - 1]
-            self._run.show(latents[:, own] / self._scale, rows_on_device[:, own], last)
+        latents = self._codec.encode(pictures[None]).float()
+        self._show(latents, self._rows_of_prompt(rows, latents.shape[1]), pictures)
         if self._run.carried is None:
             self._decoder.decode(latents[0])  # the decoder's memory is part of the past
+
+    @property
+    def _joins_frames(self) -> bool:
+        return self.config.codec.frames_per_latent > 1
+
+    def _frames_missing(self, num_frames: int) -> int:
+        """Frames to put in front of `num_frames` so that all of them count."""
+        if self._joins_frames:  # the first latent of a stream holds one frame, the others several
+            return (1 - num_frames) % self.config.codec.frames_per_latent
+        return -num_frames % self.config.frames_per_chunk
+
+    def _rows_of_prompt(self, rows: np.ndarray | None, num_latents: int) -> Tensor:
+        """Check the rows that led into prompt frames and complete them, (1, num_latents, A)."""
+        config = self.config
+        if rows is None:
+            rows = np.tile(self._idle_row(), (num_latents, 1))
+        row_width = config.model.modalities[config.controls.modality] - 1
+        if rows.ndim != 2 or rows.shape[1] != row_width or len(rows) > num_latents:
+            raise AstraPlayError(f"rows must have the shape (T, {row_width}) with T at most {num_latents} for "
+                                 f"these prompt frames, but have {rows.shape}; see actions.rows")
+        rows = np.concatenate([np.repeat(rows[:1], num_latents - len(rows), axis=0), rows])
+        return torch.from_numpy(rows.astype(np.float32)).to(self.device)[None]
+
+    def _show(self, latents: Tensor, rows: Tensor, pictures: Tensor) -> None:
+        """Show true codec latents (1, T, C, h, w) with their rows, and pictures (F, 3, H, W) where one is carried."""
+        if self._is_packed:
+            self._run.show(latents, rows)
+            return
+        chunk = self.config.stream.latent_frames_per_chunk
+        for start in range(0, latents.shape[1], chunk):
+            own = slice(start, start + chunk)
+            last = pictures[None, (start + chunk) * self.config.codec.frames_per_latent - 1]
+            self._run.show(latents[:, own] / self._scale, rows[:, own], last)
 
     @torch.inference_mode()
     def generate(self, action: ActionChunk) -> LatentChunk:
         """Denoise one chunk under its action rows. A world that was shown nothing starts from its first start
-        picture."""
+        picture.
+
+        A chunk of a packed history has as many latent frames as rows; others have `latent_frames_per_chunk`.
+        """
         self.commit()
         if not self._run.has_past:
             self.prefill(self._default_start())
         config = self.config
         rows = torch.from_numpy(np.asarray(action.rows, np.float32)).to(self.device)[None]
-        shape = (1, config.stream.latent_frames_per_chunk, config.model.latent_channels,
-                 config.model.grid_height, config.model.grid_width)
+        num_latents = rows.shape[1] if self._is_packed else config.stream.latent_frames_per_chunk
+        shape = 1, num_latents, config.model.latent_channels, config.model.grid_height, config.model.grid_width
         noise = torch.randn(shape, generator=self._noise, device=self.device)
         clean = self._run.generate(noise, rows, self._sigmas, self.guidance_scale)
         self._unpainted = self._run.carried is not None
@@ -202,34 +267,13 @@ class World:
         return self._start_frames
 
     def _idle_row(self) -> np.ndarray:
-        from ..actions.rows import idle_row
+        from ..actions.rows import ROW_WIDTH, camera_row, idle_row
 
-        return idle_row(self.config.controls.modality)
+        modality = self.config.controls.modality
+        if self.config.model.modalities[modality] - 1 != ROW_WIDTH[modality]:
+            return camera_row()  # the published network's arm, whose rows are matrices as a camera's are
+        return idle_row(modality)
 
     def _idle_chunk(self) -> ActionChunk:
         rows = np.tile(self._idle_row(), (self.config.stream.latent_frames_per_chunk, 1))
         return ActionChunk(ActionSample(), rows, self.config.controls.modality)
-
-
-def choose_device(device: Literal["auto"] | str = "auto") -> torch.device:
-    """Return the device to play on: "auto" takes CUDA where there is one, else the CPU."""
-    if device != "auto":
-        try:
-            return torch.device(device)
-        except RuntimeError:
-            raise ConfigError(f"there is no device {device!r}; use \"auto\", \"cpu\" or \"cuda\"") from None
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def load_world(name_or_path: str | Path = paths.DEFAULT_WORLD, device: str = "auto") -> World:
-    """Load a world from weights/NAME or from a folder; "/SCENARIO" after it picks one of its scenarios.
-
-    WeightsError or ConfigError says what is wrong with it.
-    """
-    folder, scenario = paths.find_world(name_or_path)
-    config = load_world_config(folder, scenario)
-    pictures = paths.start_pictures(config.name, config.scenario)
-    start = None
-    if pictures:
-        start = pixels.load_start_image(pictures[0], config.width, config.height)[None]
-    return World(config, load_model(folder, config), load_codec(folder, config), choose_device(device), start)

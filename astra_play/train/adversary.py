@@ -16,6 +16,7 @@ from ..config import ModelConfig
 from .losses import Predictions
 from .replicas import Replicas
 
+LOUDNESS_DECAY = 0.95  # of the running mean over steps of the loss's own gradient, a few scenarios and rollouts long
 DISTURBANCE = 0.1  # standard deviation; network latents are of order 1
 
 
@@ -48,6 +49,7 @@ class Adversary:
         self.optimizer = torch.optim.AdamW(self.critic.parameters(), lr, betas=(0.0, 0.99), weight_decay=0.0)
         self.penalty = penalty
         self._noise = torch.Generator(device).manual_seed(seed)
+        self._loudness = 0.0  # 0: nothing heard yet
 
     def judge(self, predictions: Predictions, max_frames: int, replicas: Replicas) -> tuple[Tensor, dict[str, float]]:
         """Train the critic once and return the gradient (B, S, P, C, H, W) that makes predictions look truer.
@@ -69,6 +71,12 @@ class Adversary:
         push[b, s, p] = torch.autograd.grad(doubt, fake)[0]
         return push, {"critic": loss.item(), "critic_margin": margin.item()}
 
+    def average_loudness(self, norm: float) -> float:
+        """Take the norm of the loss's own gradient at this step and return its running mean."""
+        decay = LOUDNESS_DECAY if self._loudness else 0.0
+        self._loudness = decay * self._loudness + (1 - decay) * norm
+        return self._loudness
+
     def _critic_loss(self, fake: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
         both = torch.cat([true, fake])
         disturbed = both + DISTURBANCE * torch.randn(both.shape, generator=self._noise, device=both.device)
@@ -80,10 +88,11 @@ class Adversary:
     def state(self) -> dict:
         """Everything that resuming needs."""
         return {"critic": self.critic.state_dict(), "optimizer": self.optimizer.state_dict(),
-                "noise": self._noise.get_state()}
+                "noise": self._noise.get_state(), "loudness": self._loudness}
 
     def restore(self, state: dict) -> None:
         """Go on from `state`."""
         self.critic.load_state_dict(state["critic"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._noise.set_state(state["noise"])
+        self._loudness = state["loudness"]

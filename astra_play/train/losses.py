@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..config import StreamConfig
-from ..model.anchor import CameraMotion, CarriedPicture
+from ..model.anchor import CameraMotion, Earlier, mix
+from ..model.carried import carry
 from ..model.experts import load_balance_loss
 from ..model.free_run import FreeRun
 from ..model.sampler import add_noise
@@ -28,6 +29,10 @@ class NoiseOptions:
     action_dropout: float = 0.1  # per clip: all target actions hidden
     gap_prob: float = 0.3
     balance_weight: float = 0.01  # of the router's load-balance term
+    share_weight: float = 0.0  # of how wrong, in pixels, each block is where the network sends it (share_error)
+    # Of leaving be what was truly seen where the own past has strayed: the truth says nothing there, and a critic alone
+    # would repaint every frame.
+    keep_weight: float = 0.0
     own_tolerance: float = 0.3  # mean squared distance of the own past from the true one at which a target counts 1 / e
 
 
@@ -66,6 +71,7 @@ class Past:
 
     latents: Tensor
     anchors: Tensor
+    block_errors: Tensor | None = None  # of the anchor and its hypotheses, (B, T, 1 + K, blocks, H, W); 0 if unknown
 
 
 @dataclass(frozen=True)
@@ -107,14 +113,15 @@ def world_loss(two_stream: TwoStream, clips: Clips, past: Past, options: NoiseOp
     # A target without its action does not know that the camera turned, so its anchor is left where it was.
     still = alike(still_anchors(history, first, coverage), anchors)
     target_anchor = torch.where(null[:, :, None, None, None], still[:, first:], anchors[:, first:])
-    clean, routing = two_stream(TwoStreamBatch(
+    result = two_stream(TwoStreamBatch(
         history, history_sigma, noisy, sigma.repeat(1, num_samples), clips.rows, modality, anchors,
         target_anchor.repeat(1, num_samples, 1, 1, 1), null.repeat(1, num_samples)))
-    clean = clean.float().unflatten(1, (num_samples, -1))
+    clean = result.clean.float().unflatten(1, (num_samples, -1))
     error = (clean - target[:, None]).square().mean(dim=(1, 3, 4, 5))
     follows = torch.ones_like(error)
     follows[:, :first] = (~clips.is_gap).float()[:, None]  # at play no target follows across a gap
-    follows = follows * resemblance(past.latents, clips.latents, first, options.own_tolerance)
+    alive = resemblance(past.latents, clips.latents, first, options.own_tolerance)
+    follows = follows * alive
     full = (sigma == 1.0).float()
     loss = error
     parts = {"mse": _mean(error, follows), "mse_sigma1": _mean(error, follows * full)}
@@ -122,10 +129,30 @@ def world_loss(two_stream: TwoStream, clips: Clips, past: Past, options: NoiseOp
         loss = energy_score(clean, target, full, two_stream.model.config.patch_size[1:])
         spread = (clean[:, 0] - clean[:, 1]).square().mean(dim=(2, 3, 4)) / 2
         parts |= {"score": _mean(loss, follows), "spread": _mean(spread, follows * full)}
-    balance = load_balance_loss(routing)
-    parts = {name: value.item() for name, value in parts.items()} | {"balance": balance.item()}
+    balance = load_balance_loss(result.routing)
     loss = _mean(loss, follows) + options.balance_weight * balance
+    parts["balance"] = balance
+    if options.share_weight and past.block_errors is not None and result.shares is not None:
+        wrong = share_error(result.shares.unflatten(1, (num_samples, -1)), past.block_errors[:, first:])
+        parts["share_error"] = _mean(wrong, follows * ~null)
+        loss = loss + options.share_weight * parts["share_error"]
+    if options.keep_weight and coverage:
+        expected = mix(target_anchor, None if result.shares is None else result.shares[:, :frames - first], channels)
+        changed = (clean[:, 0] - expected.detach()).square().mean(dim=2)
+        parts["changed"] = ((1 - alive)[:, :, None, None] * target_anchor[:, :, channels] * changed).mean()
+        loss = loss + options.keep_weight * parts["changed"]
+    parts = {name: value.item() for name, value in parts.items()}
     return loss, parts, Predictions(clean, target, full)
+
+
+def share_error(shares: Tensor, block_errors: Tensor) -> Tensor:
+    """Mean error in pixels that shares (B, S, P, K, blocks, H, W) of the hypotheses choose, (B, P).
+
+    `block_errors` (B, P, 1 + K, blocks, H, W). The error of a mixture would be least for a blur; this is the mixture of
+    the errors, which is least where every block is given wholly to the hypothesis that is right there.
+    """
+    whole = torch.cat([1 - shares.sum(dim=3, keepdim=True), shares], dim=3)
+    return (whole * block_errors[:, None]).sum(dim=3).mean(dim=(1, 3, 4, 5))
 
 
 def resemblance(past: Tensor, truth: Tensor, frames_per_chunk: int, tolerance: float) -> Tensor:
@@ -177,9 +204,32 @@ def true_past(clips: Clips, frames_per_chunk: int, motion: CameraMotion | None) 
     pictures = clips.pictures_before(slice(c, None, c)).flatten(0, 1)
     rows = clips.rows[:, c:].unflatten(1, (-1, c)).flatten(0, 1)
     moved, anchors = motion.expect(pictures, rows)
-    anchors = motion.offer(anchors, moved, motion.other_pictures(pictures, rows))
-    anchors = anchors.flatten(0, 1).unflatten(0, (batch, -1))
-    return Past(clips.latents, torch.cat([alike(still[:, :c], anchors), anchors], dim=1))
+    others = motion.other_pictures(pictures, rows, _since_first(clips, c))
+    anchors = motion.offer(anchors, moved, others).flatten(0, 1).unflatten(0, (batch, -1))
+    errors = None
+    if others is not None:
+        moved, others = (x.flatten(0, 1).unflatten(0, (batch, -1)) for x in (moved, others))
+        truth = clips.pictures_before(slice(c + 1, None))
+        errors = _with_ends(motion.block_errors(moved[:, :-1], others[:, :-1], truth), c)
+    return Past(clips.latents, torch.cat([alike(still[:, :c], anchors), anchors], dim=1), errors)
+
+
+def _since_first(clips: Clips, first: int) -> Earlier:
+    """The picture before latent frame `first` and the ways since, for every later chunk as one long batch.
+
+    A still camera looks back that far; rows of other modalities say nothing here that anybody would read.
+    """
+    batch, frames = clips.rows.shape[:2]
+    steps = clips.rows[:, first:, :3].float()
+    ways_m = (steps.cumsum(dim=1) - steps)[:, ::first]
+    pictures = clips.pictures_before(first)[:, None].expand(-1, ways_m.shape[1], -1, -1, -1)
+    return Earlier(pictures.flatten(0, 1), ways_m.flatten(0, 1))
+
+
+def _with_ends(errors: Tensor, before: int) -> Tensor:
+    """Errors (B, T - before - 1, ...) with zeros where they are not known: the first frames and the last, whose own
+    picture a clip does not hold."""
+    return torch.nn.functional.pad(errors, (0,) * 8 + (before, 1))
 
 
 @torch.no_grad()
@@ -192,9 +242,9 @@ def own_past(model: Transformer, stream: StreamConfig, clips: Clips, num_true: i
     """
     batch, frames = clips.latents.shape[:2]
     c = stream.latent_frames_per_chunk
-    carried = CarriedPicture(motion, motion.paint, stream.detail_leak) if motion else None
+    carried = carry(motion, motion.paint, stream.detail_leak) if motion else None
     run = FreeRun(model, stream, modality, batch, carried)
-    latents, anchors = [], []
+    latents, anchors, errors = [], [], []
     for t in range(0, frames, c):
         rows = clips.rows[:, t:t + c]
         if t < num_true:
@@ -205,4 +255,8 @@ def own_past(model: Transformer, stream: StreamConfig, clips: Clips, num_true: i
             made = run.generate(noise, rows, stream.sigmas)
             latents.append(run.paint()[1] if motion else made)
             anchors.append(run.anchor)
-    return Past(torch.cat(latents, dim=1), torch.cat([alike(own, anchors[-1]) for own in anchors], dim=1))
+        if motion and 0 < t < frames - c:
+            errors.append(carried.block_errors(clips.pictures_before(slice(t + 1, t + c + 1))))
+    known = errors and errors[0] is not None
+    return Past(torch.cat(latents, dim=1), torch.cat([alike(own, anchors[-1]) for own in anchors], dim=1),
+                torch.nn.functional.pad(torch.cat(errors, dim=1), (0,) * 8 + (c, c)) if known else None)

@@ -12,8 +12,9 @@ from torch import Tensor
 from ..codec.mini import MiniCodec
 from ..config import ScenarioConfig, WorldConfig, load_world_config
 from ..errors import ConfigError
-from ..model.anchor import CameraMotion, make_motion
-from ..model.world import choose_device
+from ..model.anchor import CameraMotion
+from ..model.carried import make_motion
+from ..model.loading import choose_device
 from . import scenarios
 from .dataset import Dataset
 from .latents import LatentDataset, row_statistics

@@ -26,9 +26,9 @@ from ..codec.mini import MiniCodec
 from ..config import WorldConfig, load_world_config
 from ..errors import ConfigError
 from ..model.checkpoint import CODEC_FILE, MODEL_FILE, load_codec, load_strict, read_tensors, save_config, save_module
+from ..model.loading import choose_device
 from ..model.transformer import Transformer
 from ..model.two_stream import TwoStream
-from ..model.world import choose_device
 from .adversary import Adversary
 from .latents import Clips
 from .loop import (
@@ -134,12 +134,17 @@ class WorldTraining:
         return list(self.parts.items())[bisect_right(ends, chance * ends[-1])]
 
     def _with_critic(self, loss: Tensor, predictions: Predictions) -> tuple[Tensor, dict[str, float]]:
-        """Add the critic's push to the loss, scaled to a share of the loss's own gradient."""
+        """Add the critic's push to the loss, scaled to a share of the loss's own gradient.
+
+        That gradient is averaged over steps: in rollouts that have strayed from the truth it is nearly nothing, and
+        there the critic is the only one who can say what looks wrong.
+        """
         recipe = self.recipe
         own = torch.autograd.grad(loss, predictions.clean, retain_graph=True)[0]
         push, judged = self.adversary.judge(predictions, recipe.critic_frames, self.replicas)
         heard = (push != 0).flatten(3).any(dim=3)[..., None, None, None]
-        scale = critic_share(recipe, self.position) * (own * heard).norm() / push.norm().clamp_min(1e-12)
+        loudness = self.adversary.average_loudness(float((own * heard).norm()))
+        scale = critic_share(recipe, self.position) * loudness / push.norm().clamp_min(1e-12)
         return loss + (predictions.clean * (scale * push)).sum(), judged
 
     def _set_learning_rates(self) -> None:
@@ -168,7 +173,8 @@ class WorldTraining:
             return clips, past
         kept = [0, *range(extra + 1, extra + recipe.clip_frames)]
         clips = Clips(clips.latents[:, kept], clips.rows[:, kept], torch.ones_like(clips.is_gap))
-        return clips, Past(past.latents[:, kept], past.anchors[:, kept])
+        errors = None if past.block_errors is None else past.block_errors[:, kept]
+        return clips, Past(past.latents[:, kept], past.anchors[:, kept], errors)
 
     def _integer(self, least: int, most: int) -> int:
         return int(torch.randint(least, most + 1, (), generator=self.generator))

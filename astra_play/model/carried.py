@@ -1,0 +1,44 @@
+"""Config -> how a world's pictures are moved (`make_motion`) and carried from chunk to chunk (`carried_picture`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..codec.mini import MiniCodec
+from ..config import WorldConfig
+from .anchor import CameraMotion, CarriedPicture
+from .still_camera import StillCamera, TablePicture
+from .surroundings import Surroundings
+
+
+def make_motion(config: WorldConfig, codec: MiniCodec) -> CameraMotion | None:
+    """Return what moves the pictures of a world whose anchor is "moved"; None for other anchors."""
+    if config.model.anchor != "moved":
+        return None
+    kind = StillCamera if config.controls.modality == "arm" else CameraMotion
+    scale = torch.tensor(config.latent_scale or (1.0,) * config.codec.latent_channels)
+    return kind(codec, scale, config.width, config.height, config.controls, config.model.anchor_coverage,
+                config.model.hypotheses, config.model.hypothesis_blocks)
+
+
+def carry(motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float) -> CarriedPicture:
+    """Return a carried picture without surroundings, as training plays it: the view alone is remembered."""
+    return (TablePicture if isinstance(motion, StillCamera) else CarriedPicture)(motion, paint, leak)
+
+
+def carried_picture(config: WorldConfig, codec: MiniCodec) -> CarriedPicture | None:
+    """Return the carried picture of a world that is to be played, painted by its decoder; None for other anchors."""
+    motion = make_motion(config, codec)
+    if motion is None:
+        return None
+
+    def paint(latents: Tensor) -> Tensor:
+        return codec.decode((latents * motion.scale)[:, None])[:, 0]
+
+    leak, fade_m = config.stream.detail_leak, config.stream.memory_fade_m
+    if fade_m == 0 or isinstance(motion, StillCamera):
+        return carry(motion, paint, leak)
+    return Surroundings(motion, paint, leak, fade_m, config.controls, config.height, config.width)

@@ -1,0 +1,96 @@
+"""Small Wan VAEs and TAEHVs with random weights, the weights of the golden vectors, and a counter of live bytes."""
+
+from __future__ import annotations
+
+import weakref
+import zlib
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from astra_play.codec.taehv import TAEHV
+from astra_play.codec.wan_vae import WanVAE
+from astra_play.config import CodecConfig
+
+LATENTS = {"latent_channels": 16, "spatial_compression": 8, "frames_per_latent": 4}
+SMALL_VAE = CodecConfig(kind="wan_vae", base_width=8, **LATENTS)
+SMALL_TAEHV = CodecConfig(kind="taehv", base_width=8, **LATENTS)
+FULL_VAE = CodecConfig(kind="wan_vae", **LATENTS)
+FULL_TAEHV = CodecConfig(kind="taehv", **LATENTS)
+
+
+def small_vae() -> WanVAE:
+    torch.manual_seed(0)
+    return shaken(WanVAE(SMALL_VAE))
+
+
+def small_taehv() -> TAEHV:
+    torch.manual_seed(0)
+    return shaken(TAEHV(SMALL_TAEHV))
+
+
+def shaken(codec):
+    """Make the factors of the norms differ, and the pictures vivid enough that errors show; return the codec."""
+    codec.eval().requires_grad_(False)
+    for parameter in codec.parameters():
+        parameter.mul_(1.5).add_(torch.randn_like(parameter) * 0.02)
+    return codec
+
+
+def clip(num_frames: int, height: int = 16, width: int = 24, seed: int = 1) -> Tensor:
+    """Random pictures (1, F, 3, H, W) in [-1, 1]."""
+    return torch.rand(1, num_frames, 3, height, width, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def random_latents(num: int, rows: int = 2, columns: int = 3, seed: int = 2) -> Tensor:
+    """Unit normal latents (1, T, 16, h, w), as the diffusion model makes."""
+    return torch.randn(1, num, 16, rows, columns, generator=torch.Generator().manual_seed(seed))
+
+
+def error(ours: Tensor, theirs: Tensor) -> float:
+    """Norm of the difference over the norm of `theirs`."""
+    return ((ours - theirs).norm() / theirs.norm()).item()
+
+
+def golden_taehv_weights() -> dict[str, Tensor]:
+    """Draw the weights of the golden vectors: each tensor from a generator seeded with the CRC-32 of its own name."""
+    with torch.device("meta"):
+        shapes = {name: tuple(p.shape) for name, p in TAEHV(FULL_TAEHV).named_parameters()}
+    weights = {}
+    for name, shape in shapes.items():
+        values = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode()))).standard_normal(shape)
+        gain = 1.2 / np.prod(shape[1:]) ** 0.5 if len(shape) > 1 else 0.05
+        weights[name] = torch.from_numpy(values.astype(np.float32)) * gain
+    return weights
+
+
+class LiveBytes(TorchDispatchMode):
+    """Count the bytes of the tensors that are made inside, on any device, meta included: now and at most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        given = {id(leaf.untyped_storage()) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        for leaf in tree_leaves(made):
+            if isinstance(leaf, Tensor) and id(leaf.untyped_storage()) not in self._known | given:
+                self._count(leaf.untyped_storage())
+        return made
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key, size = id(storage), storage.nbytes()
+
+        def forget() -> None:
+            self.now -= size
+            self._known.discard(key)
+
+        self._known.add(key)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, forget)
