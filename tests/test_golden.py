@@ -79,6 +79,12 @@ def test_verify_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.Ca
     assert result["what"] == "velocity" and result["holds"] and 0 < result["error"] < 2e-6 == result["limit"]
 
 
+def test_the_autoencoder_matches_its_golden_vectors() -> None:
+    results = list(run_golden(GOLDEN.parent / "taehv"))
+    assert [r.what for r in results] == ["decoder", "frames", "encoder"]
+    assert all(r.holds and 0 < r.error and r.limit == 1e-5 for r in results)
+
+
 def test_verify_fails_when_one_vector_is_over_its_limit(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     folder = golden_subset(tmp_path, "t1_sekai", "t2_sekai")
     tensors = load_file(folder / "t1_sekai.safetensors")

@@ -6,28 +6,36 @@ each. What a folder tests is told by what lies in it. A folder of such folders r
 
 from __future__ import annotations
 
+import math
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
-from ..config import StreamConfig, load_world_config
+from ..codec.taehv import TAEHV
+from ..config import CodecConfig, StreamConfig, load_world_config
 from ..errors import WeightsError
-from .checkpoint import load_model, read_tensors
+from .checkpoint import CODEC_FILE, load_model, load_strict, read_tensors
 from .framepack_history import FramePackHistory
 from .import_astra import PROCESSORS
+from .import_codecs import import_taehv
 from .import_world import COMPRESSION, import_world
 from .precision import Precision, set_precision
 from .sampler import euler
 from .transformer import SIGMA_SCALE, Transformer
 
 LIMIT_DIT = 2e-6  # relative, in float32; a looser one does not notice the exact GELU in place of the tanh form
+LIMIT_TAEHV = 1e-5
 CHECKPOINTS = ("diffusion_pytorch_model.ckpt", "diffusion_pytorch_model.safetensors",
                "diffusion_pytorch_model.safetensors.index.json")
 FORWARD_KEYS = {"history", "actions", "context", "noisy", "timestep", "velocity"}
+TAEHV_KEYS = {"latents", "decoder_raw", "frames", "video", "encoded"}
 ROLLOUT_KEYS = {"history", "actions", "context", "noise", "timesteps", "sigmas", "guidance", "latents"}
 
 
@@ -154,6 +162,48 @@ def _rollout_error(model: Transformer, stream: StreamConfig, path: Path, tensors
     return relative_error(torch.cat(chunks, dim=1)[0].transpose(0, 1), tensors["latents"])
 
 
+# --- the tiny autoencoder -------------------------------------------------------------------------------------------
+
+def _is_taehv_folder(folder: Path) -> bool:
+    first = next(iter(sorted(folder.glob("*.safetensors"))), None)
+    return first is not None and TAEHV_KEYS <= read_tensors(first).keys()
+
+
+def _run_taehv(folder: Path, precision: Precision) -> Iterator[GoldenResult]:
+    """The autoencoder always runs in float32."""
+    with tempfile.TemporaryDirectory() as temporary:
+        source, ours = Path(temporary) / "taew2_1.safetensors", Path(temporary) / CODEC_FILE
+        save_file(drawn_taehv_weights(), source)
+        codec = TAEHV(import_taehv(source, ours)).eval().requires_grad_(False)
+        load_strict(codec, read_tensors(ours), ours)
+    for path in sorted(folder.glob("*.safetensors")):
+        tensors = read_tensors(path)
+        if not TAEHV_KEYS <= tensors.keys():
+            raise WeightsError(f"{path} is no vector of the autoencoder: it holds {', '.join(sorted(tensors))}")
+        for what, key, run in (
+                ("decoder", "decoder_raw", lambda t=tensors: codec.decode_groups(t["latents"])[0]),
+                ("frames", "frames", lambda t=tensors: codec.decode(t["latents"]) / 2 + 0.5),
+                ("encoder", "encoded", lambda t=tensors: codec.encode_groups(t["video"])[0])):
+            yield GoldenResult(path.stem, what, relative_error(run(), tensors[key]), LIMIT_TAEHV)
+
+
+def drawn_taehv_weights() -> dict[str, Tensor]:
+    """Draw the weights of the autoencoder's golden vectors: every tensor from a generator seeded with its name.
+
+    The rule is that of the vectors' makers: normal in float64, cast to float32, times 1.2 / sqrt(fan in), or 0.05.
+    """
+    with torch.device("meta"):
+        shapes = {name: tuple(p.shape) for name, p in TAEHV(CodecConfig(kind="taehv", latent_channels=16))
+                  .named_parameters()}
+    weights = {}
+    for name, shape in shapes.items():
+        values = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode()))).standard_normal(shape)
+        gain = 1.2 / math.prod(shape[1:]) ** 0.5 if len(shape) > 1 else 0.05
+        weights[name] = torch.from_numpy(values.astype(np.float32)) * gain
+    return weights
+
+
 SUITES = (
     GoldenSuite(lambda folder: any((folder / name).is_file() for name in CHECKPOINTS), _run_network),
+    GoldenSuite(_is_taehv_folder, _run_taehv),
 )
