@@ -147,11 +147,7 @@ def _read_codec(config: CodecConfig, path: Path) -> Codec:
 
 def load_model(folder: Path, config: WorldConfig) -> Transformer:
     """Build the transformer of a world folder, in eval mode, float32."""
-    with torch.device("meta"):  # no values are drawn that the file replaces: of 1.5 billion that takes a minute
-        model = Transformer(config.model)
-    for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            setattr(module, name, nn.Parameter(torch.empty_like(parameter, device="cpu")))
+    model = Transformer(config.model)
     load_strict(model, read_tensors(folder / MODEL_FILE), folder / MODEL_FILE)
     return model.eval().requires_grad_(False)
 

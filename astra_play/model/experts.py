@@ -45,9 +45,8 @@ class ActionEncoder(nn.Module):
         self.projectors = nn.ModuleDict({m: nn.Linear(width, config.action_dim)
                                          for m, width in config.modalities.items()})
         for name in config.action_std:
-            # on a device of their own choosing, since no file brings their values to a network built without any
-            self.register_buffer(f"mean_{name}", torch.tensor(config.action_mean[name], device="cpu"), False)
-            self.register_buffer(f"std_{name}", torch.tensor(config.action_std[name], device="cpu"), False)
+            self.register_buffer(f"mean_{name}", torch.tensor(config.action_mean[name]), False)
+            self.register_buffer(f"std_{name}", torch.tensor(config.action_std[name]), False)
         if config.router == "learned":
             self.router = nn.Linear(config.action_dim, config.num_experts)
             self.null_action = nn.Parameter(torch.zeros(config.action_dim))
