@@ -54,7 +54,9 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "astra-play.json"  # what was installed last, written after pip succeeded
 MARKER = VENV / "astra-play-installing"  # exists while .venv is being changed: found later, the change was cut short
 SPACE_NEEDED_GB = 1.5  # measured: 1.1 GB of installed packages (torch for the CPU: 0.8) and pip's temporary copies
-EXTRAS_FOR = {"test": ["dev"], "data": ["train"], "train": ["train"], "evaluate": ["train"]}  # train: the simulator
+# By the first word or the first two; train: the simulator, text: the text encoder of an imported world.
+EXTRAS_FOR = {"test": ["dev"], "data": ["train"], "train": ["train"], "evaluate": ["train"],
+              "weights fetch": ["fetch", "text"], "weights import": ["text"]}
 EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
 
 
@@ -71,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
         print(__doc__.strip())
         return 0
     testing = argv[:1] == ["test"]
-    extras = EXTRAS_FOR.get(argv[0], []) if argv else []
+    extras = EXTRAS_FOR.get(" ".join(argv[:2])) or EXTRAS_FOR.get(" ".join(argv[:1]), [])
     try:
         python = active_python(extras) or venv_with_project(extras)
     except LaunchError as error:

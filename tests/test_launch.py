@@ -134,6 +134,17 @@ def test_command_that_uses_the_simulator_brings_it(launch: ModuleType, command: 
 
 
 @needs_posix
+@pytest.mark.parametrize(("command", "extras"), [
+    (["weights", "fetch", "astra"], ["fetch", "text"]), (["weights", "import", "astra"], ["text"]),
+    (["weights", "list"], []), (["weights"], [])])
+def test_command_of_an_imported_world_brings_the_text_encoders_packages(launch: ModuleType, command: list[str],
+                                                                        extras: list[str]) -> None:
+    make_fake_venv(launch)
+    launch.main(command)
+    assert json.loads(launch.STAMP.read_text())["extras"] == extras
+
+
+@needs_posix
 def test_playing_after_testing_installs_nothing_and_keeps_the_test_tools(launch: ModuleType) -> None:
     log = make_fake_venv(launch)
     launch.main(["test"])
