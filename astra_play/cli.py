@@ -147,6 +147,7 @@ def add_world_options(parser: argparse.ArgumentParser) -> None:
 
 def add_play_options(parser: argparse.ArgumentParser) -> None:
     add_world_options(parser)
+    parser.add_argument("--prompt", default="", metavar="TEXT", help="tell a world that reads text what is seen")
     parser.add_argument("--fullscreen", action="store_true", help="open full screen")
     parser.add_argument("--threads", type=positive_int, metavar="N", help="compute threads (a short probe chooses)")
     parser.add_argument("--headless", action="store_true", help="no window: the same session on a dummy display")
@@ -212,8 +213,8 @@ def run_play(args: argparse.Namespace) -> int:
     from .display.options import PlayOptions
 
     return run_play(PlayOptions(
-        world=args.world, image=args.image, seed=args.seed, guidance=args.guidance, steps=args.steps,
-        headless=args.headless, script=args.script, seconds=args.seconds, stats_json=args.stats_json,
+        world=args.world, image=args.image, prompt=args.prompt, seed=args.seed, guidance=args.guidance,
+        steps=args.steps, headless=args.headless, script=args.script, seconds=args.seconds, stats_json=args.stats_json,
         frames_dir=args.frames_dir, fullscreen=args.fullscreen, threads=args.threads))
 
 

@@ -40,6 +40,8 @@ class CardWorld:
         self.guidance_scale = config.stream.guidance_scale
         self.num_denoise_steps = len(config.stream.sigmas) - 1
         self.num_threads = 1
+        self.probes_threads = True
+        self.text = ""
         self._fail_at_chunk = fail_at_chunk
         self.num_chunks = 0
         self.reset(0)
@@ -103,9 +105,10 @@ class CardCatalogue(Catalogue):
     def start_pictures(self, config: WorldConfig) -> list[Path]:
         return self.pictures
 
-    def load(self, name: str, num_threads: int | None) -> CardWorld:
+    def load(self, name: str, num_threads: int | None, prompt: str = "") -> CardWorld:
         self.may_load.wait(5.0)
         world = CardWorld(self.config(name), self.fail_at_chunk)
+        world.text = prompt
         self.loaded.append(world)
         world.num_threads = num_threads or 1
         return world

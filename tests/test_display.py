@@ -313,7 +313,7 @@ def test_quitting_from_a_failure_ends_with_its_sentence_and_the_menu_forgets_it(
 
 
 def test_failure_of_the_program_names_itself(make_player, monkeypatch):
-    monkeypatch.setattr(CardCatalogue, "load", lambda self, name, num_threads: 1 / 0)
+    monkeypatch.setattr(CardCatalogue, "load", lambda self, *asked: 1 / 0)
     player = make_player()
     player.app.unattended = None
     player.until(lambda: isinstance(player.top, FailureScreen), "the failure")

@@ -111,6 +111,13 @@ class PlayoutQueue:
         with self._lock:
             return None if self._next_due_s is None else self._next_due_s + self._paused_total_s
 
+    def expect_gap(self) -> None:
+        """The next chunk will take as long as it takes: count nothing as missed until it comes and sets the grid."""
+        with self._lock:
+            self._count_missed(self._due_clock(self._clock.now()))
+            self._next_due_s = None
+            self._missed_in_gap = 0
+
     def close(self) -> None:
         """Take no more chunks and count no more underruns; frames that wait are still shown."""
         with self._lock:
