@@ -180,6 +180,9 @@ def add_verify_options(parser: argparse.ArgumentParser) -> None:
 def add_import_astra_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE",
                         help="Astra's diffusion_pytorch_model.ckpt, or a safetensors file or folder of it")
+    parser.add_argument("--wan", type=Path, metavar="DIR", help="folder of Wan 2.1 T2V 1.3B: its autoencoder and its "
+                                                                "text encoder; may be given in a later run")
+    parser.add_argument("--taehv", type=Path, metavar="FILE", help="TAEHV's taew2_1, which decodes live pictures")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the world's folder, as weights/astra")
     parser.add_argument("--width", type=positive_int, default=832, metavar="PX", help="width of a frame (%(default)s)")
     parser.add_argument("--height", type=positive_int, default=480, metavar="PX",
@@ -249,7 +252,7 @@ def run_weights_verify(args: argparse.Namespace) -> int:
 def run_import_astra(args: argparse.Namespace) -> int:
     from .weights_cli import import_astra
 
-    return import_astra(args.checkpoint, args.out, args.width, args.height)
+    return import_astra(args.checkpoint, args.out, args.wan, args.taehv, args.width, args.height)
 
 
 def run_data_make(args: argparse.Namespace) -> int:

@@ -26,7 +26,7 @@ ALLOWED = {
     "errors": set(),
     "config": {"errors"},
     "chunks": {"errors", "config"},
-    "paths": {"errors"},
+    "paths": {"errors", "config"},
     "actions": BASE,
     "codec": BASE,
     "model": BASE | {"codec", "actions"},

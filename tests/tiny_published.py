@@ -13,15 +13,10 @@ from pathlib import Path
 import torch
 from published_files import SMALL, published
 from tiny_text import make_published_text
-from wan_codecs import SMALL_TAEHV, SMALL_VAE, small_taehv, small_vae
+from wan_codecs import small_taehv, small_vae
 
-from astra_play.config import StreamConfig, load_world_config
-from astra_play.model.checkpoint import CODEC_FILE, PREVIEW_FILE, save_config
-from astra_play.model.import_codecs import import_taehv, import_wan_vae, original_name
-from astra_play.model.import_world import import_world
-from astra_play.model.loading import TEXT_FOLDER
-from astra_play.model.sampler import sigma_schedule
-from astra_play.model.text_files import import_text_encoder
+from astra_play.model.import_codecs import original_name
+from astra_play.model.import_world import import_published
 
 WIDTH, HEIGHT = 96, 64
 TEXT_WIDTH = 24  # of the tiny UMT5
@@ -52,11 +47,5 @@ def make_published_files(folder: Path) -> PublishedFiles:
 def make_tiny_published(folder: Path) -> Path:
     """Make the published files beside `folder`, import them as the world `folder`, and return it."""
     files = make_published_files(folder.with_name(folder.name + "-files"))
-    import_world(files.checkpoint, folder, width=WIDTH, height=HEIGHT)
-    codec = import_wan_vae(files.wan, folder / CODEC_FILE, SMALL_VAE)
-    preview = import_taehv(files.taehv, folder / PREVIEW_FILE, SMALL_TAEHV)
-    import_text_encoder(files.wan, folder / TEXT_FOLDER)
-    live = StreamConfig(latent_frames_per_chunk=2, sigmas=sigma_schedule(4, 5.0), shift=5.0, solver="unipc",
-                        framepack_cache_sigma=1.0)
-    save_config(dataclasses.replace(load_world_config(folder), codec=codec, preview_codec=preview, live=live), folder)
+    import_published(files.checkpoint, folder, files.wan, files.taehv, WIDTH, HEIGHT)
     return folder

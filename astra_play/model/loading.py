@@ -19,7 +19,7 @@ from .framepack_history import RowPlacement
 from .precision import Precision, set_precision
 from .world import World
 
-TEXT_FOLDER = "text"  # of a world that reads text: its encoder, see model/text_files.py
+TEXT_FOLDER = paths.TEXT_FOLDER  # of a world that reads text: its encoder, see model/text_files.py
 
 
 @dataclass(frozen=True)
