@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from threading import current_thread
+from time import monotonic, sleep
 
 import numpy as np
 import pytest
@@ -13,9 +15,12 @@ from PIL import Image
 from tiny_published import make_tiny_published
 
 from astra_play import cli, paths
+from astra_play.actions.keymap import default_keymap
 from astra_play.actions.presets import PUBLISHED_CONTROLS, preset_rows
 from astra_play.actions.row_makers import make_row_maker
 from astra_play.actions.rows import camera_motion
+from astra_play.actions.sources import LiveSource
+from astra_play.actions.state import InputState
 from astra_play.chunks import IDLE, ActionChunk, ActionSample
 from astra_play.codec.pixels import load_start_image
 from astra_play.config import WorldConfig
@@ -24,6 +29,7 @@ from astra_play.display.catalogue import Catalogue
 from astra_play.errors import AstraPlayError, ConfigError, ImageError
 from astra_play.model import loading
 from astra_play.model.loading import TEXT_FOLDER, LoadOptions, load_world
+from astra_play.runtime.clock import MonotonicClock
 from astra_play.runtime.generator import Settings
 from astra_play.runtime.session import Session
 
@@ -104,7 +110,7 @@ def test_start_picture_is_the_streams_first_frame_and_no_generated_one(folder: P
         latents.append(made.latents)
         assert frames[-1].shape == (8, config.height, config.width, 3)
     codec = world._decoder.codec
-    first = world._codec.encode(torch.from_numpy(frame).permute(2, 0, 1)[None, None].float() / 127.5 - 1)
+    first = world._codec.encode(torch.tensor(frame).permute(2, 0, 1)[None, None].float() / 127.5 - 1)
     whole = codec.decode(torch.cat([first[0], *latents])[None])[0]
     whole = ((whole + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
     assert len(whole) == 1 + 3 * 8
@@ -220,14 +226,6 @@ def test_world_without_text_refuses_a_prompt() -> None:
 
 def test_session_reads_prompts_on_the_generator_thread(folder: Path, picture: Path,
                                                        monkeypatch: pytest.MonkeyPatch) -> None:
-    from threading import current_thread
-    from time import monotonic, sleep
-
-    from astra_play.actions.keymap import default_keymap
-    from astra_play.actions.sources import LiveSource
-    from astra_play.actions.state import InputState
-    from astra_play.runtime.clock import MonotonicClock
-
     read, original = [], loading.read_prompts
     monkeypatch.setattr(loading, "read_prompts", lambda *asked: (
         read.append((asked[2].prompt, current_thread().name)), original(*asked))[1])
@@ -252,6 +250,12 @@ def test_menu_offers_the_scenarios_that_keys_can_play(folder: Path) -> None:
     entries = Catalogue().entries()
     assert [(entry.name, entry.error, entry.reads_text) for entry in entries] == [("astra/walk", "", True)]
     assert [start.needs_picture for start in entries[0].starts] == [True]
+
+
+def test_world_that_lacks_a_file_is_a_card_that_says_so(folder: Path) -> None:
+    shutil.rmtree(folder / TEXT_FOLDER)
+    entry, = Catalogue().entries()
+    assert "is not complete: it lacks text/" in entry.error and entry.starts[0].title == "Not playable"
 
 
 def test_own_start_pictures_of_a_published_world_are_cards(folder: Path, picture: Path) -> None:

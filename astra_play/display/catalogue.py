@@ -84,6 +84,9 @@ class Catalogue:
             config = load_world_config(*paths.find_world(name))
         except (AstraPlayError, OSError) as error:
             return [WorldEntry(name, name, "", (StartPoint("Not playable"),), error=str(error))]
+        lacking = paths.incomplete_sentence(paths.world_folder(name), config)
+        if lacking:
+            return [WorldEntry(name, config.title, "", (StartPoint("Not playable"),), error=lacking)]
         if not config.scenarios:
             return [self._entry(name, config)]
         played = {scenario: config.playing(scenario) for scenario in config.scenarios}
