@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from . import __version__
 from .errors import AstraPlayError, did_you_mean
@@ -19,6 +22,7 @@ from .paths import DEFAULT_WORLD
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
+OWN_THREADS = "astra-"  # how the names of the player's threads begin
 
 Handler = Callable[[argparse.Namespace], int]
 
@@ -32,6 +36,20 @@ class Command:
     run: Handler | None = None
     module: str = ""
     commands: dict[str, Command] | None = None
+
+
+def program() -> NoReturn:
+    """Run the command line of this process and leave it with the exit status.
+
+    A window closes at once, even while its world is inside a long call (reading a prompt takes seconds) that nothing
+    can cut short. Python would end around that thread and abort the process, so the process is left as it is.
+    """
+    status = main()
+    if any(thread.name.startswith(OWN_THREADS) for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

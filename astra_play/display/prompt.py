@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 BLINK_S = 0.53  # half a period of the cursor, as on most desktops
 MAX_LINES = 6
 PANEL_WIDTH = 860
+TOAST_ROOM = 104  # under the panel, for a message of two lines
 ENTER_KEYS = (pygame.K_RETURN, pygame.K_KP_ENTER)
 COMMAND_MODS = pygame.KMOD_CTRL | pygame.KMOD_META
 WORD_MODS = pygame.KMOD_CTRL | pygame.KMOD_ALT
@@ -140,7 +141,7 @@ class PromptScreen(StillScreen):
         visible = lines[first:first + MAX_LINES]
         field_height = max(2, len(visible)) * line_height + 2 * field_pad
         panel = pygame.Rect(0, 0, width, px(64) + field_height + px(70))
-        panel.midbottom = canvas.width_px // 2, canvas.height_px - px(40)
+        panel.midbottom = canvas.width_px // 2, canvas.height_px - px(TOAST_ROOM)
         canvas.panel(panel, theme.PANEL, alpha=242, border=theme.LINE, radius=10)
         title = canvas.write("Prompt", (panel.left + pad, panel.top + px(20)), theme.HEADING)
         canvas.line((title.left, title.bottom + px(6)), (title.left + px(34), title.bottom + px(6)), theme.ACCENT, 2)

@@ -57,4 +57,5 @@ class PromptChange:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= MAX_TOASTED_LETTERS else f"{text[:MAX_TOASTED_LETTERS].rstrip()}..."
+    """Return the text or its first words: a toast shows that it was taken, not all of it."""
+    return text if len(text) <= MAX_TOASTED_LETTERS else f"{text[:MAX_TOASTED_LETTERS].rpartition(' ')[0]} ..."

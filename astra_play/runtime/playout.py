@@ -26,6 +26,7 @@ from .interfaces import Clock
 
 UNDERRUN_AFTER_S = 0.008  # half a refresh of a 60 Hz screen: a frame late by less is on screen when it should be
 MAX_WAITING_S = 1.0  # of frames nobody asks for (a window being dragged); more would only be dropped as late
+MAX_WAITING_CHUNKS = 2  # however long they are: the one being shown and the one that is ready early
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ class PlayoutQueue:
             self._waiting.extend(_Waiting(chunk, index, first_due_s + index * self._period_s)
                                  for index in range(num_frames))
             self._next_due_s = first_due_s + num_frames * self._period_s
-            while len(self._waiting) * self._period_s > MAX_WAITING_S and len(self._waiting) > num_frames:
+            while len(self._waiting) * self._period_s > MAX_WAITING_S \
+                    and len(self._waiting) > MAX_WAITING_CHUNKS * num_frames:
                 self._drop_oldest("full")
 
     def next_due_s(self) -> float | None:
