@@ -43,7 +43,7 @@ MAX_NEW_SEED = 1_000_000  # short enough to be read out to a friend
 LOADING_EVERY_S = 1.0 / 20.0  # of the moving bar; more would take time from the thread that loads
 MOTION_MEMORY_S = 0.12  # of the overlay's mouse vector
 WELCOME = "Esc pauses and frees the mouse.  F1 shows figures."
-WELCOME_PROMPT = "  T changes the prompt."
+WELCOME_PROMPT = "  T: prompt."
 DOING = {"loading": "Loading the network", "warming up": "Warming up"}
 
 

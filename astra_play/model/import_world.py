@@ -50,10 +50,10 @@ LIVE_STEPS = 4
 FINGERPRINT_BYTES = 1 << 20  # of the beginning and of the end of a source; a zip's end lists the checksums of all of it
 
 SCENARIOS = {
-    "walk": ScenarioConfig("Walk", "Walk or fly through the start picture.", PUBLISHED_CONTROLS),
-    "drive": ScenarioConfig("Drive", "Drive on from the start picture.", ControlsConfig(
+    "walk": ScenarioConfig("Astra: walk", "Walk or fly through the start picture.", PUBLISHED_CONTROLS),
+    "drive": ScenarioConfig("Astra: drive", "Drive on from the start picture.", ControlsConfig(
         modality="vehicle", buttons=("accelerate", "brake", "steer_left", "steer_right"))),
-    "arm": ScenarioConfig("Robot arm", "Move the robot's hand of the start picture.", ControlsConfig(
+    "arm": ScenarioConfig("Astra: robot arm", "Move the robot's hand of the start picture.", ControlsConfig(
         modality="arm", buttons=("forward", "back", "left", "right", "up", "down", "grip", "release"))),
 }
 
