@@ -1,8 +1,6 @@
 """`python -m astra_play …`: the same as the console script."""
 
-import sys
-
-from .cli import main
+from .cli import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -2,7 +2,8 @@
 
 A chunk is timed in the steady state (context window full, warm-up left out), from its action rows to its uint8 frames.
 The floor is the chunk's counted FLOP at the rate of this machine's own matrix product on as many threads. Start-up and
-memory are measured in a fresh process, since this one has loaded more than a player does.
+memory are measured in a fresh process, since this one has loaded more than a player does. A published world is counted
+first (bench_published.py), and timed where that would not take all day.
 """
 
 from __future__ import annotations
@@ -23,19 +24,23 @@ import psutil
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from . import paths
+from . import bench_published, paths
 from .actions.row_makers import make_row_maker
 from .chunks import ActionChunk, ActionSample
+from .config import WorldConfig, load_world_config
 from .model.checkpoint import CODEC_FILE, MODEL_FILE, read_tensors
-from .model.loading import load_world
+from .model.cost import H200_FLOP_S
+from .model.framepack import WINDOW
+from .model.loading import LoadOptions, choose_device, load_world, precision_for
 from .model.world import World
 from .runtime.clock import MonotonicClock
 from .runtime.interfaces import Clock
 from .runtime.threads import choose_num_threads
 
-GEMM_SIZES = (256, 512, 768, 1024)
+GEMM_SIZES = {"cpu": (256, 512, 768, 1024), "cuda": (4096, 8192)}
 GEMM_REPEATS = 8
 CONV_CHANNELS, CONV_GRID = 64, (48, 64)
+PATIENCE = 20.0  # times the seconds to measure for: what filling the context window of a published world may take
 EXTRA_CHUNKS = 8  # after the window is full, before timing starts
 VARIANT_SHARE = 0.3  # of the default's time, for each other setting
 GUIDED_SCALE = 2.0
@@ -69,7 +74,7 @@ class Player:
         self.world.reset(0)
         frame = np.random.default_rng(0).integers(0, 256, (1, config.height, config.width, 3), np.uint8)
         self.world.prefill(frame)
-        for _ in range(config.stream.sink_chunks + config.stream.ring_chunks + EXTRA_CHUNKS):
+        for _ in range(chunks_to_fill(config) + EXTRA_CHUNKS):
             self.chunk(Timings())
 
     def chunk(self, timings: Timings) -> None:
@@ -78,6 +83,8 @@ class Player:
         action = ActionChunk(WALK, self.rows, self.world.config.controls.modality, self.num_chunks)
         begin_s = now()
         latents = self.world.generate(action)
+        if self.world.device.type == "cuda":
+            torch.cuda.synchronize()  # or its time would count as the decoder's
         generated_s = now()
         self.world.decode(latents)
         decoded_s = now()
@@ -91,16 +98,24 @@ class Player:
     def flop(self) -> dict[str, int]:
         """Count the floating-point operations of one steady chunk: a multiplication and an addition are two."""
         action = ActionChunk(WALK, self.rows, self.world.config.controls.modality, self.num_chunks)
-        with _flop_counter() as generating:
+        with flop_counter() as generating:
             latents = self.world.generate(action)
-        with _flop_counter() as decoding:
+        with flop_counter() as decoding:
             self.world.decode(latents)
         self.world.commit()
         counts = {"transformer": generating.get_total_flops(), "decode": decoding.get_total_flops()}
         return {**counts, "total": sum(counts.values())}
 
 
-def _flop_counter() -> FlopCounterMode:
+def chunks_to_fill(config: WorldConfig) -> int:
+    """Return after how many chunks the context window of a world is full."""
+    stream = config.stream
+    if config.model.history == "framepack":
+        return -(-WINDOW // stream.latent_frames_per_chunk)
+    return stream.sink_chunks + stream.ring_chunks
+
+
+def flop_counter() -> FlopCounterMode:
     """torch counts products and convolutions; it knows attention on CUDA, but not the CPU's kernel."""
     return FlopCounterMode(display=False, custom_mapping={
         torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flop})
@@ -139,14 +154,17 @@ def against_floor(figures: dict[str, Any], gemm_gflop_s: float) -> dict[str, Any
             "share_of_floor_rate": {stage: floor_ms[stage] / figures[name]["p50"] for stage, name in measured.items()}}
 
 
-def gemm_gflop_s(clock: Clock) -> float:
-    """Return the best rate of a square float32 matrix product over several sizes, at the current threads."""
-    best = 0.0
-    for size in GEMM_SIZES:
-        a, b = torch.randn(size, size), torch.randn(size, size)
+def gemm_gflop_s(clock: Clock, device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> float:
+    """Return the best rate of a square matrix product over several sizes, on the processor at the current threads or
+    on another device."""
+    device, best = device or torch.device("cpu"), 0.0
+    for size in GEMM_SIZES[device.type]:
+        a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
         for _ in range(GEMM_REPEATS):
             begin_s = clock.now()
             a @ b
+            if device.type == "cuda":
+                torch.cuda.synchronize()
             best = max(best, 2 * size**3 / 1e9 / (clock.now() - begin_s))
     return best
 
@@ -193,6 +211,26 @@ def bench(folder: Path, seconds: float, threads: int | None, clock: Clock) -> di
         "start": start, "peak_rss_mb": start["peak_rss_mb"],
         **rows["default"], "variants": {name: row for name, row in rows.items() if name != "default"},
     }
+
+
+def bench_published_world(folder: Path, config: WorldConfig, seconds: float, gpu_flop_s: float, clock: Clock
+                          ) -> dict[str, Any]:
+    """Count what a published world costs; time live chunks of it too, if this machine is fast enough for that."""
+    counts = bench_published.count(config, gpu_flop_s)
+    device = choose_device()
+    dtype = torch.bfloat16 if precision_for(config, device, "auto") == "bfloat16" else torch.float32
+    rate = gemm_gflop_s(clock, device, dtype)
+    flop, live = counts["live"]["flop_per_chunk"], config.played_live()
+    floor_s = flop["total"] / rate / 1e9
+    result = {"world": {"name": config.name, "title": config.title, "width": config.width, "height": config.height,
+                        "fps": config.fps, "frames_per_chunk": live.frames_per_chunk},
+              "machine": machine(), "device": str(device), "threads": torch.get_num_threads(), "gemm_gflop_s": rate,
+              "floor_s": floor_s, "counts": counts, "measured": None}
+    if floor_s * (chunks_to_fill(live) + EXTRA_CHUNKS) > PATIENCE * seconds:
+        return result
+    world = load_world(folder, device=str(device), options=LoadOptions(live=True))
+    measured = {**measure(Player(world, clock), seconds), "flop_per_chunk": flop}
+    return {**result, "measured": against_floor(measured, rate)}
 
 
 def variants(world: World) -> dict[str, tuple[float, int]]:
@@ -299,13 +337,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure here")
     parser.add_argument("--seconds", type=_positive(float), default=10.0, metavar="S",
                         help="time to measure the default setting for (%(default)s)")
+    parser.add_argument("--tflops", type=_positive(float), default=H200_FLOP_S / 1e12, metavar="X",
+                        help="of a published world: predict for a GPU of so many TFLOP/s (%(default)g, an H200)")
     parser.add_argument("--threads", type=_positive(int), metavar="N", help="compute threads (chosen by a probe)")
 
 
 def main(args: argparse.Namespace) -> int:
     """Run `bench`."""
-    result = bench(paths.world_folder(args.world), args.seconds, args.threads, MonotonicClock())
-    print(table(result))
+    folder, clock = paths.world_folder(args.world), MonotonicClock()
+    config = load_world_config(folder)
+    if config.model.history == "framepack":
+        if args.threads:
+            torch.set_num_threads(args.threads)
+        result = bench_published_world(folder, config, args.seconds, args.tflops * 1e12, clock)
+        print(bench_published.table(config, result))
+    else:
+        result = bench(folder, args.seconds, args.threads, clock)
+        print(table(result))
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0

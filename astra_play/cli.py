@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from . import __version__
 from .errors import AstraPlayError, did_you_mean
@@ -19,6 +22,7 @@ from .paths import DEFAULT_WORLD
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
+OWN_THREADS = "astra-"  # how the names of the player's threads begin
 
 Handler = Callable[[argparse.Namespace], int]
 
@@ -32,6 +36,20 @@ class Command:
     run: Handler | None = None
     module: str = ""
     commands: dict[str, Command] | None = None
+
+
+def program() -> NoReturn:
+    """Run the command line of this process and leave it with the exit status.
+
+    A window closes at once, even while its world is inside a long call (reading a prompt takes seconds) that nothing
+    can cut short. Python would end around that thread and abort the process, so the process is left as it is.
+    """
+    status = main()
+    if any(thread.name.startswith(OWN_THREADS) for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -147,6 +165,7 @@ def add_world_options(parser: argparse.ArgumentParser) -> None:
 
 def add_play_options(parser: argparse.ArgumentParser) -> None:
     add_world_options(parser)
+    parser.add_argument("--prompt", default="", metavar="TEXT", help="tell a world that reads text what is seen")
     parser.add_argument("--fullscreen", action="store_true", help="open full screen")
     parser.add_argument("--threads", type=positive_int, metavar="N", help="compute threads (a short probe chooses)")
     parser.add_argument("--headless", action="store_true", help="no window: the same session on a dummy display")
@@ -179,6 +198,9 @@ def add_verify_options(parser: argparse.ArgumentParser) -> None:
 def add_import_astra_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE",
                         help="Astra's diffusion_pytorch_model.ckpt, or a safetensors file or folder of it")
+    parser.add_argument("--wan", type=Path, metavar="DIR", help="folder of Wan 2.1 T2V 1.3B: its autoencoder and its "
+                                                                "text encoder; may be given in a later run")
+    parser.add_argument("--taehv", type=Path, metavar="FILE", help="TAEHV's taew2_1, which decodes live pictures")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the world's folder, as weights/astra")
     parser.add_argument("--width", type=positive_int, default=832, metavar="PX", help="width of a frame (%(default)s)")
     parser.add_argument("--height", type=positive_int, default=480, metavar="PX",
@@ -212,8 +234,8 @@ def run_play(args: argparse.Namespace) -> int:
     from .display.options import PlayOptions
 
     return run_play(PlayOptions(
-        world=args.world, image=args.image, seed=args.seed, guidance=args.guidance, steps=args.steps,
-        headless=args.headless, script=args.script, seconds=args.seconds, stats_json=args.stats_json,
+        world=args.world, image=args.image, prompt=args.prompt, seed=args.seed, guidance=args.guidance,
+        steps=args.steps, headless=args.headless, script=args.script, seconds=args.seconds, stats_json=args.stats_json,
         frames_dir=args.frames_dir, fullscreen=args.fullscreen, threads=args.threads))
 
 
@@ -248,7 +270,7 @@ def run_weights_verify(args: argparse.Namespace) -> int:
 def run_import_astra(args: argparse.Namespace) -> int:
     from .weights_cli import import_astra
 
-    return import_astra(args.checkpoint, args.out, args.width, args.height)
+    return import_astra(args.checkpoint, args.out, args.wan, args.taehv, args.width, args.height)
 
 
 def run_data_make(args: argparse.Namespace) -> int:

@@ -6,10 +6,21 @@ The project is installed in editable mode by `launch.py`, so the folder above th
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import WeightsError, did_you_mean
 
+if TYPE_CHECKING:
+    from .config import WorldConfig
+
 DEFAULT_WORLD = "mini"
+
+# Of a world folder: the network, the autoencoder, and where its config has them a cheaper autoencoder and a reader of
+# text.
+CONFIG_FILE, MODEL_FILE, CODEC_FILE = "config.json", "model.safetensors", "codec.safetensors"
+PREVIEW_FILE, TEXT_FOLDER = "preview.safetensors", "text"
+TEXT_FACTS_FILE = "text.json"  # in the folder of the reader of text, written when everything else is there
+INDEX_SUFFIX = ".index.json"  # of the list of shards that may stand for a file
 
 
 def checkout_folder() -> Path:
@@ -57,6 +68,28 @@ def find_world(name_or_path: str | Path) -> tuple[Path, str]:
 def world_folder(name_or_path: str | Path) -> Path:
     """Return the folder of a world given as for `find_world`, whatever the scenario."""
     return find_world(name_or_path)[0]
+
+
+def missing_parts(folder: Path, config: WorldConfig) -> list[str]:
+    """Return the files and folders that a world of this config needs and `folder` does not hold.
+
+    A world made of published files is whole only when all of them were imported.
+    """
+    files = [MODEL_FILE, CODEC_FILE, *([PREVIEW_FILE] if config.preview_codec else [])]
+    missing = [name for name in files
+               if not (folder / name).is_file() and not (folder / (name + INDEX_SUFFIX)).is_file()]
+    if config.model.text_dim and not (folder / TEXT_FOLDER / TEXT_FACTS_FILE).is_file():
+        missing.append(TEXT_FOLDER + "/")
+    return missing
+
+
+def incomplete_sentence(folder: Path, config: WorldConfig) -> str:
+    """Return what a published world still lacks and how to get it, "" for a whole one and for every other kind."""
+    missing = missing_parts(folder, config) if config.model.history == "framepack" else []
+    if not missing:
+        return ""
+    return (f"the world {folder} is not complete: it lacks {', '.join(missing)}; run weights import again with "
+            "--wan DIR, the folder of Wan 2.1 T2V 1.3B, and what is finished is kept")
 
 
 def start_pictures(world_name: str, scenario: str = "") -> list[Path]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .config import load_world_config
 from .errors import AstraPlayError
-from .paths import weights_folder, world_folder, world_names
+from .paths import incomplete_sentence, weights_folder, world_folder, world_names
 
 if TYPE_CHECKING:
     from .model.precision import Precision
@@ -28,8 +28,11 @@ def list_worlds() -> int:
         except AstraPlayError as error:
             print(f"{name:<12} damaged: {error}")
             continue
-        megabytes = sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 1e6
+        megabytes = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 1e6
         print(f"{name:<12} {config.width}x{config.height} at {config.fps} fps, {megabytes:.1f} MB  {config.title}")
+        sentence = incomplete_sentence(folder, config)
+        if sentence:
+            print(f"{'':<12} {sentence}")
     return 0
 
 
@@ -72,11 +75,11 @@ def verify_golden(folder: Path, precision: Precision, json_out: Path | None) -> 
     return 1 if over else 0
 
 
-def import_astra(checkpoint: Path, out: Path, width: int, height: int) -> int:
-    """Make a world folder of the published checkpoint and print a line about each file."""
-    from .model.import_world import import_world
+def import_astra(checkpoint: Path, out: Path, wan: Path | None, taehv: Path | None, width: int, height: int) -> int:
+    """Make a world folder of the published files and print a line about each, and one about what is still missing."""
+    from .model.import_world import import_published
 
-    for line in import_world(checkpoint, out, width=width, height=height):
+    for line in import_published(checkpoint, out, wan, taehv, width, height):
         print(line)
     return 0
 

@@ -71,8 +71,11 @@ class FakeWorld:
         self.guidance_scale = 1.0
         self.num_denoise_steps = 2
         self.num_threads = 1
+        self.probes_threads = True
+        self.prompt = ""
         self.calls: list[str] = []
-        self.entered = {name: threading.Event() for name in ("warm_up", "reset", "prefill", "step", "commit", "close")}
+        self.entered = {name: threading.Event() for name in ("warm_up", "reset", "prefill", "set_prompt", "step",
+                                                             "commit", "close")}
         self.actions: list[ActionChunk] = []
         self.seeds: list[int] = []
         self.prompts: list[np.ndarray] = []
@@ -94,6 +97,10 @@ class FakeWorld:
     def prefill(self, frames: np.ndarray, rows: np.ndarray | None = None) -> None:
         self._call("prefill")
         self.prompts.append(frames)
+
+    def set_prompt(self, prompt: str) -> None:
+        self._call("set_prompt")
+        self.prompt = prompt
 
     def step(self, action: ActionChunk) -> np.ndarray:
         self.actions.append(action)

@@ -17,7 +17,7 @@ WIDTH, HEIGHT = 32, 24
 
 
 def card_config(fps: int = 50, name: str = "card", width: int = WIDTH, height: int = HEIGHT,
-                buttons: tuple[str, ...] | None = None) -> WorldConfig:
+                buttons: tuple[str, ...] | None = None, text_dim: int = 0) -> WorldConfig:
     """A quick world, so that a test of a whole loop sees many frames in little time."""
     controls = ControlsConfig() if buttons is None else ControlsConfig(buttons=buttons)
     return WorldConfig(
@@ -25,7 +25,7 @@ def card_config(fps: int = 50, name: str = "card", width: int = WIDTH, height: i
         height=height, fps=fps, controls=controls, stream=StreamConfig(),
         codec=CodecConfig(latent_channels=4, spatial_compression=1),
         model=ModelConfig(dim=8, ffn_dim=8, num_heads=1, num_layers=1, latent_channels=4, patch_size=(1, 1, 1),
-                          grid_height=height, grid_width=width))
+                          grid_height=height, grid_width=width, text_dim=text_dim))
 
 
 class CardWorld:
@@ -35,11 +35,15 @@ class CardWorld:
     pixel (2, 0) holds seed, chunks since the reset, guidance and steps.
     """
 
-    def __init__(self, config: WorldConfig, fail_at_chunk: int | None = None) -> None:
+    def __init__(self, config: WorldConfig, fail_at_chunk: int | None = None,
+                 may_read: threading.Event | None = None) -> None:
         self.config = config
+        self._may_read = may_read
         self.guidance_scale = config.stream.guidance_scale
         self.num_denoise_steps = len(config.stream.sigmas) - 1
         self.num_threads = 1
+        self.probes_threads = True
+        self.text = ""
         self._fail_at_chunk = fail_at_chunk
         self.num_chunks = 0
         self.reset(0)
@@ -52,6 +56,13 @@ class CardWorld:
 
     def prefill(self, frames: np.ndarray, rows: np.ndarray | None = None) -> None:
         self.prompt = frames
+
+    def set_prompt(self, prompt: str) -> None:
+        if self._may_read is not None:
+            self._may_read.wait(5.0)
+        if "unreadable" in prompt:
+            raise WeightsError("this text cannot be read; write another")
+        self.text = prompt
 
     def step(self, action: ActionChunk) -> np.ndarray:
         if self.num_chunks == self._fail_at_chunk:
@@ -82,30 +93,35 @@ class CardWorld:
 class CardCatalogue(Catalogue):
     """Worlds that need no files: "card" plays, "broken" has a config that cannot be read, "failing" breaks in play."""
 
-    def __init__(self, pictures: list[Path] | None = None, fail_at_chunk: int | None = None, fps: int = 50) -> None:
+    def __init__(self, pictures: list[Path] | None = None, fail_at_chunk: int | None = None, fps: int = 50,
+                 reads_text: bool = False, needs_picture: bool = False) -> None:
         self.pictures = pictures or []
         self.fail_at_chunk = fail_at_chunk
         self.fps = fps
         self.loaded: list[CardWorld] = []
-        self.may_load = threading.Event()
+        self.reads_text, self.needs_picture = reads_text, needs_picture
+        self.may_load, self.may_read = threading.Event(), threading.Event()
         self.may_load.set()
+        self.may_read.set()
 
     def entries(self) -> list[WorldEntry]:
-        starts = tuple(StartPoint(picture.stem, picture) for picture in self.pictures) or (StartPoint("Test card"),)
+        own = StartPoint("Test card", needs_picture=self.needs_picture)
+        starts = tuple(StartPoint(picture.stem, picture) for picture in self.pictures) or (own,)
         config = self.config("card")
-        return [WorldEntry("card", config.title, config.description, starts),
+        return [WorldEntry("card", config.title, config.description, starts, reads_text=self.reads_text),
                 WorldEntry("broken", "broken", "", (StartPoint("Not playable"),),
                            error="broken/config.json lacks model; add it or take the file from the weights again")]
 
     def config(self, name: str) -> WorldConfig:
-        return card_config(self.fps)
+        return card_config(self.fps, text_dim=4 if self.reads_text else 0)
 
     def start_pictures(self, config: WorldConfig) -> list[Path]:
         return self.pictures
 
-    def load(self, name: str, num_threads: int | None) -> CardWorld:
+    def load(self, name: str, num_threads: int | None, prompt: str = "") -> CardWorld:
         self.may_load.wait(5.0)
-        world = CardWorld(self.config(name), self.fail_at_chunk)
+        world = CardWorld(self.config(name), self.fail_at_chunk, self.may_read)
+        world.text = prompt
         self.loaded.append(world)
         world.num_threads = num_threads or 1
         return world

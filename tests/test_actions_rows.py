@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fakes import fake_config
 
-from astra_play.actions.row_makers import CARRY_ROWS, RowMaker, make_row_maker
+from astra_play.actions.row_makers import CARRY_FRAMES, RowMaker, make_row_maker
 from astra_play.actions.rows import (
     arm_row,
     camera_motion,
@@ -93,12 +93,12 @@ def test_limit_of_a_row_is_that_of_all_its_frames() -> None:
     assert motions(rows.rows(held(mouse_px=(-300.0, 0.0))))[0][2] == pytest.approx(24.0, abs=1e-3)
 
 
-def test_flick_beyond_the_carry_ends_after_carry_rows_and_is_counted() -> None:
+def test_flick_beyond_the_carry_ends_after_the_carry_frames_and_is_counted() -> None:
     rows = maker()
     turned = [motions(rows.rows(sample))[0][2] for sample in (held(mouse_px=(-9000.0, 0.0)), *[IDLE] * 10)]
-    assert turned[:1 + CARRY_ROWS] == pytest.approx([12.0] * (1 + CARRY_ROWS), abs=1e-3)
-    assert turned[1 + CARRY_ROWS:] == pytest.approx([0.0] * (10 - CARRY_ROWS), abs=1e-6)
-    assert rows.dropped_turn_deg == pytest.approx(900.0 - 12.0 * (1 + CARRY_ROWS))
+    assert turned[:1 + CARRY_FRAMES] == pytest.approx([12.0] * (1 + CARRY_FRAMES), abs=1e-3)
+    assert turned[1 + CARRY_FRAMES:] == pytest.approx([0.0] * (10 - CARRY_FRAMES), abs=1e-6)
+    assert rows.dropped_turn_deg == pytest.approx(900.0 - 12.0 * (1 + CARRY_FRAMES))
 
 
 def test_hand_that_comes_back_takes_the_carry_back() -> None:

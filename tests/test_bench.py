@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_published import make_tiny_published
 from tiny_world import make_tiny_world
 
-from astra_play import bench
+from astra_play import bench, bench_published
 from astra_play.cli import main as cli_main
-from astra_play.model.loading import load_world
+from astra_play.config import load_world_config
+from astra_play.model.checkpoint import save_config
+from astra_play.model.import_world import published_config
+from astra_play.model.loading import LoadOptions, load_world
 
 
 class TickingClock:
@@ -60,9 +64,9 @@ def test_passes_are_counted_not_assumed(folder: Path) -> None:
 
 def test_flop_of_attention_is_that_of_its_two_products() -> None:
     query, key, value = torch.randn(2, 3, 5, 8), torch.randn(2, 3, 7, 8), torch.randn(2, 3, 7, 8)
-    with bench._flop_counter() as fused, torch.inference_mode():
+    with bench.flop_counter() as fused, torch.inference_mode():
         torch.nn.functional.scaled_dot_product_attention(query, key, value)
-    with bench._flop_counter() as plain:
+    with bench.flop_counter() as plain:
         (query @ key.mT).softmax(-1) @ value
     assert fused.get_total_flops() == plain.get_total_flops() == 2 * 2 * 2 * 3 * 5 * 7 * 8
 
@@ -107,3 +111,50 @@ def test_bench_prints_a_table_and_writes_every_figure(folder: Path, tmp_path: Pa
     assert 50 < result["peak_rss_mb"] < 2000
     printed = capsys.readouterr().out
     assert f"{result['fps']:.1f}" in printed and "guidance 2" in printed
+
+
+# --- published worlds -----------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_published(tmp_path_factory.mktemp("bench") / "astra")
+
+
+def test_published_world_is_counted_and_where_it_is_small_timed(published: Path, tmp_path: Path,
+                                                                capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "bench.json"
+    assert cli_main(["bench", "--world", str(published), "--seconds", "0.5", "--tflops", "2", "--json", str(out)]) == 0
+    result = json.loads(out.read_text())
+    live, measured = result["counts"]["live"], result["measured"]
+    assert (live["latents"], live["frames"], live["passes"], live["kept_passes"]) == (2, 8, 4, 3)
+    assert live["floor_s"] == pytest.approx(live["flop_per_chunk"]["total"] / 2e12)
+    assert live["share"] == pytest.approx(live["floor_s"] / 0.4)
+    assert result["counts"]["render"]["passes"] == 50 and result["counts"]["render"]["decoder"] == "wan_vae"
+    assert set(result["counts"]["live_by_latents"]) == {"1", "2", "4", "8"}
+    assert measured["passes_per_chunk"] == 4.0 and measured["flop_per_chunk"] == live["flop_per_chunk"]
+    printed = capsys.readouterr().out
+    assert "by arithmetic" in printed and f"{measured['fps']:.1f} fps" in printed
+
+
+def test_arithmetic_of_a_published_world_is_what_torch_counts_in_play(published: Path) -> None:
+    world = load_world(published, device="cpu", options=LoadOptions(live=True))
+    player = bench.Player(world, TickingClock())
+    player.start()
+    counted = player.flop()
+    assert counted == bench_published.count(load_world_config(published))["live"]["flop_per_chunk"]
+
+
+def test_full_size_is_counted_without_weights_and_not_timed_on_a_slow_machine(tmp_path: Path,
+                                                                              capsys: pytest.CaptureFixture[str],
+                                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    save_config(published_config(), tmp_path)
+    monkeypatch.setattr(bench, "choose_device", lambda: torch.device("cpu"))
+    assert cli_main(["bench", "--world", str(tmp_path), "--seconds", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "15600 / 15990 / 16406 for chunks of 8" in printed and "17 % of 989 TFLOP/s" in printed
+    assert "it was not timed" in printed
+
+
+def test_mini_and_published_worlds_fill_their_windows(published: Path, folder: Path) -> None:
+    assert bench.chunks_to_fill(load_world_config(folder)) == 4
+    assert bench.chunks_to_fill(load_world_config(published).played_live()) == 10

@@ -169,3 +169,17 @@ def test_weights_verify_fails_if_one_world_is_damaged(capsys: pytest.CaptureFixt
     model.write_bytes(model.read_bytes()[:100])
     assert cli.main(["weights", "verify", str(whole)]) == 1
     assert model.name in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "said"), [("astra-generator", "begun\n"), ("somebody-elses", "begun\nended\n")])
+def test_process_leaves_with_its_status_while_a_thread_of_the_player_is_in_a_long_call(name: str, said: str) -> None:
+    code = (f"import atexit, threading; from astra_play import cli\n"
+            f"atexit.register(lambda: print('ended', flush=True))\n"
+            f"def main():\n"
+            f"    threading.Thread(target=threading.Event().wait, name={name!r}, daemon=True).start()\n"
+            f"    print('begun')\n"
+            f"    return 2\n"
+            f"cli.main = main\n"
+            f"cli.program()")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=CHECKOUT, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (2, said, "")

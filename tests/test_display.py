@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pygame
 import pytest
-from fakes_display import CardCatalogue, CardWorld
+from fakes_display import CardCatalogue
+from hands import PATIENCE_S, Player
 from PIL import Image
 
 from astra_play.display import settings as settings_file
@@ -19,62 +20,6 @@ from astra_play.display.screens import FailureScreen, KeysScreen, MenuScreen, Pa
 from astra_play.display.settings import PlayerSettings
 from astra_play.display.window import Window
 from astra_play.errors import DisplayError, ImageError, WeightsError
-
-PATIENCE_S = 5.0  # a busy machine may be slow, and only a broken loop uses it up
-
-
-class Player:
-    """A pair of hands: posts events, runs the loop until something has come true, reads the card."""
-
-    def __init__(self, app: App, catalogue: CardCatalogue) -> None:
-        self.app, self.catalogue = app, catalogue
-
-    def until(self, come_true: Callable[[], bool], what: str) -> None:
-        end_s = time.monotonic() + PATIENCE_S
-        while not come_true():
-            assert time.monotonic() < end_s, f"never came true: {what}"
-            self.app.step()
-
-    def steps(self, count: int) -> None:
-        for _ in range(count):
-            self.app.step()
-
-    def press(self, key: int, mod: int = 0) -> None:
-        self.key(key, True, mod)
-        self.key(key, False, mod)
-        self.steps(1)
-
-    def key(self, key: int, down: bool, mod: int = 0) -> None:
-        kind = pygame.KEYDOWN if down else pygame.KEYUP
-        pygame.event.post(pygame.Event(kind, key=key, mod=mod, unicode="", scancode=0))
-
-    def move_mouse(self, right: int, down: int = 0) -> None:
-        pygame.event.post(pygame.Event(pygame.MOUSEMOTION, rel=(right, down), pos=(0, 0), buttons=(0, 0, 0)))
-
-    def click(self, at: tuple[int, int]) -> None:
-        pygame.event.post(pygame.Event(pygame.MOUSEBUTTONDOWN, button=1, pos=at))
-        self.steps(1)
-
-    def frames(self, count: int) -> None:
-        """Let the world show that many more frames."""
-        wanted = self.play.num_shown + count
-        self.until(lambda: self.play.num_shown >= wanted, f"{count} more frames")
-
-    @property
-    def play(self):
-        return self.app.play_screen
-
-    @property
-    def top(self):
-        return self.app.screens[-1]
-
-    @property
-    def world(self) -> CardWorld:
-        return self.catalogue.loaded[-1]
-
-    @property
-    def frame(self) -> np.ndarray:
-        return self.play._presenter.frame
 
 
 @pytest.fixture
@@ -313,7 +258,7 @@ def test_quitting_from_a_failure_ends_with_its_sentence_and_the_menu_forgets_it(
 
 
 def test_failure_of_the_program_names_itself(make_player, monkeypatch):
-    monkeypatch.setattr(CardCatalogue, "load", lambda self, name, num_threads: 1 / 0)
+    monkeypatch.setattr(CardCatalogue, "load", lambda self, *asked: 1 / 0)
     player = make_player()
     player.app.unattended = None
     player.until(lambda: isinstance(player.top, FailureScreen), "the failure")

@@ -11,7 +11,7 @@ from astra_play.actions.rows import camera_motion
 from astra_play.actions.sources import LiveSource, ScriptedSource
 from astra_play.actions.state import InputState
 from astra_play.chunks import ActionChunk, InputEvent
-from astra_play.runtime.generator import Generator, Reset, Settings
+from astra_play.runtime.generator import Generator, Prompt, Reset, Settings
 from astra_play.runtime.interfaces import ActionSource
 from astra_play.runtime.playout import PlayoutQueue
 from astra_play.runtime.stats import Stats
@@ -273,3 +273,71 @@ def test_mouse_motion_that_nobody_could_follow_is_counted() -> None:
     bench.run_until(2.0)
     assert bench.stats.dropped_turn_deg > 1000.0
     assert bench.stats.to_json()["dropped_turn_deg"] == pytest.approx(bench.stats.dropped_turn_deg, rel=0.01)
+
+
+def test_world_waits_for_a_prompt_and_nothing_of_the_wait_is_an_underrun() -> None:
+    bench = Bench(lambda clock: FakeWorld(fake_config(fps=10), clock, step_s=0.01))
+    slow = bench.world.set_prompt
+
+    def set_prompt(prompt: str) -> None:
+        slow(prompt)
+        phases.append(bench.generator.phase)
+        bench.clock.advance(2.0)
+
+    phases: list[str] = []
+    bench.world.set_prompt = set_prompt
+    bench.show_frames_every_ms_until(5.0)
+    bench.at(1.05, lambda: bench.generator.commands.put(Prompt("a garden")))
+    bench.run_until(5.0)
+    assert bench.world.prompt == "a garden" and phases == ["reading the prompt"] and bench.generator.phase == "playing"
+    counts = bench.playout.counts()
+    assert counts.underruns == 0 and counts.held_s == 0.0 and sum(counts.dropped.values()) == 0
+    assert len(bench.world.actions) == pytest.approx(30, abs=2)  # five seconds less the two of reading
+
+
+def test_of_several_prompts_only_the_last_is_read_and_a_reset_keeps_it() -> None:
+    bench = Bench(lambda clock: FakeWorld(fake_config(fps=10), clock))
+    for text in ("one", "two", "three"):
+        bench.generator.commands.put(Prompt(text))
+    bench.generator.commands.put(Reset(1, 4, None))
+    bench.run_until(0.5)
+    assert bench.world.calls.count("set_prompt") == 1 and bench.world.prompt == "three"
+    assert bench.world.calls.index("set_prompt") < len(bench.world.calls) - bench.world.calls[::-1].index("reset")
+    assert bench.generator.prompt_outcomes.get_nowait().text == "three"
+    assert bench.generator.prompt_outcomes.empty()
+
+
+@pytest.mark.parametrize("failure", [MemoryError("no room"), OSError(28, "disk full"), RuntimeError("kernel")])
+def test_prompt_that_fails_in_any_way_is_told_and_play_goes_on(failure: Exception) -> None:
+    bench = Bench(lambda clock: FakeWorld(fake_config(fps=10), clock, failures={"set_prompt": failure}))
+    bench.at(0.5, lambda: bench.generator.commands.put(Prompt("a garden")))
+    bench.run_until(2.0)
+    outcome = bench.generator.prompt_outcomes.get_nowait()
+    assert (outcome.text, outcome.error) == ("a garden", failure) and bench.world.prompt == ""
+    assert len(bench.world.actions) >= 18 and bench.generator.error is None
+
+
+def test_motion_made_while_a_prompt_is_read_turns_nobody() -> None:
+    bench = Bench(lambda clock: FakeWorld(fake_config(fps=10), clock))
+    slow = bench.world.set_prompt
+
+    def set_prompt(prompt: str) -> None:
+        slow(prompt)
+        bench.state.handle(InputEvent("motion", motion_px=(-50.0, 0.0), time_s=bench.clock.now()))
+
+    bench.world.set_prompt = set_prompt
+    bench.at(0.45, lambda: bench.generator.commands.put(Prompt("a garden")))
+    bench.run_until(1.5)
+    assert bench.world.prompt == "a garden"
+    assert all(action.sample.mouse_px == (0.0, 0.0) for action in bench.world.actions)
+
+
+def test_threads_are_left_alone_where_the_world_says_that_fewer_are_no_faster() -> None:
+    def slow_world(clock: FakeClock) -> FakeWorld:
+        world = FakeWorld(fake_config(fps=10), clock, step_s=1.0)
+        world.num_threads, world.probes_threads = 4, False
+        return world
+
+    bench = Bench(slow_world)
+    bench.run_until(30.0)
+    assert bench.world.num_threads == 4 == bench.generator.num_threads

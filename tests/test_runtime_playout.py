@@ -242,3 +242,47 @@ def test_list_output_is_an_output() -> None:
     output.publish(fake_chunk())
     output.close()
     assert len(output.chunks) == 1 and output.closed
+
+
+def test_eight_frames_of_a_chunk_are_due_one_period_apart_and_the_next_chunk_follows_them() -> None:
+    clock, playout = queue_at_10_fps()
+    playout.publish(fake_chunk(0, num_frames=8))
+    clock.advance(0.45)
+    playout.publish(fake_chunk(1, num_frames=8))  # made while half of the first is still to be shown
+    assert playout.next_due_s() == pytest.approx(START_S + 1.6)
+    shown = []
+    looked_s = 0.0
+    while len(shown) < 16 and looked_s < 3.0:
+        due = playout.due(START_S + looked_s)
+        shown += [] if due is None else [(due.chunk.chunk_index, due.frame_index, due.due_s - START_S)]
+        looked_s += 0.05
+    assert shown[0] == (0, 0, pytest.approx(0.0))
+    assert [entry[:2] for entry in shown] == [(chunk, frame) for chunk in (0, 1) for frame in range(8)]
+    assert [entry[2] for entry in shown] == pytest.approx([0.1 * place for place in range(16)])
+    assert playout.counts().underruns == 0
+
+
+def test_expected_gap_counts_nothing_and_its_end_sets_the_grid() -> None:
+    clock, playout = queue_at_10_fps()
+    playout.publish(fake_chunk(0, num_frames=2))
+    assert playout.due(clock.now()).frame_index == 0
+    playout.expect_gap()
+    assert playout.next_due_s() is None
+    assert playout.due(START_S + 0.1).frame_index == 1  # what waits is still shown in time
+    assert playout.due(START_S + 5.0) is None
+    clock.advance(6.0)
+    playout.publish(fake_chunk(1, num_frames=2))
+    assert playout.due(clock.now()).due_s == pytest.approx(START_S + 6.0)
+    counts = playout.counts()
+    assert (counts.underruns, counts.held_s) == (0, 0.0)
+    assert_all_accounted(counts)
+
+
+def test_gap_that_begins_late_keeps_what_was_missed_before_it() -> None:
+    clock, playout = queue_at_10_fps()
+    playout.publish(fake_chunk(0))
+    playout.due(clock.now())
+    clock.advance(0.35)
+    playout.expect_gap()
+    clock.advance(5.0)
+    assert playout.due(clock.now()) is None and playout.counts().underruns == 3

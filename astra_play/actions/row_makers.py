@@ -18,9 +18,9 @@ from .buttons import MEANINGS
 from .rows import arm_row, camera_row, vehicle_row
 from .vehicle import MAX_WHEEL_RAD, Car
 
-# A flick faster than training ever moved is finished over this many more rows: enough for 5 times the limit, and over
-# in 270 ms at 15 rows a second, so that the view does not go on turning long after the hand has stopped.
-CARRY_ROWS = 4
+# A flick faster than training ever moved is finished over this many more frames: enough for 5 times the limit, and over
+# in 270 ms at 15 frames a second, so that the view does not go on turning long after the hand has stopped.
+CARRY_FRAMES = 4
 # Per second, of the full lock: a mouse has no spring, so the wheel that it turns finds its own way back.
 WHEEL_BACK_PER_S = 1.0
 
@@ -64,10 +64,12 @@ def balance(controls: ControlsConfig, sample: ActionSample, positive: str, negat
 
 
 class Carry:
-    """Mouse motion along one axis, spent at no more than `limit` a row; what exceeds the carry as well is dropped."""
+    """Mouse motion along one axis, spent at no more than `frame_limit` for each of the frames that a row stands for;
+    what exceeds the carry as well is dropped."""
 
-    def __init__(self, limit: float) -> None:
-        self._limit, self.left, self.dropped = limit, 0.0, 0.0
+    def __init__(self, frame_limit: float, frames_per_row: int) -> None:
+        self._limit, self._most = frame_limit * frames_per_row, frame_limit * CARRY_FRAMES
+        self.left, self.dropped = 0.0, 0.0
 
     def spend(self, wanted: float, num_rows: int, keys: float) -> float:
         """Add `wanted` and return what each of the rows moves, keys included; keys cost nothing when clamped."""
@@ -76,7 +78,7 @@ class Carry:
         wanted += self.left
         moved = min(max(wanted / num_rows, -limit - keys), limit - keys)
         surplus = wanted - moved * num_rows
-        self.left = min(max(surplus, -CARRY_ROWS * limit), CARRY_ROWS * limit)
+        self.left = min(max(surplus, -self._most), self._most)
         self.dropped += abs(surplus - self.left)
         return keys + moved
 
@@ -90,8 +92,8 @@ class CameraRows:
         row_s = config.codec.frames_per_latent / config.fps
         self._step_m = controls.move_m_s * row_s
         self._key_turn_deg = controls.turn_deg_s * row_s
-        limit_deg = controls.max_turn_deg_per_frame * config.codec.frames_per_latent
-        self._yaw_deg, self._pitch_carry_deg = Carry(limit_deg), Carry(limit_deg)
+        self._yaw_deg, self._pitch_carry_deg = (
+            Carry(controls.max_turn_deg_per_frame, config.codec.frames_per_latent) for _ in range(2))
         self._max_pitch_deg = controls.max_pitch_deg
         self._deg_per_px = controls.mouse_deg_per_px
         # A world trained on a level head never saw pitch.
@@ -178,7 +180,7 @@ class ArmRows:
         self._num_rows = config.stream.latent_frames_per_chunk
         row_s = config.codec.frames_per_latent / config.fps
         self._step_m = controls.move_m_s * row_s
-        self._right_m, self._away_m = (Carry(controls.max_move_m_per_frame * config.codec.frames_per_latent)
+        self._right_m, self._away_m = (Carry(controls.max_move_m_per_frame, config.codec.frames_per_latent)
                                        for _ in range(2))
         self.dropped_turn_deg = 0.0
         self.reset()

@@ -14,19 +14,22 @@ import numpy as np
 import pygame
 
 from ..actions.keymap import default_keymap, load_keymap
-from ..errors import AstraPlayError
+from ..errors import AstraPlayError, ImageError
 from ..paths import DEFAULT_WORLD
 from ..runtime.clock import MonotonicClock
 from ..runtime.interfaces import Clock
 from ..runtime.stats import Distribution
 from . import settings as settings_file
 from .canvas import Canvas
+from .catalogue import WorldEntry
+from .drop import DROP_EVENTS, Drop
 from .hud import Toasts
 from .listmenu import Line
 from .options import Choice, PlayOptions
 from .photo import photo_folder
 from .play import MAX_NEW_SEED, PlayScreen
 from .screens import FailureScreen, MenuScreen, PauseScreen, Screen
+from .sentence import as_sentence
 from .settings import PlayerSettings
 from .text import Text
 from .unattended import UnattendedRun
@@ -73,6 +76,8 @@ class App:
         self._finished = False
         self._dirty = True
         self._failure: BaseException | None = None
+        self._failed: Choice | None = None  # what the failure on screen was to be
+        self._drop = Drop()
 
     # --- beginning and end ------------------------------------------------------------------------------------------
 
@@ -84,7 +89,8 @@ class App:
         if self.options.world is None and not self.options.headless and self.options.image is None:
             self.push(MenuScreen(self))
         else:
-            choice = Choice(self.options.world or DEFAULT_WORLD, self._first_seed(), self.options.image)
+            choice = Choice(self.options.world or DEFAULT_WORLD, self._first_seed(), self.options.image,
+                            self.options.prompt)
             self.push(PlayScreen(self, choice))  # an error here is the command line's, not the window's
         self._draw()
         self._pads = Pads()  # after the first picture: looking for pads takes a while on some systems
@@ -135,6 +141,7 @@ class App:
             self._handle(event, self.clock.now())
             if self._finished:
                 return
+        self._take_drop()
         now_s = self.clock.now()
         changed = [screen.tick(now_s) for screen in list(self.screens)]
         changed.append(self.toasts.tick(now_s))
@@ -168,6 +175,8 @@ class App:
         elif event.type in (pygame.CONTROLLERDEVICEADDED, pygame.CONTROLLERDEVICEREMOVED):
             if self._pads is not None:
                 self._pads.note(event)
+        elif event.type in DROP_EVENTS:
+            self._drop.note(event)
         elif _asks_full_screen(event):
             self.toggle_fullscreen()
         else:
@@ -216,9 +225,28 @@ class App:
     def pause_play(self, play: PlayScreen) -> None:
         self.push(PauseScreen(self, play))
 
-    def play(self, world: str, picture: Path | None) -> None:
-        """Start a session with a start point of the menu."""
-        self._start(Choice(world, self._first_seed(), picture))
+    def play(self, world: WorldEntry, picture: Path | None) -> None:
+        """Start a session with a start point of the menu; a prompt of the command line is for worlds that read one."""
+        prompt = self.options.prompt if world.reads_text else ""
+        self._start(Choice(world.name, self._first_seed(), picture, prompt))
+
+    def _take_drop(self) -> None:
+        """Start from a picture that was dropped on the window, whatever lies over the play or the menu."""
+        try:
+            paths = self._drop.take()
+        except ImageError as error:
+            self.toasts.show(str(error), self.clock.now(), bad=True)
+            self.redraw()
+            return
+        if not paths:
+            return
+        below = self.play_screen or next((screen for screen in self.screens if isinstance(screen, MenuScreen)), None)
+        while below is not None and self.screens[-1] is not below:
+            self.pop()
+        if below is not None:
+            below.start_from(paths)
+        elif self._failed is not None:  # a failure that no menu lies under
+            self._retry(dataclasses.replace(self._failed, picture=paths[0]))
 
     def to_menu(self) -> None:
         """Leave whatever is open for a fresh start menu."""
@@ -231,7 +259,7 @@ class App:
     def fail(self, error: BaseException, choice: Choice) -> None:
         """Show the first failure of a session; an unattended run ends with it."""
         log.debug("The session failed.", exc_info=error)
-        self._failure = error
+        self._failure, self._failed = error, choice
         self.toasts.clear()
         while self.screens and not isinstance(self.screens[-1], MenuScreen):
             self.screens.pop().close()
@@ -295,16 +323,3 @@ def _asks_full_screen(event: pygame.Event) -> bool:
     if event.type != pygame.KEYDOWN:
         return False
     return event.key == pygame.K_F11 or (event.key == pygame.K_RETURN and bool(event.mod & pygame.KMOD_ALT))
-
-
-def as_sentence(error: BaseException) -> AstraPlayError:
-    """Return an error that a person can read; a fault of the program names itself."""
-    if isinstance(error, AstraPlayError):
-        return error
-    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("astra_play"):
-        return AstraPlayError(f"the package {error.name} is not installed; run: python3 launch.py doctor")
-    if isinstance(error, MemoryError):
-        return AstraPlayError("there is not enough memory for this world; close other programs and try again")
-    what = str(error).strip().splitlines()
-    return AstraPlayError(f"the world stopped with {type(error).__name__}{': ' + what[0] if what else ''}; "
-                          "run again with --debug and report the traceback")

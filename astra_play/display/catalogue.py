@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .. import paths
 from ..config import WorldConfig, load_world_config
-from ..errors import AstraPlayError
+from ..errors import AstraPlayError, ConfigError
 from ..runtime.clock import MonotonicClock
 from ..runtime.interfaces import PlayableWorld
 from ..runtime.threads import choose_num_threads
@@ -24,6 +24,7 @@ class StartPoint:
     title: str
     picture: Path | None = None
     clip: Path | None = None
+    needs_picture: bool = False  # it cannot begin before the player has given it one
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class WorldEntry:
     description: str
     starts: tuple[StartPoint, ...]
     error: str = ""
+    reads_text: bool = False
 
 
 class Catalogue:
@@ -46,38 +48,67 @@ class Catalogue:
         return [entry for name in names for entry in self._entries(name)]
 
     def config(self, name: str) -> WorldConfig:
-        """Read the config of a world given by name or path, with or without a scenario."""
-        return load_world_config(*paths.find_world(name))
+        """Read the config of a world given by name or path, with or without a scenario, as it is played live.
+
+        ConfigError for a scenario that no keys can play.
+        """
+        config = load_world_config(*paths.find_world(name)).played_live()
+        if not plays_live(config):
+            raise ConfigError(f"the scenario {config.scenario!r} of the world {config.name!r} cannot be played live, "
+                              "since its actions are poses that no key makes; render it: astra-play render --world "
+                              f"{config.name}/{config.scenario} --image FILE --out clip.mp4")
+        return config
 
     def start_pictures(self, config: WorldConfig) -> list[Path]:
         """Return the start pictures of a world's scenario."""
         return paths.start_pictures(config.name, config.scenario)
 
-    def load(self, name: str, num_threads: int | None) -> PlayableWorld:
+    def load(self, name: str, num_threads: int | None, prompt: str = "") -> PlayableWorld:
         """Load a world and set the number of compute threads it runs on (generator thread).
 
-        None chooses by a short probe: on a busy machine one thread may beat two.
+        None chooses by a short probe where the passes are small: on a busy machine one thread may beat two.
         """
-        from ..model.loading import load_world  # here and not above: the window is on screen before torch takes seconds
+        # here and not above: the window is on screen before torch takes seconds
+        from ..model.loading import LoadOptions, load_world
 
-        world = load_world(name)
-        world.num_threads = num_threads or choose_num_threads(world.run_probe_pass, MonotonicClock())
+        world = load_world(name, options=LoadOptions(live=True, prompt=prompt))
+        if num_threads is not None:
+            world.num_threads = num_threads
+        elif world.probes_threads:
+            world.num_threads = choose_num_threads(world.run_probe_pass, MonotonicClock())
         return world
 
     def _entries(self, name: str) -> list[WorldEntry]:
         """Return one entry for every scenario of a world; only one if it names none."""
         try:
-            config = self.config(name)
+            config = load_world_config(*paths.find_world(name))
         except (AstraPlayError, OSError) as error:
             return [WorldEntry(name, name, "", (StartPoint("Not playable"),), error=str(error))]
+        lacking = paths.incomplete_sentence(paths.world_folder(name), config)
+        if lacking:
+            return [WorldEntry(name, config.title, "", (StartPoint("Not playable"),), error=lacking)]
         if not config.scenarios:
             return [self._entry(name, config)]
-        return [self._entry(f"{name}/{scenario}", config.playing(scenario)) for scenario in config.scenarios]
+        played = {scenario: config.playing(scenario) for scenario in config.scenarios}
+        return [self._entry(f"{name}/{scenario}", own) for scenario, own in played.items() if plays_live(own)]
 
     def _entry(self, name: str, config: WorldConfig) -> WorldEntry:
         starts = tuple(StartPoint(start_title(picture), picture, paths.clip_of(picture))
                        for picture in self.start_pictures(config))
-        return WorldEntry(name, config.title, config.description, starts or (StartPoint(config.title),))
+        own = StartPoint("From a picture of yours", needs_picture=True) if needs_picture(config) \
+            else StartPoint(config.title)
+        return WorldEntry(name, config.title, config.description, starts or (own,),
+                          reads_text=config.model.text_dim > 0)
+
+
+def plays_live(config: WorldConfig) -> bool:
+    """Whether keys can play a world: of published weights they make the motions of a camera, and no others."""
+    return config.model.history != "framepack" or config.controls.modality == "camera"
+
+
+def needs_picture(config: WorldConfig) -> bool:
+    """Whether a world without start pictures has to be given one; worlds trained here always come with some."""
+    return config.model.history == "framepack"
 
 
 def start_title(picture: Path) -> str:

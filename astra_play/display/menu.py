@@ -167,7 +167,7 @@ class StartMenu:
         if card.world.error:
             self._draw_error(canvas, card.world.error, picture_box)
         else:
-            self._draw_picture(canvas, card.start.picture, picture_box)
+            self._draw_picture(canvas, card.start, picture_box)
             if focused and self._preview.frame is not None:
                 canvas.surface.blit(_cover(self._preview.frame, picture_box.size, canvas.surface), picture_box)
         text_box = pygame.Rect(box.left, picture_box.bottom, box.width, box.bottom - picture_box.bottom)
@@ -184,8 +184,12 @@ class StartMenu:
         canvas.paragraph(sentence, inner.topleft, inner.width, theme.SMALL, theme.TEXT_SOFT,
                          max_lines=max(1, inner.height // line_height))
 
-    def _draw_picture(self, canvas: Canvas, path: Path | None, box: pygame.Rect) -> None:
+    def _draw_picture(self, canvas: Canvas, start: StartPoint, box: pygame.Rect) -> None:
+        path = start.picture
         frame = self._picture(path)
+        if start.needs_picture:
+            draw_drop_area(canvas, box)
+            return
         if frame is None:
             canvas.panel(box, theme.PANEL_RAISED)
             canvas.write("a start of its own", box.center, theme.SMALL, theme.TEXT_FAINT, anchor="center")
@@ -223,6 +227,29 @@ class StartMenu:
                 log.warning("the start picture %s cannot be shown (%s)", path, error)
                 self._pictures[path] = None
         return self._pictures[path]
+
+
+def draw_drop_area(canvas: Canvas, box: pygame.Rect) -> None:
+    """Draw where a picture is missing that only the player can give: a dashed frame, an arrow into it, and words."""
+    px = canvas.px
+    canvas.panel(box, theme.PANEL_RAISED)
+    frame = box.inflate(-2 * px(16), -2 * px(16))
+    dash, gap = px(9), px(6)
+    for x in range(frame.left, frame.right, dash + gap):
+        end = min(x + dash, frame.right)
+        for y in (frame.top, frame.bottom):
+            canvas.line((x, y), (end, y), theme.TEXT_FAINT)
+    for y in range(frame.top, frame.bottom, dash + gap):
+        end = min(y + dash, frame.bottom)
+        for x in (frame.left, frame.right):
+            canvas.line((x, y), (x, end), theme.TEXT_FAINT)
+    x, y, head = frame.centerx, frame.centery - px(16), px(9)
+    canvas.line((x, y - px(26)), (x, y), theme.ACCENT, 2)
+    for side in (-1, 1):
+        canvas.line((x, y), (x + side * head, y - head), theme.ACCENT, 2)
+    canvas.line((x - px(20), y + px(10)), (x + px(20), y + px(10)), theme.ACCENT, 2)
+    canvas.write("Drop a picture here", (x, y + px(28)), theme.BODY, theme.TEXT, anchor="midtop",
+                 width_px=frame.width - px(12))
 
 
 def _cover(frame: np.ndarray, size: tuple[int, int], like: pygame.Surface) -> pygame.Surface:

@@ -14,6 +14,7 @@ class PlayOptions:
 
     world: str | None = None  # None: the menu, or without a window the default world
     image: Path | None = None  # the start picture
+    prompt: str = ""  # for worlds that read text
     script: Path | None = None  # input events, posted at their times after the first generated frame
     seconds: float | None = None  # end after this much play, counted from the first generated frame
     stats_json: Path | None = None
@@ -32,8 +33,9 @@ class PlayOptions:
 
 @dataclass(frozen=True)
 class Choice:
-    """What to play: a world, the seed, and the start picture (None: the first of the world's own)."""
+    """What to play: a world, the seed, the start picture (None: the first of the world's own), and the prompt."""
 
     world: str
     seed: int
     picture: Path | None = None
+    prompt: str = ""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ..errors import DisplayError
 
@@ -17,14 +18,21 @@ def photo_folder() -> Path:
     return Path(platformdirs.user_pictures_dir()) / "Astra Play"
 
 
-def save_photo(frame: np.ndarray, folder: Path, world_name: str, seed: int, frame_index: int) -> Path:
-    """Write a (H, W, 3) uint8 frame and return its path; DisplayError says why it could not be written."""
+def save_photo(frame: np.ndarray, folder: Path, world_name: str, seed: int, frame_index: int,
+               prompt: str = "") -> Path:
+    """Write a (H, W, 3) uint8 frame and return its path; DisplayError says why it could not be written.
+
+    A prompt is kept in the file's own text, under the name that picture viewers show.
+    """
+    told = PngInfo()
+    if prompt:
+        told.add_itxt("Description", prompt)
     name = re.sub(r"[^\w.-]+", "-", world_name) or "world"
     path = _unused(folder / f"{name}_seed{seed}_frame{frame_index}.png")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
-        Image.fromarray(np.ascontiguousarray(frame)).save(part, format="PNG")
+        Image.fromarray(np.ascontiguousarray(frame)).save(part, format="PNG", pnginfo=told)
         os.replace(part, path)
     except OSError as error:
         raise DisplayError(f"the photo could not be written to {folder} ({error.strerror or error}); "

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import random
-from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,17 +16,21 @@ from ..actions.sources import LiveSource
 from ..actions.state import InputState
 from ..chunks import InputEvent
 from ..codec.pixels import load_start_image
-from ..errors import AstraPlayError
+from ..errors import AstraPlayError, ConfigError, ImageError
 from ..runtime.clock import process_age_s
 from ..runtime.interfaces import PlayableWorld
 from ..runtime.playout import DueFrame
 from ..runtime.session import Session, Settings
 from . import hud
 from .canvas import Canvas
+from .catalogue import needs_picture
+from .drop import first_picture
 from .events import PAD_BUTTONS, key_control, to_input
+from .figures import FigureReader
 from .options import Choice
 from .photo import save_photo
 from .present import Presenter
+from .prompt_change import PromptChange
 from .settings import GUIDANCE_RANGE, STEPS_RANGE
 
 if TYPE_CHECKING:
@@ -34,11 +40,10 @@ log = logging.getLogger(__name__)
 
 GUIDANCE_STEP = 0.25
 MAX_NEW_SEED = 1_000_000  # short enough to be read out to a friend
-HUD_EVERY_S = 0.25  # figures that change faster cannot be read
 LOADING_EVERY_S = 1.0 / 20.0  # of the moving bar; more would take time from the thread that loads
 MOTION_MEMORY_S = 0.12  # of the overlay's mouse vector
-HISTORY_CHUNKS = 80
 WELCOME = "Esc pauses and frees the mouse.  F1 shows figures."
+WELCOME_PROMPT = "  T: prompt."
 DOING = {"loading": "Loading the network", "warming up": "Warming up"}
 
 
@@ -53,21 +58,23 @@ class PlayScreen:
         self.choice = choice
         catalogue, options, settings = app.options.catalogue, app.options, app.settings
         self.config = catalogue.config(choice.world)
-        self._prompt = self._prompt_frames(choice)
+        self._start = self._start_frames(choice)
+        if choice.prompt and not self.reads_text:
+            raise ConfigError(f"the world {self.config.name!r} reads no text; leave the prompt out")
         self.keymap = app.keymap.limited_to(self.config.controls.buttons, self.config.controls.modality)
         self.input = InputState(self.keymap)
         guidance = settings.guidance if options.guidance is None else options.guidance
         steps = settings.steps if options.steps is None else options.steps
         self.session = Session(self._load_world, LiveSource(self.input), app.clock,
-                               Settings(seed=choice.seed, prompt_frames=self._prompt, guidance_scale=guidance,
+                               Settings(seed=choice.seed, prompt_frames=self._start, guidance_scale=guidance,
                                         num_denoise_steps=steps, keep_threads=options.threads is None))
         if options.headless:  # nobody spent time in a menu: the player has waited since the process began
             self.session.stats.started_at_s -= process_age_s()
         self._guidance, self._steps = guidance, steps  # as asked; None until asked: the world's own
         self._remembered = settings.guidance, settings.steps  # as `apply_settings` saw them last
         self._presenter = Presenter()
-        if self._prompt is not None:
-            self._presenter.frame = self._prompt[-1]
+        if self._start is not None:
+            self._presenter.frame = self._start[-1]
         self.frame_index = -1  # of the shown frame, counted from the last reset; -1 before the first
         self.num_shown = 0
         self.first_flip_s: float | None = None
@@ -75,24 +82,26 @@ class PlayScreen:
         self._due: DueFrame | None = None
         self._covered = False
         self._next_redraw_s = 0.0
-        self._figures: hud.HudFigures | None = None
-        self._figures_due_s = 0.0
-        self._history_ms: deque[float] = deque(maxlen=HISTORY_CHUNKS)
+        self._figures = FigureReader(self.session, self.config)
+        self._prompt_change = PromptChange(app, self)
         self._motion_px_s = (0.0, 0.0)
         self._motion_at_s = 0.0
         self.session.start()
 
     # --- what it starts from ----------------------------------------------------------------------------------------
 
-    def _prompt_frames(self, choice: Choice) -> np.ndarray | None:
-        """Return (1, H, W, 3) uint8 prompt frames, or None if the world has no start pictures."""
+    def _start_frames(self, choice: Choice) -> np.ndarray | None:
+        """Return (1, H, W, 3) uint8 prompt frames, or None if the world has no start pictures and needs none."""
         # the first picture is what the world itself starts from; here it is also what is shown while it loads
         pictures = [choice.picture] if choice.picture else self._app.options.catalogue.start_pictures(self.config)
+        if not pictures and needs_picture(self.config):
+            raise ImageError(f"the world {self.config.name!r} has no start picture of its own; give one with --image "
+                             "FILE, or open the menu and drop one on the window")
         return load_start_image(pictures[0], self.config.width, self.config.height)[None] if pictures else None
 
     def _load_world(self) -> PlayableWorld:
         """Build the world (generator thread)."""
-        return self._app.options.catalogue.load(self.choice.world, self._app.options.threads)
+        return self._app.options.catalogue.load(self.choice.world, self._app.options.threads, self.choice.prompt)
 
     # --- the loop's face --------------------------------------------------------------------------------------------
 
@@ -100,6 +109,10 @@ class PlayScreen:
     def playing(self) -> bool:
         """True once a generated frame has been shown."""
         return self.first_flip_s is not None
+
+    @property
+    def reads_text(self) -> bool:
+        return self.config.model.text_dim > 0
 
     @property
     def poll_s(self) -> float:
@@ -110,13 +123,14 @@ class PlayScreen:
         if self.session.status == "failed":
             self._app.fail(self.session.error, self.choice)
             return False
+        is_reading = self._prompt_change.tick(now_s)
         self._due = self.session.playout.due(now_s)
         if self._due is not None:
             self._take(self._due)
             return True
         if now_s < self._next_redraw_s or self._covered:
             return False
-        if not self.playing:
+        if not self.playing or is_reading:
             self._next_redraw_s = now_s + LOADING_EVERY_S
             return True
         return False
@@ -129,7 +143,7 @@ class PlayScreen:
             self.frame_index = -1
         self.frame_index += 1
         if due.first_of_chunk:
-            self._history_ms.append(due.chunk.generate_ms)
+            self._figures.chunk_shown(due.chunk.generate_ms)
 
     def flipped(self, flip_s: float) -> None:
         """Note that what was drawn last is on the screen."""
@@ -146,7 +160,7 @@ class PlayScreen:
         """Hand the mouse over with the first frame, so that this frame is already drawn as play."""
         if not self._covered:
             self._grab_if_focused()
-            self._app.toasts.show(WELCOME, self._app.clock.now(), seconds=6.0)
+            self._app.toasts.show(WELCOME + WELCOME_PROMPT * self.reads_text, self._app.clock.now(), seconds=6.0)
 
     def cover(self) -> None:
         """Something lies over the play: stop the world, let go of keys and mouse."""
@@ -243,6 +257,8 @@ class PlayScreen:
                 self.change_steps(1)
             case pygame.K_p | pygame.K_F12:
                 self.take_photo()
+            case pygame.K_t:
+                self.open_prompt(pygame.key.name(event.key))
             case _:
                 return False
         return True
@@ -252,10 +268,31 @@ class PlayScreen:
     def reset(self, new_seed: bool = False) -> None:
         """Start again from the same picture and seed, or with another seed."""
         if new_seed:
-            self.choice = Choice(self.choice.world, random.randrange(MAX_NEW_SEED), self.choice.picture)
+            self.choice = dataclasses.replace(self.choice, seed=random.randrange(MAX_NEW_SEED))
         self.session.reset(self.choice.seed)
-        self._history_ms.clear()
-        self._toast(f"{'New world' if new_seed else 'Start again'}, seed {self.choice.seed}")
+        self._figures.start_again()
+        self.toast(f"{'New world' if new_seed else 'Start again'}, seed {self.choice.seed}")
+
+    def start_from(self, paths: Sequence[Path]) -> None:
+        """Start again from the first of some files that is a picture; play goes on where none of them is."""
+        try:
+            path, frame = first_picture(paths, self.config.width, self.config.height)
+        except ImageError as error:
+            self.toast(str(error), bad=True)
+            return
+        self._start, self._presenter.frame = frame[None], frame
+        self.choice = dataclasses.replace(self.choice, picture=path)
+        self.session.reset(self.choice.seed, self._start)
+        self._figures.start_again()
+        self.toast(f"Starting from {path.name}")
+
+    def open_prompt(self, opened_by: str = "") -> None:
+        """Let the player write what the world is told; a world that reads no text says so."""
+        self._prompt_change.open_line(opened_by)
+
+    def prompt_taken(self, prompt: str) -> None:
+        """The world has read a prompt: it is what a new start from here begins with."""
+        self.choice = dataclasses.replace(self.choice, prompt=prompt)
 
     def change_guidance(self, step: int) -> None:
         """Move the guidance scale and remember it."""
@@ -265,7 +302,7 @@ class PlayScreen:
         self._guidance = _within(now + step * GUIDANCE_STEP, GUIDANCE_RANGE)
         self.session.set_guidance(self._guidance)
         self._app.change_settings(guidance=self._guidance)
-        self._toast(f"Guidance {self._guidance:.2f}" + (" (off)" if self._guidance == 1.0 else ""))
+        self.toast(f"Guidance {self._guidance:.2f}" + (" (off)" if self._guidance == 1.0 else ""))
 
     def change_steps(self, step: int) -> None:
         """Move the number of denoise steps and remember it."""
@@ -275,7 +312,7 @@ class PlayScreen:
         self._steps = int(_within(now + step, STEPS_RANGE))
         self.session.set_steps(self._steps)
         self._app.change_settings(steps=self._steps)
-        self._toast(f"{self._steps} denoise step{'s' if self._steps > 1 else ''}")
+        self.toast(f"{self._steps} denoise step{'s' if self._steps > 1 else ''}")
 
     def apply_settings(self) -> None:
         """Take over what the settings menu changed, and only that: a command-line option outlives the other settings.
@@ -298,13 +335,14 @@ class PlayScreen:
             return
         try:
             path = save_photo(self._presenter.frame, self._app.photo_folder, self.config.name, self.choice.seed,
-                              self.frame_index)
+                              self.frame_index, self.choice.prompt)
         except AstraPlayError as error:
-            self._toast(str(error), bad=True)
+            self.toast(str(error), bad=True)
         else:
-            self._toast(f"Photo saved to {path}")
+            self.toast(f"Photo saved to {path}")
 
-    def _toast(self, message: str, bad: bool = False) -> None:
+    def toast(self, message: str, bad: bool = False) -> None:
+        """Show a short message over the play."""
         self._app.toasts.show(message, self._app.clock.now(), bad)
         self._app.redraw()
 
@@ -316,9 +354,10 @@ class PlayScreen:
         if self.frame_index < 0:
             doing = DOING.get(self.session.status, "Painting the first frame")
             hud.draw_loading(canvas, self.config.title, doing, now_s - self._started_s)
+        self._prompt_change.draw(canvas, now_s)
         settings = self._app.settings
         if settings.hud:
-            hud.draw_hud(canvas, self._figures_at(now_s))
+            hud.draw_hud(canvas, self._figures.at(now_s))
         if settings.hud or settings.input_overlay:
             self._draw_input(canvas, now_s)
         if self.playing and not self._covered and not self._app.window.grabbed:
@@ -331,32 +370,9 @@ class PlayScreen:
         faded = max(0.0, 1.0 - (now_s - self._motion_at_s) / MOTION_MEMORY_S)
         hud.draw_input_overlay(canvas, lit, frozenset(keys), tuple(faded * axis for axis in self._motion_px_s))
 
-    def _figures_at(self, now_s: float) -> hud.HudFigures:
-        if self._figures is None or now_s >= self._figures_due_s:
-            self._figures = self._read_figures()
-            self._figures_due_s = now_s + HUD_EVERY_S
-        return self._figures
-
-    def _read_figures(self) -> hud.HudFigures:
-        session, stats = self.session, self.session.stats
-        counts = session.playout.counts()
-        return hud.HudFigures(
-            world_title=self.config.title, fps=stats.recent_fps, target_fps=self.config.fps,
-            generate_ms=stats.generate_ms.recent(0.5), chunk_ms=1000.0 * self.config.chunk_s,
-            latency_ms=tuple(stats.input_to_flip_ms.recent(quantile) for quantile in (0.50, 0.95, 0.99)),
-            underruns=counts.underruns, dropped=sum(counts.dropped.values()), guidance=session.guidance_scale,
-            steps=session.num_denoise_steps, passes_per_chunk=stats.passes_per_chunk, seed=session.seed,
-            threads=session.num_threads, rss_mb=stats.rss_mb(), generate_history_ms=tuple(self._history_ms),
-            dropped_turn_deg=stats.dropped_turn_deg)
-
     def figures_json(self) -> dict[str, object]:
         """Return the session's figures and what they were measured with."""
-        return {
-            **self.session.stats.to_json(), "world": self.config.name, "frame_size": [self.config.width,
-                                                                                      self.config.height],
-            "target_fps": self.config.fps, "guidance_scale": self.session.guidance_scale,
-            "num_denoise_steps": self.session.num_denoise_steps, "threads": self.session.num_threads,
-        }
+        return self._figures.to_json(self.choice)
 
 
 def _within(value: float, limits: tuple[float, float]) -> float:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pygame
 
 from ..actions.keymap import Keymap
+from ..errors import AstraPlayError
 from . import theme
 from .canvas import Canvas
+from .drop import first_picture
 from .listmenu import Line, ListMenu
 from .menu import StartMenu
 from .navigation import Move, Navigator
@@ -22,8 +26,8 @@ IDLE_POLL_S = 0.03  # menus wake up on events; this only bounds how late a toast
 
 PLAYER_KEYS = (
     ("Esc", "pause, free the mouse"), ("Backspace", "start again, same seed"), ("N", "new seed"),
-    ("P", "photo"), ("[  ]", "guidance down, up"), ("-  =", "steps down, up"), ("F1", "figures"),
-    ("F2", "input overlay"), ("F11", "full screen"),
+    ("P", "photo"), ("T", "prompt, where text is read"), ("[  ]", "guidance down, up"), ("-  =", "steps down, up"),
+    ("F1", "figures"), ("F2", "input overlay"), ("F11", "full screen"), ("Drop a picture", "start there"),
 )
 
 
@@ -133,9 +137,30 @@ class MenuScreen(StillScreen):
         if card is None:
             return
         if card.world.error:
-            self._app.toasts.show(card.world.error, self._app.clock.now(), bad=True, seconds=8.0)
+            self._refuse(card.world.error)
+        elif card.start.needs_picture:
+            self._refuse(f"{card.world.title} starts from a picture of yours: drop one on this window, or give one "
+                         "with --image FILE.")
         else:
-            self._app.play(card.world.name, card.start.picture)
+            self._app.play(card.world, card.start.picture)
+
+    def start_from(self, paths: Sequence[Path]) -> None:
+        """Start the world in focus from the first of some dropped files that is a picture."""
+        card = self.menu.focused
+        if card is None or card.world.error:
+            self._refuse(card.world.error if card else "There is no world to start from this picture.")
+            return
+        try:
+            config = self._app.options.catalogue.config(card.world.name)
+            picture, _ = first_picture(paths, config.width, config.height)
+        except AstraPlayError as error:
+            self._refuse(str(error))
+        else:
+            self._app.play(card.world, picture)
+
+    def _refuse(self, sentence: str) -> None:
+        self._app.toasts.show(sentence, self._app.clock.now(), bad=True, seconds=8.0)
+        self._app.redraw()
 
     def draw(self, canvas: Canvas) -> None:
         self.menu.draw(canvas)
@@ -175,6 +200,7 @@ class PauseScreen(ListScreen):
             Line("Resume", app.pop, hint="Esc"),
             Line("Start again", lambda: self._reset(new_seed=False), hint="Backspace"),
             Line("New seed", lambda: self._reset(new_seed=True), hint="N"),
+            *([Line("Prompt", self._open_prompt, hint="T")] if play.reads_text else []),
             Line("Settings", lambda: app.push(SettingsScreen(app))),
             Line("Keys", lambda: app.push(KeysScreen(app, play.keymap))),
             Line("Back to the menu", app.to_menu),
@@ -190,6 +216,10 @@ class PauseScreen(ListScreen):
             self._app.pop()
         else:
             super().handle(event, polled_at_s)
+
+    def _open_prompt(self) -> None:
+        self._app.pop()
+        self._play.open_prompt()
 
     def _reset(self, new_seed: bool) -> None:
         self._play.reset(new_seed)

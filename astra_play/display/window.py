@@ -10,11 +10,13 @@ import os
 import warnings
 
 import pygame
+import pygame.scrap
 
 from ..errors import DisplayError
 from .settings import MIN_WINDOW_PX
 
 TITLE = "Astra Play"
+REPEAT_AFTER_MS, REPEAT_EVERY_MS = 400, 33  # of a key held while text is written, as desktops have it
 UNSEEN_DRIVERS = ("dummy", "offscreen")  # SDL falls back to these where nothing can show a picture
 
 
@@ -31,6 +33,7 @@ class Window:
         os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")
         self._window = _open(size)
         self._window.minimum_size = MIN_WINDOW_PX
+        pygame.key.stop_text_input()  # or an input method would take the letters that are walked with
         self.fullscreen = False
         self.minimised = False
         self.grabbed = False
@@ -87,6 +90,29 @@ class Window:
         pygame.mouse.get_rel()  # the jump from the pointer's old place is nobody's turn
         self._window.grab_mouse = grabbed
         self.grabbed = grabbed
+
+    def begin_text(self) -> None:
+        """Let keys make text events, through the input method of the desktop, and repeat while they are held."""
+        pygame.key.start_text_input()
+        pygame.key.set_repeat(REPEAT_AFTER_MS, REPEAT_EVERY_MS)
+
+    def end_text(self) -> None:
+        pygame.key.stop_text_input()
+        pygame.key.set_repeat(0)
+
+    def place_text(self, box: pygame.Rect) -> None:
+        """Tell the input method where text is written, in pixels, so that what it offers appears beside it."""
+        (width, height), (width_px, height_px) = self.size, self.surface.get_size()
+        x, y = width / max(1, width_px), height / max(1, height_px)
+        pygame.key.set_text_input_rect(pygame.Rect(round(box.x * x), round(box.y * y), round(box.width * x),
+                                                   round(box.height * y)))
+
+    def clipboard(self) -> str:
+        """Return the text of the clipboard, "" if there is none or it cannot be asked."""
+        try:
+            return pygame.scrap.get_text()
+        except pygame.error:
+            return ""
 
     def note(self, event: pygame.Event) -> None:
         """Keep track of what the desktop did to the window."""

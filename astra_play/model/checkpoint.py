@@ -24,11 +24,17 @@ from ..codec.taehv import TAEHV
 from ..codec.wan_vae import WanVAE
 from ..config import CodecConfig, WorldConfig, load_world_config, to_dict
 from ..errors import WeightsError
+from ..paths import (
+    CODEC_FILE,
+    CONFIG_FILE,
+    INDEX_SUFFIX,
+    MODEL_FILE,
+    PREVIEW_FILE,
+    TEXT_FOLDER,
+    incomplete_sentence,
+)
 from .transformer import Transformer
 
-MODEL_FILE, CODEC_FILE, CONFIG_FILE = "model.safetensors", "codec.safetensors", "config.json"
-PREVIEW_FILE = "preview.safetensors"
-INDEX_SUFFIX = ".index.json"
 HEADER_BYTES = 1 << 18  # of a shard, left free for the names and shapes in its header
 MAX_NAMES_SHOWN = 4
 
@@ -100,6 +106,14 @@ def write_shards(path: Path, out: Path, max_bytes: int) -> list[Path]:
 
 def load_strict(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
     """Copy tensors into a module's parameters; every key and shape must match, or WeightsError lists what does not."""
+    check_tensors(module, tensors, source)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.copy_(tensors[name])
+
+
+def check_tensors(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
+    """Raise the WeightsError that says how tensors differ from a module's parameters, or which are not numbers."""
     faults = name_faults({name: tuple(p.shape) for name, p in module.named_parameters()}, tensors)
     if faults:
         raise WeightsError(f"{source} does not fit its config: tensors {faults}; "
@@ -108,9 +122,6 @@ def load_strict(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> 
     if not_finite:
         raise WeightsError(f"{source} holds values that are not numbers in {some_names(sorted(not_finite))}; "
                            "the file is damaged or its training diverged")
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            parameter.copy_(tensors[name])
 
 
 def name_faults(expected: dict[str, tuple[int, ...]], tensors: dict[str, Tensor]) -> str:
@@ -145,11 +156,30 @@ def _read_codec(config: CodecConfig, path: Path) -> Codec:
     return codec.eval().requires_grad_(False)
 
 
-def load_model(folder: Path, config: WorldConfig) -> Transformer:
-    """Build the transformer of a world folder, in eval mode, float32."""
+def load_model(folder: Path, config: WorldConfig, dtype: torch.dtype | None = torch.float32) -> Transformer:
+    """Build the transformer of a world folder, in eval mode.
+
+    dtype: of its parameters; None, for published networks only, leaves them as the file has them, mapped from it.
+    """
+    if config.model.history == "framepack":
+        return _load_large_model(folder, config, dtype)
     model = Transformer(config.model)
     load_strict(model, read_tensors(folder / MODEL_FILE), folder / MODEL_FILE)
     return model.eval().requires_grad_(False)
+
+
+def _load_large_model(folder: Path, config: WorldConfig, dtype: torch.dtype | None) -> Transformer:
+    """Load without drawing random weights first and with no second copy in memory: every parameter is put in place by
+    itself, and its source, a piece of the mapped file, may be given up."""
+    with torch.device("meta"):
+        model = Transformer(config.model)
+    tensors = read_tensors(folder / MODEL_FILE)
+    check_tensors(model, tensors, folder / MODEL_FILE)
+    for name, _ in list(model.named_parameters()):
+        owner, _, own_name = name.rpartition(".")
+        setattr(model.get_submodule(owner), own_name,
+                nn.Parameter(tensors.pop(name).to(dtype=dtype), requires_grad=False))
+    return model.eval()
 
 
 def save_module(module: nn.Module, path: Path) -> None:
@@ -170,15 +200,31 @@ def save_config(config: WorldConfig, folder: Path) -> None:
 
 
 def verify_folder(folder: Path) -> list[str]:
-    """Load everything strictly and return one line per file: name, tensors, parameters, megabytes."""
+    """Load everything strictly, one part after the other, and return a line for each: name, tensors, parameters,
+    megabytes. WeightsError for a part that is damaged, or for the parts that a published world still lacks."""
     config = load_world_config(folder)
     lines = [f"{CONFIG_FILE}: {config.title}, {config.width}x{config.height} at {config.fps} fps"]
-    modules = {MODEL_FILE: load_model(folder, config), CODEC_FILE: load_codec(folder, config),
-               PREVIEW_FILE: load_preview_codec(folder, config)}
-    for name, module in modules.items():
+    sentence = incomplete_sentence(folder, config)
+    if sentence:
+        raise WeightsError(sentence)
+    mapped = None if config.model.history == "framepack" else torch.float32
+    loaders = {MODEL_FILE: lambda: load_model(folder, config, mapped), CODEC_FILE: lambda: load_codec(folder, config),
+               PREVIEW_FILE: lambda: load_preview_codec(folder, config)}
+    for name, load in loaders.items():
+        module = load()
         if module is None:
             continue
         parameters = [p.numel() for p in module.parameters()]
-        size_mb = (folder / name).stat().st_size / 1e6
+        del module
+        size_mb = sum(path.stat().st_size for path in files_of(folder / name)) / 1e6
         lines.append(f"{name}: {len(parameters)} tensors, {sum(parameters) / 1e6:.2f} M parameters, {size_mb:.1f} MB")
+    if config.model.text_dim:
+        from .text_files import verify_text_encoder
+
+        lines.append(verify_text_encoder(folder / TEXT_FOLDER))
     return lines
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return a safetensors file, or the shards that stand for it."""
+    return [path] if path.is_file() else sorted(path.parent.glob(f"{path.stem}-*-of-*.safetensors"))

@@ -13,11 +13,13 @@ import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..codec import taehv, wan_vae
 from ..codec.taehv import GROW_INDICES, TAEHV
 from ..codec.wan_vae import DECODER_BLOCKS, WanVAE
 from ..config import WAN_LATENTS, CodecConfig
@@ -100,12 +102,12 @@ def import_wan_vae(source: Path, out: Path, config: CodecConfig | None = None) -
     """Write the Wan 2.1 VAE of `source` to the safetensors file `out` and return the config that it needs.
 
     source: Wan2.1_VAE.pth (flat or wrapped in "model_state"), the safetensors of the diffusers layout, or a folder that
-    holds one of them. `config` None means the published widths. WeightsError names what is not as it must be.
+    holds one of them. `config` None means the width that the file has. WeightsError names what is not as it must be.
     """
-    config = config or _wan_config("wan_vae")
     path = find_file(source, VAE_FILES)
     tensors = read_published(path)
     names = diffusers_name if diffusers_name("encoder.conv_in.weight") in tensors else original_name
+    config = config or _config_of(tensors.get(names("encoder.conv_in.weight")), "wan_vae")
     _import(path, out, WanVAE, config, tensors, names)
     return config
 
@@ -113,12 +115,13 @@ def import_wan_vae(source: Path, out: Path, config: CodecConfig | None = None) -
 def import_taehv(source: Path, out: Path, config: CodecConfig | None = None) -> CodecConfig:
     """Write the TAEHV of `source` (taew2_1.pth or .safetensors, or their folder) to the safetensors file `out`.
 
-    Returns the config that it needs; `config` None means the published widths. WeightsError names what is not as it
-    must be.
+    Returns the config that it needs; `config` None means the width that the file has. WeightsError names what is not as
+    it must be.
     """
-    config = config or _wan_config("taehv")
     path = find_file(source, TAEHV_FILES)
-    _import(path, out, TAEHV, config, keep_last_steps(read_published(path), config), lambda name: name)
+    tensors = read_published(path)
+    config = config or _config_of(tensors.get("encoder.0.weight"), "taehv")
+    _import(path, out, TAEHV, config, keep_last_steps(tensors, config), lambda name: name)
     return config
 
 
@@ -178,9 +181,16 @@ def kind_of(names: dict) -> str:
     return next((name for key, name in KNOWN_BY_KEY if key in names), "")
 
 
-def _wan_config(kind: str) -> CodecConfig:
+def _config_of(first: Tensor | None, kind: Literal["wan_vae", "taehv"]) -> CodecConfig:
+    """Return the config of an autoencoder by its first convolution, which is as wide as its finest level.
+
+    A file without one gets the published width, so that what it lacks is found when its tensors are checked.
+    """
     channels, spatial, frames = WAN_LATENTS
-    return CodecConfig(kind=kind, latent_channels=channels, spatial_compression=spatial, frames_per_latent=frames)
+    published = {"wan_vae": wan_vae.PUBLISHED_WIDTH, "taehv": taehv.PUBLISHED_WIDTH}[kind]
+    width = len(first) if first is not None and first.ndim > 1 else published
+    return CodecConfig(kind=kind, latent_channels=channels, spatial_compression=spatial, frames_per_latent=frames,
+                       base_width=0 if width == published else width)
 
 
 def _import(path: Path, out: Path, codec_class: type[nn.Module], config: CodecConfig, tensors: dict[str, Tensor],

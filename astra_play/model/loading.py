@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +19,7 @@ from .framepack_history import RowPlacement
 from .precision import Precision, set_precision
 from .world import World
 
-TEXT_FOLDER = "text"  # of a world that reads text: its encoder, see model/text_files.py
+TEXT_FOLDER = paths.TEXT_FOLDER  # of a world that reads text: its encoder, see model/text_files.py
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,12 @@ def load_world(name_or_path: str | Path = paths.DEFAULT_WORLD, device: str = "au
     model = set_precision(load_model(folder, config), precision_for(config, chosen, options.precision))
     codec = load_codec(folder, config)
     decoder = load_preview_codec(folder, config) if options.live else None
-    world = World(config, model, codec, chosen, _start_frames(config), decoder, options.placement)
+
+    def read_prompt(prompt: str) -> list[Tensor]:
+        return read_prompts(folder, config, replace(options, prompt=prompt))
+
+    world = World(config, model, codec, chosen, _start_frames(config), decoder, options.placement,
+                  read_prompt if config.model.text_dim else None)
     if text:
         world.set_text(*text, guidance_scale=options.text_guidance_scale)
     return world

@@ -22,17 +22,16 @@ Precision = Literal["float32", "bfloat16", "reference_bf16"]
 
 
 def set_precision(model: Transformer, precision: Precision) -> Transformer:
-    """Convert a float32 model in place, once, and return it."""
+    """Convert a model in place, once, and return it. Its parameters are float32 or, as published, narrower."""
     if precision == "float32":
-        return model
+        return model.float()
     if model.config.history != "framepack":
         raise ConfigError(f"the precision {precision!r} is for networks with the history \"framepack\"; "
                           f"this one has {model.config.history!r} and runs in float32")
     wide = _wide_modules(model) if precision == "reference_bf16" else []
     kept = {id(parameter) for module in wide for parameter in module.parameters()}
     for parameter in model.parameters():
-        if id(parameter) not in kept:
-            parameter.data = parameter.data.bfloat16()
+        parameter.data = parameter.data.float() if id(parameter) in kept else parameter.data.bfloat16()
     # the weights of the time projection are bfloat16 numbers all the same
     model.time_projection.to(torch.bfloat16)
     if precision == "reference_bf16":

@@ -24,10 +24,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..errors import WeightsError
+from ..paths import CONFIG_FILE, INDEX_SUFFIX, MODEL_FILE, TEXT_FACTS_FILE
 
 PUBLISHED_FILE, PUBLISHED_TOKENIZER = "models_t5_umt5-xxl-enc-bf16.pth", Path("google/umt5-xxl")
-CONFIG_FILE, TOKENIZER_FILE, FACTS_FILE, INDEX_FILE = (
-    "config.json", "tokenizer.json", "text.json", "model.safetensors.index.json")
+TOKENIZER_FILE, INDEX_FILE, FACTS_FILE = "tokenizer.json", MODEL_FILE + INDEX_SUFFIX, TEXT_FACTS_FILE
 MAX_SHARD_BYTES = 2 << 30  # one tensor, the embedding, is larger and makes a shard of its own
 SAMPLE_SIZE = 64  # values of every tensor that go into the fingerprint
 MAX_DISTANCE = 128  # of two tokens, beyond which their distance makes no difference

@@ -11,6 +11,7 @@ devices, pacing, files of frames.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -38,10 +39,12 @@ class World:
 
     def __init__(self, config: WorldConfig, model: Transformer, codec: Codec, device: torch.device,
                  start_frames: np.ndarray | None = None, decoder: Codec | None = None,
-                 placement: RowPlacement = "entering") -> None:
+                 placement: RowPlacement = "entering",
+                 read_prompt: Callable[[str], Sequence[Tensor]] | None = None) -> None:
         """`decoder`: another codec of the same latents to make the pictures with; None: the codec itself.
 
-        `placement`: what the rows of a packed history mean (`FramePackHistory`).
+        `placement`: what the rows of a packed history mean (`FramePackHistory`). `read_prompt`: the text states of a
+        prompt, and where there is text guidance of the negative one, for `set_prompt`; None where nobody can make them.
         """
         self.config = config
         self.device = device
@@ -53,6 +56,7 @@ class World:
         scale = torch.tensor(config.latent_scale or (1.0,) * config.codec.latent_channels, device=device)
         self._scale = scale[:, None, None]
         self._start_frames = start_frames
+        self._read_prompt = read_prompt
         self._noise = torch.Generator(device)
         self._commit_noise = torch.Generator(device)
         self._unpainted = False  # a chunk was generated whose pictures nobody has asked for yet
@@ -91,6 +95,11 @@ class World:
         torch.set_num_threads(count)
 
     @property
+    def probes_threads(self) -> bool:
+        """Whether fewer compute threads may be faster: small passes of a small network, and on a processor."""
+        return self.device.type == "cpu" and not self._is_packed
+
+    @property
     def routing(self) -> np.ndarray | None:
         """Weights of the action experts for the newest chunk, (T, num_experts), or None before the first."""
         routing = self._run.history.routing
@@ -122,6 +131,15 @@ class World:
             raise ConfigError("text guidance needs the text states of a negative prompt, which may be those of \"\"")
         self._run.set_text(states.to(self.device), None if negative is None else negative.to(self.device))
         self._run.text_guidance_scale = guidance_scale
+
+    def set_prompt(self, prompt: str) -> None:
+        """Read a prompt, which takes seconds where it was never read before, and take it from the next chunk on.
+
+        Whatever cannot be read leaves the prompt before. ConfigError for a world that reads no text.
+        """
+        if self._read_prompt is None:
+            raise ConfigError(f"the world {self.config.name!r} cannot be told anything, since it reads no text")
+        self.set_text(*self._read_prompt(prompt), guidance_scale=self.text_guidance_scale)
 
     def warm_up(self) -> None:
         """Play an idle world until its window is full and forget it: every shape that play will meet has been met."""

@@ -64,6 +64,22 @@ class Steps:
     num_denoise_steps: int
 
 
+@dataclass(frozen=True)
+class Prompt:
+    text: str
+
+
+@dataclass(frozen=True)
+class PromptOutcome:
+    """What became of a prompt: it is the world's now, or with an `error` the one before it stays."""
+
+    text: str
+    error: Exception | None = None
+
+
+Command = Reset | Guidance | Steps | Prompt
+
+
 class LeadEstimate:
     """How long before its due time a chunk must be begun: late sampling feels quick, later still is an underrun."""
 
@@ -90,7 +106,8 @@ class Generator:
         self._stats = stats
         self._settings = settings
         self.outputs: tuple[FrameOutput, ...] = (playout,) if settings.paced else ()
-        self.commands: queue.SimpleQueue[Reset | Guidance | Steps] = queue.SimpleQueue()
+        self.commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self.prompt_outcomes: queue.SimpleQueue[PromptOutcome] = queue.SimpleQueue()
         self.stop = threading.Event()
         self.wake = threading.Event()  # set together with any change that the loop should notice at once
         self.paused = threading.Event()
@@ -163,7 +180,8 @@ class Generator:
             world.num_denoise_steps = settings.num_denoise_steps
         self._note_settings(world)
         self.num_threads = world.num_threads
-        if settings.keep_threads and settings.paced:  # another number of threads may round sums the other way
+        # without pacing the number stays, since another one may round sums the other way
+        if settings.keep_threads and settings.paced and world.probes_threads:
             self._thread_keeper = ThreadKeeper(world.num_threads, world.config.chunk_s)
         self.phase = "warming up"
         if not self.stop.is_set():
@@ -180,8 +198,12 @@ class Generator:
         self._chunk_index = 0
 
     def _obey(self, world: PlayableWorld, row_maker: RowMaker) -> bool:
-        """Carry out every command in the mailbox, of several resets only the last; return whether there was one."""
+        """Carry out every command in the mailbox, of several resets and prompts only the last.
+
+        Return whether what the player did meanwhile was meant for another picture.
+        """
         reset: Reset | None = None
+        prompt: Prompt | None = None
         while True:
             try:
                 command = self.commands.get_nowait()
@@ -189,17 +211,36 @@ class Generator:
                 break
             if isinstance(command, Reset):
                 reset = command
+            elif isinstance(command, Prompt):
+                prompt = command
             elif isinstance(command, Guidance):
                 world.guidance_scale = command.scale
             else:
                 world.num_denoise_steps = command.num_denoise_steps
             self._note_settings(world)
+        if prompt is not None:
+            self._read_prompt(world, prompt)
+            row_maker.stop_turning()
         if reset is None:
-            return False
+            return prompt is not None
         self._start_world(world, reset.seed, reset.prompt_frames)
         self._reset_count = reset.reset_count
         row_maker.reset()
         return True
+
+    def _read_prompt(self, world: PlayableWorld, prompt: Prompt) -> None:
+        """Let the world read a prompt while the picture stands still; a failure is told and ends nothing."""
+        self._playout.expect_gap()
+        self.phase, before = "reading the prompt", self.phase
+        try:
+            world.set_prompt(prompt.text)
+        except Exception as error:  # no encoder, no memory, a full disk: the world goes on with what it has
+            log.debug("The prompt could not be read.", exc_info=True)
+            self.prompt_outcomes.put(PromptOutcome(prompt.text, error))
+        else:
+            self.prompt_outcomes.put(PromptOutcome(prompt.text))
+        finally:
+            self.phase = before
 
     def _note_settings(self, world: PlayableWorld) -> None:
         self.guidance_scale = world.guidance_scale

@@ -29,6 +29,11 @@ class PlayableWorld(Protocol):
     num_denoise_steps: int
     num_threads: int  # compute threads; setting it counts from the next pass on
 
+    @property
+    def probes_threads(self) -> bool:
+        """Whether fewer compute threads may be faster, so that it is worth trying."""
+        ...
+
     def warm_up(self) -> None: ...
 
     def reset(self, seed: int) -> None: ...
@@ -43,6 +48,10 @@ class PlayableWorld(Protocol):
 
     def commit(self) -> None:
         """Write the finished chunk to the history (free when it is folded into the next chunk's first pass)."""
+        ...
+
+    def set_prompt(self, prompt: str) -> None:
+        """Take another prompt from the next chunk on; reading it may take long. On any error the old one stays."""
         ...
 
     def passes_per_chunk(self) -> float:

@@ -26,6 +26,7 @@ from .interfaces import Clock
 
 UNDERRUN_AFTER_S = 0.008  # half a refresh of a 60 Hz screen: a frame late by less is on screen when it should be
 MAX_WAITING_S = 1.0  # of frames nobody asks for (a window being dragged); more would only be dropped as late
+MAX_WAITING_CHUNKS = 2  # however long they are: the one being shown and the one that is ready early
 
 
 @dataclass(frozen=True)
@@ -103,13 +104,21 @@ class PlayoutQueue:
             self._waiting.extend(_Waiting(chunk, index, first_due_s + index * self._period_s)
                                  for index in range(num_frames))
             self._next_due_s = first_due_s + num_frames * self._period_s
-            while len(self._waiting) * self._period_s > MAX_WAITING_S and len(self._waiting) > num_frames:
+            while len(self._waiting) * self._period_s > MAX_WAITING_S \
+                    and len(self._waiting) > MAX_WAITING_CHUNKS * num_frames:
                 self._drop_oldest("full")
 
     def next_due_s(self) -> float | None:
         """Return when (session clock) the next chunk's first frame is due; None: as soon as it can be made."""
         with self._lock:
             return None if self._next_due_s is None else self._next_due_s + self._paused_total_s
+
+    def expect_gap(self) -> None:
+        """The next chunk will take as long as it takes: count nothing as missed until it comes and sets the grid."""
+        with self._lock:
+            self._count_missed(self._due_clock(self._clock.now()))
+            self._next_due_s = None
+            self._missed_in_gap = 0
 
     def close(self) -> None:
         """Take no more chunks and count no more underruns; frames that wait are still shown."""

@@ -7,22 +7,33 @@ is joined, then the outputs are closed. The first failure wins and is kept in `e
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 from typing import Literal
 
 import numpy as np
 
 from ..config import WorldConfig
-from .generator import Generator, Guidance, Reset, Settings, Steps, WorldFactory
+from .generator import (
+    Command,
+    Generator,
+    Guidance,
+    Prompt,
+    PromptOutcome,
+    Reset,
+    Settings,
+    Steps,
+    WorldFactory,
+)
 from .interfaces import ActionSource, Clock, FrameOutput
 from .playout import PlayoutQueue
 from .stats import Stats
 
-__all__ = ["Session", "Settings", "Status"]
+__all__ = ["PromptOutcome", "Session", "Settings", "Status"]
 
 log = logging.getLogger(__name__)
 
-Status = Literal["loading", "warming up", "playing", "paused", "failed", "stopped"]
+Status = Literal["loading", "warming up", "playing", "reading the prompt", "paused", "failed", "stopped"]
 
 STOP_WITHIN_S = 0.8  # closing a window must feel instant; a world inside a longer call is left to its daemon thread
 
@@ -153,6 +164,19 @@ class Session:
         """Change the number of denoise steps from the next chunk on."""
         self._send(Steps(num_denoise_steps))
 
-    def _send(self, command: Reset | Guidance | Steps) -> None:
+    def set_prompt(self, text: str) -> None:
+        """Let the world read another prompt. It stands still until it has; `prompt_outcome` tells when."""
+        self._send(Prompt(text))
+
+    def prompt_outcome(self) -> PromptOutcome | None:
+        """Return what became of a prompt, once, or None: nothing new."""
+        try:
+            outcome = self._generator.prompt_outcomes.get_nowait()
+        except queue.Empty:
+            return None
+        self.stats.interrupted()
+        return outcome
+
+    def _send(self, command: Command) -> None:
         self._generator.commands.put(command)
         self._generator.wake.set()
