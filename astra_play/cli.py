@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from . import __version__
+from .argument_types import guidance_scale, positive_int, positive_seconds, seed_number
 from .errors import AstraPlayError, did_you_mean
 from .paths import DEFAULT_WORLD
+from .render_options import PRECISIONS, add_render_options, render_options
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
@@ -120,41 +122,6 @@ def add_commands(parser: argparse.ArgumentParser, commands: dict[str, Command], 
 
 # --- options --------------------------------------------------------------------------------------------------------
 
-def positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value
-
-
-def positive_seconds(text: str) -> float:
-    value = float(text)
-    if not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
-    return value
-
-
-def seed_number(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**63 - 1:  # what the network's generators of noise take, one more for the second of them
-        raise argparse.ArgumentTypeError(f"{text} is not within 0 and 2^63 - 2")
-    return value
-
-
-def guidance_scale(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value <= 20.0:
-        raise argparse.ArgumentTypeError(f"{text} is not within 0 and 20")
-    return value
-
-
-# argparse names the type in its sentence about a value that does not parse
-positive_int.__name__ = "whole number"
-seed_number.__name__ = "whole number"
-positive_seconds.__name__ = "number of seconds"
-guidance_scale.__name__ = "guidance scale"
-
-
 def add_world_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--world", metavar="NAME", help=f"a name in weights/ or a folder ({DEFAULT_WORLD})")
     parser.add_argument("--image", type=Path, metavar="FILE", help="start from this picture")
@@ -175,12 +142,9 @@ def add_play_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames-dir", type=Path, metavar="DIR", help="write every shown frame as a PNG")
 
 
-def add_render_options(parser: argparse.ArgumentParser) -> None:
+def add_all_render_options(parser: argparse.ArgumentParser) -> None:
     add_world_options(parser)
-    parser.add_argument("--script", type=Path, metavar="FILE", help="input events, one JSON object a line; none: idle")
-    parser.add_argument("--frames", type=positive_int, required=True, metavar="N", help="number of frames")
-    parser.add_argument("--out", type=Path, required=True, metavar="OUT",
-                        help="a file X.mp4 or X.webp, or a folder for PNGs")
+    add_render_options(parser)
 
 
 def add_doctor_options(parser: argparse.ArgumentParser) -> None:
@@ -190,7 +154,7 @@ def add_doctor_options(parser: argparse.ArgumentParser) -> None:
 def add_verify_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("world", nargs="?", metavar="NAME", help="a name in weights/ or a folder; none means all")
     parser.add_argument("--golden", type=Path, metavar="DIR", help="run the golden vectors in this folder instead")
-    parser.add_argument("--precision", choices=("float32", "bfloat16", "reference_bf16"), default="float32",
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32",
                         help="of the network that runs them (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the golden errors")
 
@@ -205,6 +169,12 @@ def add_import_astra_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=positive_int, default=832, metavar="PX", help="width of a frame (%(default)s)")
     parser.add_argument("--height", type=positive_int, default=480, metavar="PX",
                         help="height of a frame (%(default)s)")
+
+
+def add_memory_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("world", nargs="?", metavar="NAME", help="a published world; none means the published sizes")
+    parser.add_argument("--precision", choices=PRECISIONS, default="bfloat16",
+                        help="of the network (%(default)s)")
 
 
 def add_data_make_options(parser: argparse.ArgumentParser) -> None:
@@ -240,11 +210,9 @@ def run_play(args: argparse.Namespace) -> int:
 
 
 def run_render(args: argparse.Namespace) -> int:
-    from .render import RenderOptions, run_render
+    from .render import run_render
 
-    return run_render(RenderOptions(
-        world=args.world or DEFAULT_WORLD, image=args.image, seed=args.seed or 0, guidance_scale=args.guidance,
-        num_denoise_steps=args.steps, script=args.script, num_frames=args.frames, out=args.out))
+    return run_render(render_options(args))
 
 
 def run_doctor(args: argparse.Namespace) -> int:
@@ -265,6 +233,12 @@ def run_weights_verify(args: argparse.Namespace) -> int:
     if args.golden is not None:
         return verify_golden(args.golden, args.precision, args.json)
     return verify_worlds(args.world)
+
+
+def run_weights_memory(args: argparse.Namespace) -> int:
+    from .weights_cli import print_memory
+
+    return print_memory(args.world, args.precision)
 
 
 def run_import_astra(args: argparse.Namespace) -> int:
@@ -292,7 +266,7 @@ def run_data_show(args: argparse.Namespace) -> int:
 
 COMMANDS: dict[str, Command] = {
     "play": Command("open the player", add_play_options, run_play),
-    "render": Command("generate frames to a video or pictures, without pacing", add_render_options, run_render),
+    "render": Command("generate frames to a video or pictures, without pacing", add_all_render_options, run_render),
     "doctor": Command("report what works here, and what to do about what does not", add_doctor_options, run_doctor),
     "bench": Command("measure the speed of a world on this machine", module="astra_play.bench"),
     "evaluate": Command("compare rollouts with the simulator's truth", module="astra_play.evaluate.report"),
@@ -302,6 +276,8 @@ COMMANDS: dict[str, Command] = {
                          module="astra_play.weights_fetch"),
         "verify": Command("read the weights in full and compare them with their config", add_verify_options,
                           run_weights_verify),
+        "memory": Command("show what a published world needs of a GPU in each memory mode", add_memory_options,
+                          run_weights_memory),
         "import": Command("make a world of published weights", commands={
             "astra": Command("of the published Astra checkpoint; goes on where an earlier run stopped",
                              add_import_astra_options, run_import_astra),

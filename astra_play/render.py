@@ -1,5 +1,7 @@
 """`render`: script -> samples -> world -> frames in a file, as fast as the world goes; time is counted in frames.
 
+What worlds of published weights do instead of the middle is in render_published.py.
+
 The clock is virtual (chunk k is read at k times the chunk's length), so the same seed, script and start picture give
 the same frames on the same machine, however slow it is. Scripts are read with the default keymap for that reason.
 """
@@ -12,10 +14,10 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from PIL import Image
@@ -25,29 +27,17 @@ from .actions.row_makers import make_row_maker
 from .actions.script import load_script
 from .actions.sources import ScriptedSource
 from .chunks import ActionChunk
-from .config import WorldConfig
+from .config import WorldConfig, load_world_config
 from .errors import ConfigError, ImageError
-from .paths import DEFAULT_WORLD, start_pictures
+from .paths import find_world, start_pictures
+from .render_options import RenderOptions, refuse_meaningless
+from .render_published import load_options, motion_of
+from .render_published import rollout as published_rollout
 from .runtime.interfaces import ActionSource, PlayableWorld
 
 # Low enough that the grain of a small picture survives; at 128 x 96 a minute is a few megabytes.
 H264_QUALITY = {"crf": "16", "preset": "medium"}
 WEBP_QUALITY = 70
-
-
-@dataclass(frozen=True)
-class RenderOptions:
-    """What to render and where to. `script` None means idle, `image` None the world's first start picture; guidance
-    and steps are the world's own where they are None."""
-
-    num_frames: int
-    out: Path
-    world: str = DEFAULT_WORLD
-    seed: int = 0
-    script: Path | None = None
-    image: Path | None = None
-    guidance_scale: float | None = None
-    num_denoise_steps: int | None = None
 
 
 class Writer(Protocol):
@@ -56,32 +46,77 @@ class Writer(Protocol):
 
 def run_render(options: RenderOptions) -> int:
     """Load the world, render to the output, and print the hash of the frames."""
-    from tqdm import tqdm
-
-    events = load_script(options.script) if options.script else []  # bad input is found before the world is loaded
-    check_output(options.out)
+    check_output(options.out)  # bad input is found before the world is loaded
+    folder, scenario = find_world(options.world)
+    config = load_world_config(folder, scenario)
+    refuse_meaningless(options, config)
+    if config.model.history == "framepack":
+        return render_published(options, config)
+    events = load_script(options.script) if options.script else []
     from .model.loading import load_world
 
     world = load_world(options.world, device="auto")
     try:
-        if options.guidance_scale is not None:
-            world.guidance_scale = options.guidance_scale
-        if options.num_denoise_steps is not None:
-            world.num_denoise_steps = options.num_denoise_steps
+        set_sampling(world, options)
         world.reset(options.seed)
-        world.prefill(start_frame(world.config, options.image)[None])
+        world.prefill(start_frame(world.config, options.image, options.fit)[None])
         keymap = default_keymap().limited_to(world.config.controls.buttons, world.config.controls.modality)
         frames = rollout(world, ScriptedSource(events, keymap), options.num_frames)
-        digest = hashlib.sha256()
-        with open_writer(options.out, world.config.fps) as writer:
-            for frame in tqdm(frames, total=options.num_frames, unit="frame", file=sys.stderr):
-                writer.write(frame)
-                digest.update(np.ascontiguousarray(frame))
+        digest = write_frames(frames, options.num_frames, options.out, world.config.fps)
     finally:
         world.close()
-    print(f"{options.num_frames} frames at {world.config.fps} fps, seed {options.seed}, "
-          f"sha256 {digest.hexdigest()[:16]} -> {options.out}")
+    say_what_was_made(options, options.num_frames, world.config.fps, digest)
     return 0
+
+
+def render_published(options: RenderOptions, config: WorldConfig) -> int:
+    """Render a world of published weights; its progress is counted in denoise steps, each of which may take seconds."""
+    from tqdm import tqdm
+
+    motion = motion_of(options, config)
+    num_frames = options.num_frames or 1 + config.codec.frames_per_latent * motion.num_latents
+    start = start_frame(config, options.image, options.fit)
+    from .model.loading import load_world
+    from .model.sampler import schedule_for
+
+    num_steps = len(schedule_for(config.stream, options.num_denoise_steps)) - 1  # refuses too many of them
+    world = load_world(options.world, "auto", load_options(options))
+    try:
+        set_sampling(world, options)
+        world.reset(options.seed)
+        num_chunks = -(-motion.num_latents // config.stream.latent_frames_per_chunk)
+        with tqdm(total=num_chunks * num_steps, unit="step", file=sys.stderr) as bar:
+            world.watch_steps(bar.update)
+            frames = islice(published_rollout(world, start, motion, options.overlay), num_frames)
+            digest = write_frames(frames, None, options.out, config.fps)
+    finally:
+        world.close()
+    say_what_was_made(options, num_frames, config.fps, digest)
+    return 0
+
+
+def set_sampling(world: PlayableWorld, options: RenderOptions) -> None:
+    """Give the world the guidance and the steps that were asked for."""
+    if options.guidance_scale is not None:
+        world.guidance_scale = options.guidance_scale
+    if options.num_denoise_steps is not None:
+        world.num_denoise_steps = options.num_denoise_steps
+
+
+def write_frames(frames: Iterator[np.ndarray], num_frames: int | None, out: Path, fps: int) -> str:
+    """Write frames as they come and return their hash; a progress bar counts to `num_frames`, None shows none."""
+    from tqdm import tqdm
+
+    digest = hashlib.sha256()
+    with open_writer(out, fps) as writer:
+        for frame in tqdm(frames, total=num_frames, unit="frame", file=sys.stderr, disable=num_frames is None):
+            writer.write(frame)
+            digest.update(np.ascontiguousarray(frame))
+    return digest.hexdigest()
+
+
+def say_what_was_made(options: RenderOptions, num_frames: int, fps: int, digest: str) -> None:
+    print(f"{num_frames} frames at {fps} fps, seed {options.seed}, sha256 {digest[:16]} -> {options.out}")
 
 
 def rollout(world: PlayableWorld, source: ActionSource, num_frames: int) -> Iterator[np.ndarray]:
@@ -96,7 +131,7 @@ def rollout(world: PlayableWorld, source: ActionSource, num_frames: int) -> Iter
         yield from frames[:num_frames - chunk_index * world.config.frames_per_chunk]
 
 
-def start_frame(config: WorldConfig, image: Path | None) -> np.ndarray:
+def start_frame(config: WorldConfig, image: Path | None, fit: Literal["crop", "squeeze"] = "crop") -> np.ndarray:
     """Return the (H, W, 3) picture to start from; without an image the world's first, as in `play`."""
     from .codec.pixels import load_start_image
 
@@ -105,7 +140,7 @@ def start_frame(config: WorldConfig, image: Path | None) -> np.ndarray:
         if not pictures:
             raise ImageError(f"the world {config.name!r} has no start picture of its own; give one with --image FILE")
         image = pictures[0]
-    return load_start_image(image, config.width, config.height)
+    return load_start_image(image, config.width, config.height, fit)
 
 
 # --- outputs: written under another name and renamed, so that what has the final name is whole -----------------------

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .config import load_world_config
-from .errors import AstraPlayError
+from .errors import AstraPlayError, ConfigError
 from .paths import incomplete_sentence, weights_folder, world_folder, world_names
 
 if TYPE_CHECKING:
@@ -73,6 +73,29 @@ def verify_golden(folder: Path, precision: Precision, json_out: Path | None) -> 
     over = sum(not result.holds for result in results)
     print(f"{len(results) - over} of {len(results)} within the limit")
     return 1 if over else 0
+
+
+def print_memory(name_or_path: str | None, precision: Precision) -> int:
+    """Print what a published world needs of a GPU, rendered and played live, in every memory mode; only its config is
+    read. None means the published sizes, for which no weights have to be here."""
+    from .model.import_world import published_config
+    from .model.memory import GB, GPU_SIZES_GB, plans
+
+    config = load_world_config(world_folder(name_or_path)) if name_or_path else published_config()
+    if config.model.history != "framepack":
+        raise ConfigError(f"the world {config.name!r} is small and knows no memory modes; give a published world, or "
+                          "no name for the published sizes")
+    print(f"{config.name}, {config.width}x{config.height}, network in {precision}; GB of GPU memory")
+    columns = ("network", "pass", "kept", "codec", "coding", "reader", "total")
+    print(f"{'mode':<6}{'for':<8}" + "".join(f"{name:>8}" for name in columns)
+          + "".join(f"{f'{size} GB':>7}" for size in GPU_SIZES_GB))
+    for live in (False, True):
+        for plan in reversed(list(plans(config, live, precision))):
+            parts = (plan.network, plan.passes, plan.kept, plan.codec + plan.stream, plan.coding, plan.reader,
+                     plan.total)
+            print(f"{plan.mode:<6}{'live' if live else 'render':<8}" + "".join(f"{n / GB:>8.2f}" for n in parts)
+                  + "".join(f"{'fits' if plan.fits(size * GB) else '-':>7}" for size in GPU_SIZES_GB))
+    return 0
 
 
 def import_astra(checkpoint: Path, out: Path, wan: Path | None, taehv: Path | None, width: int, height: int) -> int:

@@ -18,8 +18,9 @@ PACKAGE = CHECKOUT / "astra_play"
 
 BASE = {"errors", "config", "chunks", "paths"}
 STAGES = {"actions", "model", "codec"}
-EVERYTHING = BASE | STAGES | {"runtime", "display", "record", "remote", "render", "train", "evaluate", "bench",
-                              "overlay", "doctor", "bench_published", "weights_cli", "weights_fetch", "cli", "__init__"}
+EVERYTHING = BASE | STAGES | {"runtime", "display", "record", "remote", "render", "render_options", "render_published",
+                               "argument_types", "train", "evaluate", "bench", "bench_published", "overlay", "doctor",
+                               "weights_cli", "weights_fetch", "cli", "__init__"}
 # each part of the package -> the parts it may import besides itself; "__init__" is the package's own name and version
 ALLOWED = {
     "__init__": {"model"},  # lazily, for astra_play.load_world
@@ -35,7 +36,10 @@ ALLOWED = {
     "record": BASE | STAGES | {"runtime", "__init__"},
     "remote": BASE | STAGES | {"runtime", "__init__"},
     "overlay": BASE,
-    "render": BASE | STAGES | {"runtime", "record", "overlay"},
+    "argument_types": BASE,
+    "render_options": BASE | {"argument_types"},
+    "render_published": BASE | STAGES | {"runtime", "overlay", "render_options"},
+    "render": BASE | STAGES | {"runtime", "record", "render_options", "render_published"},
     "train": BASE | STAGES | {"record"},
     "evaluate": BASE | STAGES | {"record", "train"},
     "bench": BASE | STAGES | {"runtime", "record", "evaluate", "bench_published"},
@@ -114,8 +118,8 @@ def test_no_import_goes_against_the_order() -> None:
 
 
 @pytest.mark.parametrize(("package", "free_parts"), [
-    ("torch", BASE | {"actions", "runtime", "render", "overlay", "cli", "doctor", "weights_cli",
-                       "weights_fetch", "__init__"}),
+    ("torch", BASE | {"actions", "runtime", "render", "render_options", "render_published", "argument_types", "overlay",
+                      "cli", "doctor", "weights_cli", "weights_fetch", "__init__"}),
     ("transformers", ALLOWED.keys() - {"model"}),
     ("huggingface_hub", ALLOWED.keys() - {"weights_fetch"}),
     ("pygame", ALLOWED.keys() - {"display"}),

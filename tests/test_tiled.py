@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from naive_codec import naive_tiled
-from wan_codecs import FULL_VAE, LiveBytes, clip, error, random_latents, small_taehv, small_vae
+from wan_codecs import FULL_VAE, clip, error, random_latents, small_taehv, small_vae
 
+from astra_play.codec.live_bytes import LiveBytes
 from astra_play.codec.mini import MiniCodec
 from astra_play.codec.tiled import STRIDE, TILE, TiledCodec, spans
 from astra_play.codec.wan_vae import WanVAE

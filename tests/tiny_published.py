@@ -15,6 +15,8 @@ from published_files import SMALL, published
 from tiny_text import make_published_text
 from wan_codecs import small_taehv, small_vae
 
+from astra_play.config import load_world_config
+from astra_play.model.checkpoint import save_config
 from astra_play.model.import_codecs import original_name
 from astra_play.model.import_world import import_published
 
@@ -49,3 +51,11 @@ def make_tiny_published(folder: Path) -> Path:
     files = make_published_files(folder.with_name(folder.name + "-files"))
     import_published(files.checkpoint, folder, files.wan, files.taehv, WIDTH, HEIGHT)
     return folder
+
+
+def shorten_chunks(world: Path, latent_frames: int = 2) -> Path:
+    """Let a world render chunks of so few latent frames that a test may make three of them; returns it."""
+    config = load_world_config(world)
+    stream = dataclasses.replace(config.stream, latent_frames_per_chunk=latent_frames)
+    save_config(dataclasses.replace(config, stream=stream), world)
+    return world

@@ -1,15 +1,12 @@
-"""Small Wan VAEs and TAEHVs with random weights, the weights of the golden vectors, and a counter of live bytes."""
+"""Small Wan VAEs and TAEHVs with random weights, and the weights of the golden vectors."""
 
 from __future__ import annotations
 
-import weakref
 import zlib
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from astra_play.codec.taehv import TAEHV
 from astra_play.codec.wan_vae import WanVAE
@@ -65,32 +62,3 @@ def golden_taehv_weights() -> dict[str, Tensor]:
         gain = 1.2 / np.prod(shape[1:]) ** 0.5 if len(shape) > 1 else 0.05
         weights[name] = torch.from_numpy(values.astype(np.float32)) * gain
     return weights
-
-
-class LiveBytes(TorchDispatchMode):
-    """Count the bytes of the tensors that are made inside, on any device, meta included: now and at most."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self._known: set[int] = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        made = func(*args, **(kwargs or {}))
-        given = {id(leaf.untyped_storage()) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
-        for leaf in tree_leaves(made):
-            if isinstance(leaf, Tensor) and id(leaf.untyped_storage()) not in self._known | given:
-                self._count(leaf.untyped_storage())
-        return made
-
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        key, size = id(storage), storage.nbytes()
-
-        def forget() -> None:
-            self.now -= size
-            self._known.discard(key)
-
-        self._known.add(key)
-        self.now += size
-        self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, forget)

@@ -172,11 +172,11 @@ class FramePackHistory:
         packing = pack(self.num_latents, frames)
         key = (packing.num_history, frames, height, width)
         if key != self._layout_key:
-            tokens = torch.tensor(packing.tokens(height, width), device=noisy.device)
+            tokens = packing.tokens(height, width)
             rows = torch.tensor([group.row for group in packing.groups], device=noisy.device)
             rotary = packed_rotary_table(packing, height, width, self.model.config.head_dim, noisy.device)
-            self._layout = Layout(packing, rotary, rows.repeat_interleave(tokens),
-                                  packing.num_history_tokens(height, width))
+            rows = rows.repeat_interleave(torch.tensor(tokens, device=noisy.device), output_size=sum(tokens))
+            self._layout = Layout(packing, rotary, rows, packing.num_history_tokens(height, width))
             self._layout_key = key
         return self._layout
 

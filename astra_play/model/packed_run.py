@@ -6,7 +6,7 @@ history that is packed anew at every denoise step (model/framepack_history.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
@@ -26,6 +26,7 @@ class PackedRun:
         self.history = FramePackHistory(model, stream, modality, placement)
         self.stream = stream
         self.text_guidance_scale = 1.0
+        self.after_step: Callable[[], None] | None = None  # called after every denoise step
         self._finished: tuple[Tensor, Tensor] | None = None  # latents and rows of a chunk to commit
 
     @property
@@ -51,7 +52,10 @@ class PackedRun:
         self.commit()
 
         def velocity(noisy: Tensor, sigma: float) -> Tensor:
-            return self.history.velocity(noisy, sigma, rows, guidance_scale, self.text_guidance_scale).float()
+            made = self.history.velocity(noisy, sigma, rows, guidance_scale, self.text_guidance_scale).float()
+            if self.after_step is not None:
+                self.after_step()
+            return made
 
         clean = SOLVERS[self.stream.solver](velocity, noise, sigmas)
         self._finished = clean, rows

@@ -141,6 +141,11 @@ class World:
             raise ConfigError(f"the world {self.config.name!r} cannot be told anything, since it reads no text")
         self.set_text(*self._read_prompt(prompt), guidance_scale=self.text_guidance_scale)
 
+    def watch_steps(self, after_step: Callable[[], None]) -> None:
+        """Call `after_step` after every denoise step of a packed history, which may take seconds; for progress bars."""
+        if self._is_packed:
+            self._run.after_step = after_step
+
     def warm_up(self) -> None:
         """Play an idle world until its window is full and forget it: every shape that play will meet has been met."""
         self.prefill(np.zeros((1, self.config.height, self.config.width, 3), np.uint8))
@@ -173,8 +178,9 @@ class World:
         self._commit_noise.manual_seed(seed + COMMIT_STREAM)
 
     @torch.inference_mode()
-    def prefill(self, frames: np.ndarray, rows: np.ndarray | None = None) -> None:
-        """Show the world prompt frames (F, height, width, 3) uint8 and the action rows (T, A) that led into them.
+    def prefill(self, frames: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """Show the world prompt frames (F, height, width, 3) uint8 and their action rows (T, A); returns the frames as
+        the world itself pictures them.
 
         None means nobody moved. Frames that do not fill a whole chunk (of a packed history: whole latents) repeat the
         first one in front. AstraPlayError for frames that do not fit, or for a second call to a world whose codec joins
@@ -194,8 +200,9 @@ class World:
         pictures = pixels.to_float(torch.from_numpy(np.ascontiguousarray(frames)).to(self.device))
         latents = self._codec.encode(pictures[None]).float()
         self._show(latents, self._rows_of_prompt(rows, latents.shape[1]), pictures)
-        if self._run.carried is None:
-            self._decoder.decode(latents[0])  # the decoder's memory is part of the past
+        if self._run.carried is None:  # the decoder's memory is part of the past
+            return self._decoder.decode(latents[0]).cpu().numpy()
+        return frames
 
     @property
     def _joins_frames(self) -> bool:
