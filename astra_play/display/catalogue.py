@@ -52,11 +52,13 @@ class Catalogue:
 
         ConfigError for a scenario that no keys can play.
         """
-        config = load_world_config(*paths.find_world(name)).played_live()
+        folder, scenario = paths.find_world(name)
+        config = load_world_config(folder, scenario).played_live()
         if not plays_live(config):
+            given = name if scenario else f"{name}/{config.scenario}"
             raise ConfigError(f"the scenario {config.scenario!r} of the world {config.name!r} cannot be played live, "
                               "since its actions are poses that no key makes; render it: astra-play render --world "
-                              f"{config.name}/{config.scenario} --image FILE --out clip.mp4")
+                              f"{given} --image FILE --out clip.mp4")
         return config
 
     def start_pictures(self, config: WorldConfig) -> list[Path]:

@@ -74,6 +74,7 @@ def load_world(name_or_path: str | Path = paths.DEFAULT_WORLD, device: str = "au
     codec, decoder = load_codecs(folder, config, options, plan)
 
     def read_prompt(prompt: str) -> list[Tensor]:
+        # on the processor: the network has the device now
         return read_prompts(folder, config, dataclasses.replace(options, prompt=prompt))
 
     world = World(config, model, codec, chosen, _start_frames(config), decoder, options.placement,
