@@ -62,8 +62,8 @@ def by_hand(world: Path, image: Path, table: np.ndarray, seed: int, scale: float
     model, codec = load_model(world, config), load_codec(world, config)
     history = FramePackHistory(model, config.stream, config.controls.modality)
     history.set_text(text_states([PROMPT], world / "text")[0])
-    start = pixels.to_float(torch.from_numpy(pixels.load_start_image(image, config.width, config.height)))[None, None]
-    rows = torch.from_numpy(table)[None]
+    start = pixels.to_float(torch.tensor(pixels.load_start_image(image, config.width, config.height)))[None, None]
+    rows = torch.tensor(table)[None]
     generator, sigmas = torch.Generator().manual_seed(seed), sigma_schedule(2, 5.0)
     with torch.inference_mode():
         clip = codec.encode(start)

@@ -184,7 +184,8 @@ def pass_bytes(config: ModelConfig, num_targets: int, width: int) -> int:
 
         MLP         N w (4 D + 2 F): the block's input and what is added to it, and the hidden layer before and after
                     its GELU
-        attention   N (8 w + 8) D: input, queries, keys and values and their norms, and one of them turned in float32
+        attention   N (9 w + 12) D: input, its norm, and that with the actions; queries, keys and values; queries and
+                    keys normed; turned queries; and three float32 arrays while keys are turned
 
     and everywhere 4 bytes a token and channel of a head for the rotary table. The scores of attention, N^2, are never
     held: the fused kernels go through them in pieces.
@@ -192,7 +193,7 @@ def pass_bytes(config: ModelConfig, num_targets: int, width: int) -> int:
     packing = pack(WINDOW, num_targets)
     num_tokens = sum(packing.tokens(config.grid_height, config.grid_width))
     mlp = width * (4 * config.dim + 2 * config.ffn_dim)
-    attention = (8 * width + 8) * config.dim
+    attention = (9 * width + 12) * config.dim
     return num_tokens * (max(mlp, attention) + 4 * config.head_dim)
 
 
