@@ -39,16 +39,16 @@ class Part:
     licence: str = ""  # as its page said when this was written, where the host's listing does not say it
 
 
+WAN_FOLDER, TAEHV_FILE = "Wan2.1-T2V-1.3B", "taew2_1.pth"
 CHECKPOINT = "models/Astra/checkpoints/diffusion_pytorch_model.ckpt"
 PUBLISHED: dict[str, tuple[Part, ...]] = {"astra": (
     Part("Astra: the network", "hub", "EvanEternal/Astra", (CHECKPOINT,), "Astra"),
     Part("Wan 2.1: video autoencoder, text encoder, tokenizer", "hub", "Wan-AI/Wan2.1-T2V-1.3B", (
         "Wan2.1_VAE.pth", "models_t5_umt5-xxl-enc-bf16.pth", "google/umt5-xxl/tokenizer.json",
         "google/umt5-xxl/tokenizer_config.json", "google/umt5-xxl/special_tokens_map.json",
-        "google/umt5-xxl/spiece.model"), "Wan2.1-T2V-1.3B"),
+        "google/umt5-xxl/spiece.model"), WAN_FOLDER),
     # Its author publishes it here only; copies elsewhere are not all of the same weights.
-    Part("TAEHV: tiny video autoencoder", "github", "madebyollin/taehv", ("taew2_1.pth",), "Wan2.1-T2V-1.3B",
-         "mit"),
+    Part("TAEHV: tiny video autoencoder", "github", "madebyollin/taehv", (TAEHV_FILE,), WAN_FOLDER, "mit"),
 )}
 
 
@@ -167,7 +167,7 @@ def _agreed(question: str, ask: Callable[[str], str] | None) -> bool:
 
 def _say_how_to_go_on(world: str, out: Path) -> int:
     print(f"now run: python3 launch.py weights import {world} --checkpoint {out / 'Astra' / CHECKPOINT} "
-          f"--wan {out / 'Wan2.1-T2V-1.3B'} --out {weights_folder() / world}")
+          f"--wan {out / WAN_FOLDER} --taehv {out / WAN_FOLDER / TAEHV_FILE} --out {weights_folder() / world}")
     return 0
 
 
