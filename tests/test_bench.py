@@ -126,12 +126,12 @@ def test_published_world_is_counted_and_where_it_is_small_timed(published: Path,
     assert cli_main(["bench", "--world", str(published), "--seconds", "0.5", "--tflops", "2", "--json", str(out)]) == 0
     result = json.loads(out.read_text())
     live, measured = result["counts"]["live"], result["measured"]
-    assert (live["latents"], live["frames"], live["passes"], live["kept_passes"]) == (2, 8, 4, 3)
+    assert (live["latents"], live["frames"], live["passes"], live["kept_passes"]) == (2, 8, 6, 5)
     assert live["floor_s"] == pytest.approx(live["flop_per_chunk"]["total"] / 2e12)
     assert live["share"] == pytest.approx(live["floor_s"] / 0.4)
     assert result["counts"]["render"]["passes"] == 50 and result["counts"]["render"]["decoder"] == "wan_vae"
     assert set(result["counts"]["live_by_latents"]) == {"1", "2", "4", "8"}
-    assert measured["passes_per_chunk"] == 4.0 and measured["flop_per_chunk"] == live["flop_per_chunk"]
+    assert measured["passes_per_chunk"] == 6.0 and measured["flop_per_chunk"] == live["flop_per_chunk"]
     printed = capsys.readouterr().out
     assert "by arithmetic" in printed and f"{measured['fps']:.1f} fps" in printed
 
