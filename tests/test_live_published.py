@@ -119,9 +119,9 @@ def test_start_picture_is_the_streams_first_frame_and_no_generated_one(folder: P
 
 def test_passes_count_guidance_and_text_guidance_is_off(folder: Path) -> None:
     world = load_world("astra", device="cpu", options=LoadOptions(live=True))
-    assert world.passes_per_chunk() == 4.0 and world.text_guidance_scale == 1.0
+    assert world.passes_per_chunk() == 6.0 and world.text_guidance_scale == 1.0
     world.guidance_scale = 2.0
-    assert world.passes_per_chunk() == 8.0
+    assert world.passes_per_chunk() == 12.0
     world.num_denoise_steps = 3
     before = world.num_passes
     world.prefill(np.zeros((1, world.config.height, world.config.width, 3), np.uint8))
@@ -155,7 +155,7 @@ def test_whole_loop_plays_headless_from_the_command_line(folder: Path, picture: 
     assert stats["published"] == stats["frames"] + stats["dropped"] + stats["waiting"]
     assert stats["published"] == 8 * stats["chunks"] and stats["frames_per_chunk"] == 8
     assert stats["prompt"] == "the garden" and stats["target_fps"] == 20 and stats["frame_size"] == [96, 64]
-    assert stats["guidance_scale"] == 1.25 and stats["num_denoise_steps"] == 5 and stats["passes_per_chunk"] == 10.0
+    assert stats["guidance_scale"] == 1.25 and stats["num_denoise_steps"] == 7 and stats["passes_per_chunk"] == 14.0
     assert stats["input_to_flip_ms"]["count"] == 3  # key down, mouse, key up
     shown = np.asarray(Image.open(frames_dir / "frame_000000.png"))
     assert shown.shape == (64, 96, 3) and stats["frames_written"] == stats["frames"] > 0

@@ -121,8 +121,8 @@ def test_walk_has_the_published_controls_and_live_play_short_chunks(tmp_path: Pa
     config = load_world_config(make_tiny_published(tmp_path / "astra"))
     assert config.controls.move_axes == "after_turn" and config.controls.move_m_s == pytest.approx(0.15)
     live = config.played_live().stream
-    assert (live.latent_frames_per_chunk, len(live.sigmas) - 1, live.solver) == (2, 4, "unipc")
-    assert (live.shift, live.framepack_cache_sigma) == (5.0, 1.0)
+    assert (live.latent_frames_per_chunk, len(live.sigmas) - 1, live.solver) == (2, 6, "unipc")
+    assert (live.shift, live.framepack_cache_sigma) == (3.0, 1.0)
     assert config.stream.framepack_cache_sigma == 0 and len(config.stream.sigmas) == 51
     published = published_config()
     assert (published.stream, published.live) == (config.stream, config.live)
