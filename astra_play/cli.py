@@ -20,7 +20,7 @@ from . import __version__
 from .argument_types import guidance_scale, positive_int, positive_seconds, seed_number
 from .errors import AstraPlayError, did_you_mean
 from .paths import DEFAULT_WORLD
-from .render_options import PRECISIONS, add_render_options, render_options
+from .render_options import MEMORY_MODES, PRECISIONS, add_render_options, render_options
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
@@ -133,6 +133,8 @@ def add_world_options(parser: argparse.ArgumentParser) -> None:
 def add_play_options(parser: argparse.ArgumentParser) -> None:
     add_world_options(parser)
     parser.add_argument("--prompt", default="", metavar="TEXT", help="tell a world that reads text what is seen")
+    parser.add_argument("--memory", choices=MEMORY_MODES, default="auto",
+                        help="gigabytes of GPU memory that a published world makes do with (auto)")
     parser.add_argument("--fullscreen", action="store_true", help="open full screen")
     parser.add_argument("--threads", type=positive_int, metavar="N", help="compute threads (a short probe chooses)")
     parser.add_argument("--headless", action="store_true", help="no window: the same session on a dummy display")
@@ -206,7 +208,8 @@ def run_play(args: argparse.Namespace) -> int:
     return run_play(PlayOptions(
         world=args.world, image=args.image, prompt=args.prompt, seed=args.seed, guidance=args.guidance,
         steps=args.steps, headless=args.headless, script=args.script, seconds=args.seconds, stats_json=args.stats_json,
-        frames_dir=args.frames_dir, fullscreen=args.fullscreen, threads=args.threads))
+        frames_dir=args.frames_dir, fullscreen=args.fullscreen, threads=args.threads,
+        memory=args.memory))
 
 
 def run_render(args: argparse.Namespace) -> int:

@@ -118,7 +118,7 @@ class CardCatalogue(Catalogue):
     def start_pictures(self, config: WorldConfig) -> list[Path]:
         return self.pictures
 
-    def load(self, name: str, num_threads: int | None, prompt: str = "") -> CardWorld:
+    def load(self, name: str, num_threads: int | None, prompt: str = "", memory: str = "auto") -> CardWorld:
         self.may_load.wait(5.0)
         world = CardWorld(self.config(name), self.fail_at_chunk, self.may_read)
         world.text = prompt

@@ -67,6 +67,16 @@ def test_from_the_published_files_to_clips_and_live_play(files: PublishedFiles, 
     assert json.loads(stats.read_text())["frames"] > 0
 
 
+def test_play_takes_a_memory_mode_that_worlds_without_any_refuse(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    world, picture = make_tiny_published(tmp_path / "astra"), tmp_path / "start.png"
+    shorten_chunks(world)
+    Image.effect_noise((120, 70), 60).convert("RGB").save(picture)
+    played = ["play", "--headless", "--seconds", "0.2", "--memory", "8"]
+    assert cli.main([*played, "--world", str(world), "--image", str(picture)]) == 0
+    assert cli.main([*played, "--world", "mini"]) == 2
+    assert "knows no memory modes" in capsys.readouterr().err
+
+
 def test_network_alone_is_imported_and_the_rest_is_asked_for(files: PublishedFiles, tmp_path: Path,
                                                              capsys: pytest.CaptureFixture) -> None:
     world = tmp_path / "astra"

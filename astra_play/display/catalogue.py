@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from .. import paths
 from ..config import WorldConfig, load_world_config
@@ -65,15 +66,17 @@ class Catalogue:
         """Return the start pictures of a world's scenario."""
         return paths.start_pictures(config.name, config.scenario)
 
-    def load(self, name: str, num_threads: int | None, prompt: str = "") -> PlayableWorld:
+    def load(self, name: str, num_threads: int | None, prompt: str = "",
+             memory: Literal["auto", "8", "16", "24", "full"] = "auto") -> PlayableWorld:
         """Load a world and set the number of compute threads it runs on (generator thread).
 
-        None chooses by a short probe where the passes are small: on a busy machine one thread may beat two.
+        None chooses by a short probe where the passes are small: on a busy machine one thread may beat two. `memory` is
+        the mode of `model.memory` for published worlds; others know none and refuse it.
         """
         # here and not above: the window is on screen before torch takes seconds
         from ..model.loading import LoadOptions, load_world
 
-        world = load_world(name, options=LoadOptions(live=True, prompt=prompt))
+        world = load_world(name, options=LoadOptions(live=True, prompt=prompt, memory=memory))
         if num_threads is not None:
             world.num_threads = num_threads
         elif world.probes_threads:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from .catalogue import Catalogue
 
@@ -25,6 +26,7 @@ class PlayOptions:
     steps: int | None = None
     fullscreen: bool = False
     threads: int | None = None
+    memory: Literal["auto", "8", "16", "24", "full"] = "auto"  # of published worlds
     catalogue: Catalogue = field(default_factory=Catalogue)  # where worlds come from
     settings_path: Path | None = None  # None: the user's config folder, or nowhere without a window
     photo_folder: Path | None = None  # None: the user's pictures folder

@@ -101,7 +101,8 @@ class PlayScreen:
 
     def _load_world(self) -> PlayableWorld:
         """Build the world (generator thread)."""
-        return self._app.options.catalogue.load(self.choice.world, self._app.options.threads, self.choice.prompt)
+        return self._app.options.catalogue.load(self.choice.world, self._app.options.threads, self.choice.prompt,
+                                                self._app.options.memory)
 
     # --- the loop's face --------------------------------------------------------------------------------------------
 
