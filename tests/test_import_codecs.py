@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from wan_codecs import FULL_VAE, SMALL_TAEHV, SMALL_VAE, golden_taehv_weights, small_taehv, small_vae
+from wan_codecs import FULL_VAE, SMALL_TAEHV, SMALL_VAE, small_taehv, small_vae
 
 from astra_play.codec.wan_vae import WanVAE
 from astra_play.errors import WeightsError
+from astra_play.model.golden import drawn_taehv_weights
 from astra_play.model.import_codecs import diffusers_name, import_taehv, import_wan_vae, original_name
 
 # MD5 of the sorted keys and shapes of the published Wan2.1_VAE.pth, "key:d0_d1" and "key" for every tensor
@@ -86,7 +87,7 @@ def test_layers_stored_for_more_steps_keep_their_last_channels(tmp_path) -> None
 
 
 def test_published_taehv_widths_are_the_default(tmp_path) -> None:
-    save_file(golden_taehv_weights(), tmp_path / "taew2_1.safetensors")
+    save_file(drawn_taehv_weights(), tmp_path / "taew2_1.safetensors")
     config = import_taehv(tmp_path, tmp_path / "out.safetensors")
     assert config.kind == "taehv" and config.base_width == 0
 

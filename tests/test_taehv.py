@@ -9,10 +9,11 @@ import torch
 from naive_codec import naive_taehv, naive_taehv_decode
 from safetensors.torch import load_file
 from torch import Tensor
-from wan_codecs import FULL_TAEHV, clip, error, golden_taehv_weights, random_latents, small_taehv
+from wan_codecs import FULL_TAEHV, clip, error, random_latents, small_taehv
 
 from astra_play.codec.taehv import TAEHV
 from astra_play.model.checkpoint import load_strict
+from astra_play.model.golden import drawn_taehv_weights
 
 TOLERANCE = 1e-5  # relative, float32
 
@@ -20,7 +21,7 @@ TOLERANCE = 1e-5  # relative, float32
 @pytest.fixture(scope="module")
 def published() -> TAEHV:
     codec = TAEHV(FULL_TAEHV)
-    weights = golden_taehv_weights()
+    weights = drawn_taehv_weights()
     assert sum(w.numel() for w in weights.values()) == 11_315_539
     load_strict(codec, weights, Path("golden"))
     return codec.eval().requires_grad_(False)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
-
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,15 +47,3 @@ def random_latents(num: int, rows: int = 2, columns: int = 3, seed: int = 2) -> 
 def error(ours: Tensor, theirs: Tensor) -> float:
     """Norm of the difference over the norm of `theirs`."""
     return ((ours - theirs).norm() / theirs.norm()).item()
-
-
-def golden_taehv_weights() -> dict[str, Tensor]:
-    """Draw the weights of the golden vectors: each tensor from a generator seeded with the CRC-32 of its own name."""
-    with torch.device("meta"):
-        shapes = {name: tuple(p.shape) for name, p in TAEHV(FULL_TAEHV).named_parameters()}
-    weights = {}
-    for name, shape in shapes.items():
-        values = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode()))).standard_normal(shape)
-        gain = 1.2 / np.prod(shape[1:]) ** 0.5 if len(shape) > 1 else 0.05
-        weights[name] = torch.from_numpy(values.astype(np.float32)) * gain
-    return weights
