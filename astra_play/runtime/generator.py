@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..actions.row_makers import RowMaker, make_row_maker
+from ..actions.row_makers import Place, RowMaker, make_row_maker
 from ..chunks import ActionChunk, ActionSample, FrameChunk
 from ..config import WorldConfig
 from .interfaces import ActionSource, Clock, FrameOutput, PlayableWorld
@@ -39,6 +39,7 @@ class Settings:
 
     seed: int = 0
     prompt_frames: np.ndarray | None = None  # (F, H, W, 3) uint8; None: the world starts from nothing
+    hand_m: Place | None = None  # where they show the hand of an arm, where that is known
     guidance_scale: float | None = None
     num_denoise_steps: int | None = None
     keep_threads: bool = True  # False: the world's number of compute threads was asked for and stays
@@ -52,6 +53,7 @@ class Reset:
     reset_count: int
     seed: int
     prompt_frames: np.ndarray | None
+    hand_m: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,7 @@ class Generator:
     def _play(self, world: PlayableWorld) -> None:
         self._begin(world)
         row_maker = make_row_maker(world.config)
+        row_maker.reset(self._settings.hand_m)
         start_fresh = True
         while True:
             self.wake.clear()  # before looking at anything: what is set after this line cuts the next wait short
@@ -225,7 +228,7 @@ class Generator:
             return prompt is not None
         self._start_world(world, reset.seed, reset.prompt_frames)
         self._reset_count = reset.reset_count
-        row_maker.reset()
+        row_maker.reset(reset.hand_m)
         return True
 
     def _read_prompt(self, world: PlayableWorld, prompt: Prompt) -> None:
