@@ -117,6 +117,7 @@ class CodecConfig:
     frames_per_latent: int = 1
     decoder_width: int = 128  # "mini" only
     decoder_blocks: int = 2  # "mini" only
+    hand_width: int = 0  # "mini" only: of the network that cuts a robot's hand out of a picture; 0: there is none
     base_width: int = 0  # "wan_vae" and "taehv" only: channels at full resolution; 0: the published 96 and 64
 
 

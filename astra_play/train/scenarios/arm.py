@@ -149,6 +149,17 @@ class Arm:
         opening = float(self._data.qpos[self._joints].sum())
         return np.concatenate([self.hand, [opening], self._to_player(self._data.xpos[self._blocks[0]])])
 
+    def outline(self) -> np.ndarray:
+        """Say which pixels of the picture that was last returned show the robot, (H, W) bool."""
+        self._renderer.enable_segmentation_rendering()
+        try:
+            self._renderer.update_scene(self._data, camera="eye")
+            things, kinds = np.moveaxis(self._renderer.render(), 2, 0)
+        finally:
+            self._renderer.disable_segmentation_rendering()
+        is_robot = np.array([self._model.body(body).name.startswith(ROBOT) for body in self._model.geom_bodyid])
+        return (kinds == int(self._mujoco.mjtObj.mjOBJ_GEOM)) & is_robot[np.maximum(things, 0)]
+
     @property
     def blocked(self) -> bool:
         """Say whether the hand went less than half of what the last step commanded."""
