@@ -96,6 +96,11 @@ def fit(finder: HandFinder, outlines: Outlines, num_steps: int, seed: int = 0) -
     return losses
 
 
+def teach(finder: HandFinder, num_worlds: int, num_steps: int, size: tuple[int, int]) -> None:
+    """Train a finder on worlds of the arm that are drawn here, in pictures of `size` (width, height)."""
+    fit(finder, draw_outlines(TRAIN_SEED_BASE, num_worlds, *size), num_steps)
+
+
 @torch.no_grad()
 def overlap(finder: HandFinder, outlines: Outlines) -> float:
     """Return the intersection of found and true pixels over their union, all pictures together."""
@@ -121,7 +126,7 @@ def main(args: argparse.Namespace) -> int:
     torch.manual_seed(0)
     codec.hand = HandFinder(WIDTH)
     size = config.width, config.height
-    fit(codec.hand, draw_outlines(TRAIN_SEED_BASE, args.worlds, *size), args.steps)
+    teach(codec.hand, args.worlds, args.steps, size)
     held_out = draw_outlines(HELD_OUT_SEED_BASE, NUM_HELD_OUT_WORLDS, *size)
     share = overlap(codec.hand.eval(), held_out)
     args.out.mkdir(parents=True, exist_ok=True)
