@@ -49,7 +49,7 @@ def test_a_codec_of_another_shape_is_refused(tmp_path) -> None:
         codec_loop.begin(other, codec_loop.MiniCodec(other.codec), FakePairs(), folder)
 
 
-def test_hand_finder_is_taught_once_kept_by_those_who_go_on_and_left_alone_by_the_decoder(tmp_path, monkeypatch) -> None:
+def test_hand_finder_is_taught_once_kept_by_who_goes_on_and_left_alone_by_the_decoder(tmp_path, monkeypatch) -> None:
     taught = []
 
     def teach(finder, num_worlds, num_steps, size) -> None:
