@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..argument_types import positive_int
 from ..codec import pixels
 from ..codec.hand import HandFinder
 from ..config import load_world_config
@@ -112,9 +111,9 @@ def overlap(finder: HandFinder, outlines: Outlines) -> float:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec", required=True, metavar="WORLD", help="the world whose codec gets the finder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the codec is written")
-    parser.add_argument("--worlds", type=positive_int, default=300, metavar="N", help="drawn to learn from (300)")
-    parser.add_argument("--steps", type=positive_int, default=1200, metavar="N", help="training steps (1200)")
-    parser.add_argument("--threads", type=positive_int, metavar="N", help="compute threads (torch's own choice)")
+    parser.add_argument("--worlds", type=int, default=300, metavar="N", help="drawn to learn from (300)")
+    parser.add_argument("--steps", type=int, default=1200, metavar="N", help="training steps (1200)")
+    parser.add_argument("--threads", type=int, metavar="N", help="compute threads (torch's own choice)")
 
 
 def main(args: argparse.Namespace) -> int:
