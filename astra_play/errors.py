@@ -38,6 +38,10 @@ class FetchError(AstraPlayError):
     """Published files cannot be downloaded."""
 
 
+class RecordError(AstraPlayError):
+    """A recording cannot be written or read."""
+
+
 class DependencyError(AstraPlayError):
     """An optional package that this command needs is not installed."""
 
