@@ -34,12 +34,12 @@ class DataError(AstraPlayError):
     """Training data is missing, damaged, or was made with other settings."""
 
 
+class RecordingError(AstraPlayError):
+    """A recording, or what is made of one, cannot be read or written."""
+
+
 class FetchError(AstraPlayError):
     """Published files cannot be downloaded."""
-
-
-class RecordError(AstraPlayError):
-    """A recording cannot be written or read."""
 
 
 class DependencyError(AstraPlayError):

@@ -8,7 +8,7 @@ from functools import cache
 
 import av
 
-from ..errors import RecordError
+from ..errors import RecordingError
 
 BITS_PER_PIXEL = 0.2  # of the encoders that know no constant quality; generous, since a recording is made once
 TRIAL_SIZE = 640, 480
@@ -48,11 +48,12 @@ ENCODERS = (
 
 @cache
 def choose_encoder() -> Encoder:
-    """Return the best encoder that works here; RecordError if none does."""
+    """Return the best encoder that works here; RecordingError if none does."""
     for encoder in ENCODERS:
         if works(encoder):
             return encoder
-    raise RecordError("no video encoder works here, not even mpeg4; reinstall the package: pip install --force-reinstall av")
+    raise RecordingError("no video encoder works here, not even mpeg4; install the package av anew: "
+                         "pip install --force-reinstall av")
 
 
 def works(encoder: Encoder) -> bool:

@@ -19,7 +19,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from ..errors import RecordError
+from ..errors import RecordingError
 from .encoder import choose_encoder
 from .whole_boxes import WholeBoxFile
 
@@ -45,7 +45,9 @@ class VideoWriter:
 
     def __init__(self, path: Path, width: int, height: int, fps: int, title: str, facts: Mapping[str, Any],
                  open_file: OpenFile = create_file) -> None:
-        """Create the file for frames (height, width, 3); `facts` go into its comment as JSON. OSError or RecordError.
+        """Create the file for frames (height, width, 3); `facts` go into its comment as JSON.
+
+        OSError or RecordingError if that cannot be.
         """
         self.encoder = choose_encoder()
         self.num_frames = 0
@@ -66,7 +68,7 @@ class VideoWriter:
             self.encoder.set_up(self._stream.codec_context, *self._size, fps)
         except av.error.FFmpegError as error:
             self._file.close()
-            raise RecordError(f"the video encoder {self.encoder.name} cannot be started ({error})") from None
+            raise RecordingError(f"the video encoder {self.encoder.name} cannot be started ({error})") from None
 
     def write(self, frame: np.ndarray, number: int) -> None:
         """Add a frame that is shown at number / fps; numbers only rise. OSError once the disk takes no more."""
@@ -75,7 +77,7 @@ class VideoWriter:
         try:
             self._container.mux(self._stream.encode(picture))
         except av.error.FFmpegError as error:
-            raise RecordError(f"the video encoder {self.encoder.name} stopped ({error})") from None
+            raise RecordingError(f"the video encoder {self.encoder.name} stopped ({error})") from None
         self.num_frames += 1
         self._raise_error()
 
@@ -98,7 +100,7 @@ class VideoWriter:
                 container.mux(self._stream.encode(None))
             container.close()
         except av.error.FFmpegError as error:
-            raise RecordError(f"the video could not be finished ({error}); what is written so far can be played"
+            raise RecordingError(f"the video could not be finished ({error}); what is written so far can be played"
                               ) from None
         finally:
             self._file.close()

@@ -4,8 +4,8 @@ An mp4 is a row of boxes, each with its length in front. The muxer hands them ov
 killed between two pieces would leave half a fragment, at which some readers give up. Here a fragment is kept until it
 is whole and written at once, so that what lies on the disk can be played at every moment.
 
-The muxer is never told of a full disk, since it would leave its file as it stands. The first failure is kept in `error`,
-what comes afterwards is let go, and the file ends with its last whole fragment.
+The muxer is never told of a full disk, since it would leave its file as it stands. The first failure is kept in
+`error`, what comes afterwards is let go, and the file ends with its last whole fragment.
 """
 
 from __future__ import annotations
