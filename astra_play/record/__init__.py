@@ -1,0 +1,1 @@
+"""Outputs and sources of a session that happen to be files. Knows no window."""
