@@ -101,8 +101,9 @@ class Recorder:
         if self._closed:
             return
         self._closed = True
-        self._writer.is_leaving.set()
         self._queue.put(Leave(reason))
+        if not self._writer.is_ready and not self._wants_recording:
+            return  # nothing was asked for, and reading large weights takes seconds
         self._thread.join(CLOSE_WITHIN_S)
         if self._thread.is_alive():
             log.warning("The recording could not be finished within %.0f s; what was written is kept.", CLOSE_WITHIN_S)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from .saving import SavedLast
 
 log = logging.getLogger(__name__)
 
-HeadMaker = Callable[[threading.Event], lines.Head]  # given an event that says: leave, nobody needs it any more
+HeadMaker = Callable[[], lines.Head]
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ class Writer:
         self.status: Status | None = None
         self.has_failed = False  # the recording that was asked for last ended by itself
         self.waiting_out_bytes = 0  # of frames ever taken out of the inbox
-        self.is_leaving = threading.Event()
+        self.is_ready = False  # False: it still reads the weights, and nothing has been written
         self._buffer = FrameBuffer(config.width, config.height, config.fps)
         self._past = Past()
         self._values: dict[str, float | int | str] = {}
@@ -115,7 +114,8 @@ class Writer:
     def run(self) -> None:
         """Work until told to leave; whatever breaks ends the recording, never the play."""
         try:
-            self._head = self._make_head(self.is_leaving)
+            self._head = self._make_head()
+            self.is_ready = True
             while self._work():
                 pass
         except Exception as error:
