@@ -10,14 +10,17 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from ..config import WorldConfig
 from ..runtime.journal import Entry, Made
-from .recording import OpenFile, Target, create_file
-from .writer import Begin, End, HeadMaker, HeardChunk, Leave, Notice, Save, Status, Writer
+from .format import Head
+from .messages import Begin, Board, End, HeardChunk, Leave, Notice, Save, Status, Target
 
 __all__ = ["Notice", "Recorder", "Status", "Target"]
 
@@ -30,15 +33,33 @@ CLOSE_WITHIN_S = 20.0  # a disk that has not answered by then is left to its thr
 class Recorder:
     """Subscribe it to a session's journal before the session starts, and close it after the session has stopped."""
 
-    def __init__(self, config: WorldConfig, make_head: HeadMaker, open_file: OpenFile = create_file) -> None:
-        """`make_head`: the log's first line without what changes in play; called once, on the recording thread."""
+    def __init__(self, config: WorldConfig, make_head: Callable[[], Head],
+                 open_file: Callable[[Path], BinaryIO] | None = None) -> None:
+        """`make_head`: the log's first line without what changes in play; called once, on the recording thread.
+
+        `open_file`: creates each file unbuffered, as `video.create_file` does, which is what None stands for.
+        """
+        self._config, self._make_head, self._open_file = config, make_head, open_file
         self._queue: queue.SimpleQueue = queue.SimpleQueue()
-        self._writer = Writer(self._queue, config, make_head, open_file)
+        self.board = Board()
         self._waiting_in_bytes = 0  # frames ever put into the queue; the writer counts those it took out
         self._closed = False
         self._wants_recording = False
-        self._thread = threading.Thread(target=self._writer.run, name="astra-recorder", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="astra-recorder", daemon=True)
         self._thread.start()
+
+    def _run(self) -> None:
+        """Work until closed (recording thread)."""
+        try:
+            from .video import create_file  # here, since loading the video library takes a tenth of a second
+            from .writer import Writer
+
+            writer = Writer(self._queue, self.board, self._config, self._make_head, self._open_file or create_file)
+        except Exception as error:  # a broken video library costs the recordings, not the play
+            self._closed = True
+            log.warning("Nothing can be recorded here: %s", error)
+            return
+        writer.run()
 
     # --- generator thread -------------------------------------------------------------------------------------------
 
@@ -54,7 +75,7 @@ class Recorder:
     def _heard(self, made: Made) -> HeardChunk:
         chunk, num_frames = made.chunk, len(made.chunk.frames)
         num_bytes = chunk.frames.nbytes + (0 if chunk.latents is None else chunk.latents.nbytes)
-        waiting_bytes = self._waiting_in_bytes - self._writer.waiting_out_bytes
+        waiting_bytes = self._waiting_in_bytes - self.board.taken_bytes
         if waiting_bytes and waiting_bytes + num_bytes > MAX_WAITING_BYTES:
             chunk, num_bytes = replace(chunk, frames=np.empty((0, 0, 0, 3), np.uint8), latents=None), 0
         self._waiting_in_bytes += num_bytes
@@ -65,17 +86,17 @@ class Recorder:
     @property
     def is_recording(self) -> bool:
         """Whether a recording was asked for and has not ended, be it by itself."""
-        return self._wants_recording and not self._writer.has_failed
+        return self._wants_recording and not self.board.has_failed
 
     @property
     def status(self) -> Status | None:
         """The recording under way, or None."""
-        return self._writer.status
+        return self.board.status
 
     def begin(self, target: Target) -> None:
         """Begin a recording with the next frame; what becomes of it is told by `notice`."""
         if not self.is_recording:
-            self._writer.has_failed = False
+            self.board.has_failed = False
             self._wants_recording = True
             self._queue.put(Begin(target))
 
@@ -92,7 +113,7 @@ class Recorder:
     def notice(self) -> Notice | None:
         """Return one thing that the player must hear of, or None."""
         try:
-            return self._writer.notices.get_nowait()
+            return self.board.notices.get_nowait()
         except queue.Empty:
             return None
 
@@ -102,7 +123,7 @@ class Recorder:
             return
         self._closed = True
         self._queue.put(Leave(reason))
-        if not self._writer.is_ready and not self._wants_recording:
+        if not self.board.is_ready and not self._wants_recording:
             return  # nothing was asked for, and reading large weights takes seconds
         self._thread.join(CLOSE_WITHIN_S)
         if self._thread.is_alive():
