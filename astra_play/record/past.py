@@ -41,7 +41,8 @@ class StartLines:
     def lines(self) -> Iterator[str]:
         """Yield every line with its end."""
         for block in self._blocks:
-            yield from zlib.decompress(block).decode("utf-8").splitlines(keepends=True)
+            # splitlines would also break lines at separators inside a prompt
+            yield from (f"{line}\n" for line in zlib.decompress(block).decode("utf-8").split("\n")[:-1])
         yield from self._open
 
 
