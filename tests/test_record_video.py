@@ -77,8 +77,9 @@ def test_pixels_of_a_small_world_are_sharp_squares(tmp_path: Path) -> None:
     assert np.abs(picture.astype(int) - frame.repeat(20, axis=0).repeat(20, axis=1)).mean() < 3
 
 
-@pytest.mark.parametrize(("size", "stored"), [((96, 128), (480, 640)), ((480, 832), (480, 832)), ((97, 129), (486, 646)),
-                                              ((481, 833), (482, 834)), ((6, 8), (480, 640))])
+@pytest.mark.parametrize(("size", "stored"), [
+    ((96, 128), (480, 640)), ((480, 832), (480, 832)), ((97, 129), (486, 646)), ((481, 833), (482, 834)),
+    ((6, 8), (480, 640))])
 def test_every_size_is_stored_whole_and_at_least_480_lines(tmp_path: Path, size: tuple[int, int],
                                                            stored: tuple[int, int]) -> None:
     write(tmp_path / "v.mp4", [0, 1], size=size).close()

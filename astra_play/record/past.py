@@ -49,8 +49,8 @@ class StartLines:
 class Past:
     """The starts that can still be recorded from. One thread uses it."""
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self._max_bytes = max_bytes
+    def __init__(self, max_bytes: int | None = None) -> None:
+        self._max_bytes = MAX_BYTES if max_bytes is None else max_bytes
         self._starts: deque[StartLines] = deque()
 
     def begin(self, reset_count: int, seed: int, head: Head, line: str) -> None:

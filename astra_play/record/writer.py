@@ -120,7 +120,7 @@ class Writer:
     def _hear_chunk(self, heard: HeardChunk) -> None:
         sample, reset_count = heard.chunk.action.sample, heard.chunk.reset_count
         self._first_s = sample.taken_at_s if self._first_s is None else self._first_s
-        self._time_s = sample.taken_at_s - self._first_s
+        self._time_s = round(sample.taken_at_s - self._first_s, 4)
         self._buffer.add(heard.number, reset_count, self._num_frames, heard.num_frames, heard.frames, sample)
         self._num_frames += heard.num_frames
         self._next_number = heard.number + 1
