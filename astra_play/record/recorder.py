@@ -94,6 +94,11 @@ class Recorder:
         """The recording under way, or None."""
         return self.board.status
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything that was heard is written; for measurements and tests."""
+        return self._queue.empty() and self.board.is_idle
+
     def begin(self, target: Target) -> None:
         """Begin a recording with the next frame; what becomes of it is told by `notice`."""
         if not self.is_recording:

@@ -80,10 +80,12 @@ class Writer:
         return True
 
     def _take(self, wait: bool) -> object | None:
+        self._board.is_idle = wait
         try:
             item = self._inbox.get(block=wait)
         except queue.Empty:
             return None
+        self._board.is_idle = False
         if isinstance(item, HeardChunk):
             self._board.taken_bytes += item.num_bytes
         return item
