@@ -473,6 +473,21 @@ def test_a_play_too_long_to_be_kept_can_still_be_recorded_and_the_player_is_told
     assert len(read.chunks) == 20 and Start not in kinds(read)
 
 
+def test_a_broken_recorder_says_so_when_it_is_wanted_and_holds_no_frames(make_play) -> None:
+    def broken_head():
+        raise RuntimeError("the weights went away")
+
+    play = make_play(make_head=broken_head)
+    play.start()
+    play.chunk(20, settle=False)
+    play.recorder.begin(play.target())
+    play.settle()
+    play.recorder.save_last(play.target())
+    play.settle()
+    told = [notice.sentence for notice in play.close()]
+    assert len(told) == 2 and all("the weights went away" in sentence for sentence in told)
+
+
 def test_a_setting_told_while_recording_is_in_the_log(make_play) -> None:
     play = make_play()
     play.recorder.begin(play.target())
