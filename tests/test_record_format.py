@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recordings import HEAD, some_entries, write_recording
+from tiny_recording import HEAD, some_entries, write_recording
 
 from astra_play.chunks import IDLE
 from astra_play.errors import RecordingError

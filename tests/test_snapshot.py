@@ -34,7 +34,9 @@ WORLDS = {
 def world(request, tmp_path: Path) -> World:
     if request.param == "published":
         own = shorten_chunks(make_tiny_published(tmp_path / "published"))
-        return load_world(own, "cpu", LoadOptions(prompt="a pond"))
+        published = load_world(own, "cpu", LoadOptions(prompt="a pond"))
+        published.num_denoise_steps = 2
+        return published
     return load_world(make_tiny_world(tmp_path, **WORLDS[request.param]), "cpu")
 
 

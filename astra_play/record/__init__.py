@@ -1,1 +1,1 @@
-"""Outputs and sources of a session that happen to be files. Knows no window."""
+"""Outputs and sources that happen to be files: recordings, their videos, and what is made of them. No window."""

@@ -10,14 +10,17 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from ..config import WorldConfig
 from ..runtime.journal import Entry, Made
-from .recording import OpenFile, Target, create_file
-from .writer import Begin, End, HeadMaker, HeardChunk, Leave, Notice, Save, Status, Writer
+from .format import Head
+from .messages import Begin, Board, End, HeardChunk, Leave, Notice, Save, Status, Target
 
 __all__ = ["Notice", "Recorder", "Status", "Target"]
 
@@ -30,15 +33,34 @@ CLOSE_WITHIN_S = 20.0  # a disk that has not answered by then is left to its thr
 class Recorder:
     """Subscribe it to a session's journal before the session starts, and close it after the session has stopped."""
 
-    def __init__(self, config: WorldConfig, make_head: HeadMaker, open_file: OpenFile = create_file) -> None:
-        """`make_head`: the log's first line without what changes in play; called once, on the recording thread."""
+    def __init__(self, config: WorldConfig, make_head: Callable[[], Head],
+                 open_file: Callable[[Path], BinaryIO] | None = None) -> None:
+        """`make_head`: the log's first line without what changes in play; called once, on the recording thread.
+
+        `open_file`: creates each file unbuffered, as `video.create_file` does, which is what None stands for.
+        """
+        self._config, self._make_head, self._open_file = config, make_head, open_file
         self._queue: queue.SimpleQueue = queue.SimpleQueue()
-        self._writer = Writer(self._queue, config, make_head, open_file)
+        self.board = Board()
         self._waiting_in_bytes = 0  # frames ever put into the queue; the writer counts those it took out
         self._closed = False
         self._wants_recording = False
-        self._thread = threading.Thread(target=self._writer.run, name="astra-recorder", daemon=True)
+        self._was_asked = False  # for anything, so that closing must wait
+        self._thread = threading.Thread(target=self._run, name="astra-recorder", daemon=True)
         self._thread.start()
+
+    def _run(self) -> None:
+        """Work until closed (recording thread)."""
+        try:
+            from .video import create_file  # here, since loading the video library takes a tenth of a second
+            from .writer import Writer
+
+            writer = Writer(self._queue, self.board, self._config, self._make_head, self._open_file or create_file)
+        except Exception as error:  # a broken video library costs the recordings, not the play
+            self._closed = True
+            log.warning("Nothing can be recorded here: %s", error)
+            return
+        writer.run()
 
     # --- generator thread -------------------------------------------------------------------------------------------
 
@@ -54,7 +76,7 @@ class Recorder:
     def _heard(self, made: Made) -> HeardChunk:
         chunk, num_frames = made.chunk, len(made.chunk.frames)
         num_bytes = chunk.frames.nbytes + (0 if chunk.latents is None else chunk.latents.nbytes)
-        waiting_bytes = self._waiting_in_bytes - self._writer.waiting_out_bytes
+        waiting_bytes = self._waiting_in_bytes - self.board.taken_bytes
         if waiting_bytes and waiting_bytes + num_bytes > MAX_WAITING_BYTES:
             chunk, num_bytes = replace(chunk, frames=np.empty((0, 0, 0, 3), np.uint8), latents=None), 0
         self._waiting_in_bytes += num_bytes
@@ -65,18 +87,23 @@ class Recorder:
     @property
     def is_recording(self) -> bool:
         """Whether a recording was asked for and has not ended, be it by itself."""
-        return self._wants_recording and not self._writer.has_failed
+        return self._wants_recording and not self.board.has_failed
 
     @property
     def status(self) -> Status | None:
         """The recording under way, or None."""
-        return self._writer.status
+        return self.board.status
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything that was heard is written; for measurements and tests."""
+        return self._queue.empty() and self.board.is_idle
 
     def begin(self, target: Target) -> None:
         """Begin a recording with the next frame; what becomes of it is told by `notice`."""
         if not self.is_recording:
-            self._writer.has_failed = False
-            self._wants_recording = True
+            self.board.has_failed = False
+            self._wants_recording = self._was_asked = True
             self._queue.put(Begin(target))
 
     def end(self, reason: str = "stopped") -> None:
@@ -87,12 +114,13 @@ class Recorder:
 
     def save_last(self, target: Target) -> None:
         """Save what the frame buffer holds, the last 30 s, while play and a recording go on."""
+        self._was_asked = True
         self._queue.put(Save(target))
 
     def notice(self) -> Notice | None:
         """Return one thing that the player must hear of, or None."""
         try:
-            return self._writer.notices.get_nowait()
+            return self.board.notices.get_nowait()
         except queue.Empty:
             return None
 
@@ -101,8 +129,9 @@ class Recorder:
         if self._closed:
             return
         self._closed = True
-        self._writer.is_leaving.set()
         self._queue.put(Leave(reason))
+        if not self.board.is_ready and not self._was_asked:
+            return  # nothing was asked for, and reading large weights takes seconds
         self._thread.join(CLOSE_WITHIN_S)
         if self._thread.is_alive():
             log.warning("The recording could not be finished within %.0f s; what was written is kept.", CLOSE_WITHIN_S)

@@ -2,7 +2,7 @@
 
 Lines are handed to the system one by one and frames in whole fragments, so a process that is killed leaves two files
 that can be used up to that moment. When the disk takes no more, the video is cut behind its last whole fragment, which
-makes the room for the log's last line.
+mostly makes room for the log's last line; a log without one holds every line before it all the same.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -22,22 +21,13 @@ from ..config import WorldConfig
 from ..errors import RecordingError
 from .burnt_in import with_controls
 from .format import End, Head, Mark, to_line
+from .messages import Target
 from .video import OpenFile, VideoWriter, create_file
 
 MAX_WAITING_S = 2.0  # of frames that wait for the encoder; one that is behind by more will not catch up
 MAX_WAITING_BYTES = 64_000_000
 
 Unpack = Callable[[np.ndarray | bytes], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where a recording goes: NAME.astra and NAME.mp4 in a folder, numbered if such files are there already."""
-
-    folder: Path
-    name: str
-    created: datetime
-    with_controls: bool = False  # burn the controls into the video
 
 
 @dataclass

@@ -8,98 +8,34 @@ from __future__ import annotations
 
 import logging
 import queue
-import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
-import numpy as np
-
-from ..chunks import FrameChunk
 from ..config import WorldConfig
 from ..errors import RecordingError
 from ..runtime.journal import Changed, Started, Stilled
 from . import format as lines
 from .buffer import FrameBuffer
+from .messages import Begin, Board, End, HeardChunk, Leave, Notice, Save, Status, Target
 from .past import Past, StartLines
-from .recording import OpenFile, Recording, Target, create_file, reason_of
+from .recording import OpenFile, Recording, create_file, reason_of
 from .saving import SavedLast
 
 log = logging.getLogger(__name__)
 
-HeadMaker = Callable[[threading.Event], lines.Head]  # given an event that says: leave, nobody needs it any more
-
-
-@dataclass(frozen=True)
-class HeardChunk:
-    """A chunk on its way to the recording thread.
-
-    `num_frames`: as many as it was made with; `chunk` has none, and no latents, if they were left out on the way.
-    `num_bytes`: of what it brings.
-    """
-
-    number: int
-    chunk: FrameChunk
-    num_frames: int
-    num_bytes: int
-
-    @property
-    def frames(self) -> np.ndarray | None:
-        return self.chunk.frames if len(self.chunk.frames) else None
-
-
-@dataclass(frozen=True)
-class Begin:
-    target: Target
-
-
-@dataclass(frozen=True)
-class End:
-    reason: str
-
-
-@dataclass(frozen=True)
-class Save:
-    target: Target
-
-
-@dataclass(frozen=True)
-class Leave:
-    reason: str
-
-
-@dataclass(frozen=True)
-class Notice:
-    """A sentence for the player. `error`: what went wrong, for a run that nobody watches."""
-
-    sentence: str
-    error: RecordingError | None = None
-
-
-@dataclass(frozen=True)
-class Status:
-    """A recording under way, in the world's own time."""
-
-    seconds: float
-    num_dropped_frames: int
-    video_path: Path
+HeadMaker = Callable[[], lines.Head]
 
 
 class Writer:
-    """What the recording thread does. Other threads put into `inbox` and read the plain attributes."""
+    """What the recording thread does. Other threads put into `inbox` and read the board."""
 
-    def __init__(self, inbox: queue.SimpleQueue, config: WorldConfig, make_head: HeadMaker,
+    def __init__(self, inbox: queue.SimpleQueue, board: Board, config: WorldConfig, make_head: HeadMaker,
                  open_file: OpenFile = create_file) -> None:
-        self._inbox = inbox
+        self._inbox, self._board = inbox, board
         self._config = config
         self._make_head = make_head
         self._open_file = open_file
-        self.notices: queue.SimpleQueue[Notice] = queue.SimpleQueue()
-        self.status: Status | None = None
-        self.has_failed = False  # the recording that was asked for last ended by itself
-        self.waiting_out_bytes = 0  # of frames ever taken out of the inbox
-        self.is_leaving = threading.Event()
         self._buffer = FrameBuffer(config.width, config.height, config.fps)
         self._past = Past()
         self._values: dict[str, float | int | str] = {}
@@ -115,7 +51,8 @@ class Writer:
     def run(self) -> None:
         """Work until told to leave; whatever breaks ends the recording, never the play."""
         try:
-            self._head = self._make_head(self.is_leaving)
+            self._head = self._make_head()
+            self._board.is_ready = True
             while self._work():
                 pass
         except Exception as error:
@@ -143,12 +80,14 @@ class Writer:
         return True
 
     def _take(self, wait: bool) -> object | None:
+        self._board.is_idle = wait
         try:
             item = self._inbox.get(block=wait)
         except queue.Empty:
             return None
+        self._board.is_idle = False
         if isinstance(item, HeardChunk):
-            self.waiting_out_bytes += item.num_bytes
+            self._board.taken_bytes += item.num_bytes
         return item
 
     def _obey(self, item: object) -> None:
@@ -183,12 +122,13 @@ class Writer:
     def _hear_chunk(self, heard: HeardChunk) -> None:
         sample, reset_count = heard.chunk.action.sample, heard.chunk.reset_count
         self._first_s = sample.taken_at_s if self._first_s is None else self._first_s
-        self._time_s = sample.taken_at_s - self._first_s
+        self._time_s = round(sample.taken_at_s - self._first_s, 4)
         self._buffer.add(heard.number, reset_count, self._num_frames, heard.num_frames, heard.frames, sample)
         self._num_frames += heard.num_frames
         self._next_number = heard.number + 1
         if self._buffer.oldest_reset_count is not None:
             self._past.forget_before(self._buffer.oldest_reset_count)
+        self._board.buffer_bytes, self._board.past_bytes = self._buffer.num_bytes, self._past.num_bytes
         entry = chunk_entry(heard, self._time_s)
         line = lines.to_line(entry)
         self._past.add(line, is_chunk=True)
@@ -251,7 +191,7 @@ class Writer:
             self._tell_failure(error, f"The end of the recording could not be written to {recording.video_path.parent}")
         else:
             self._tell(_summary("Recorded", recording, self._config.fps))
-        self.status = None
+        self._board.status = None
 
     def _try(self, deed: Callable[[], object]) -> None:
         """Do something to the recording under way; a failure ends it, and what was recorded is kept."""
@@ -262,7 +202,7 @@ class Writer:
 
     def _fail(self, error: Exception) -> None:
         recording, self._recording = self._recording, None
-        self.has_failed = True
+        self._board.has_failed = True
         if recording is None:
             self._tell_failure(error, "Recording is no longer possible")
             return
@@ -308,21 +248,21 @@ class Writer:
 
     def _show_status(self) -> None:
         recording = self._recording
-        self.status = None if recording is None else Status(
+        self._board.status = None if recording is None else Status(
             recording.num_frames_passed / self._config.fps, recording.num_dropped_frames, recording.video_path)
 
     def _tell(self, sentence: str) -> None:
         log.info("%s", sentence)
-        self.notices.put(Notice(sentence))
+        self._board.notices.put(Notice(sentence))
 
     def _tell_failure(self, error: Exception, what: str, of_recording: bool = True) -> None:
         """Say what failed, why, and what to do; the play goes on."""
-        self.has_failed |= of_recording
-        self.status = None if of_recording else self.status
+        self._board.has_failed |= of_recording
+        self._board.status = None if of_recording else self._board.status
         why = f"{error.strerror or error}".lower() if isinstance(error, OSError) else str(error)
         sentence = f"{what}: {why}. {_remedy(error)}"
         log.warning("%s", sentence)
-        self.notices.put(Notice(sentence, RecordingError(sentence)))
+        self._board.notices.put(Notice(sentence, RecordingError(sentence)))
 
 
 def chunk_entry(heard: HeardChunk, time_s: float) -> lines.Chunk:
