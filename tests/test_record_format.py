@@ -70,7 +70,7 @@ def test_rows_and_pictures_come_back_to_the_bit() -> None:
     chunk = from_line(to_line(Chunk(0, 0, 0, 0.0, IDLE, rows, "", "")))
     assert chunk.rows.tobytes() == rows.tobytes() and chunk.rows.dtype == np.float32
     frame = np.random.default_rng(1).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    assert np.array_equal(from_line(to_line(Start(0, 1, (frame,)))).prompt_frames, frame[None])
+    assert np.array_equal(from_line(to_line(Start(0, 1, (frame,)))).prompt_frames(), frame[None])
 
 
 def test_a_file_cut_anywhere_keeps_every_whole_line(tmp_path: Path) -> None:

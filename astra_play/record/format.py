@@ -12,14 +12,14 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
-from ..chunks import ActionChunk, ActionSample
+from ..chunks import ActionChunk, ActionSample, FrameChunk
 from ..config import from_dict, to_dict
 from ..errors import ConfigError
 
@@ -93,9 +93,15 @@ class Start:
     frames: tuple[np.ndarray, ...] = ()
     hand_m: tuple[float, float, float] | None = None
 
-    @property
+    @classmethod
+    def of(cls, reset_count: int, seed: int, prompt_frames: np.ndarray | None,
+           hand_m: Sequence[float] | None = None) -> Start:
+        """`prompt_frames`: (F, H, W, 3) uint8, or None."""
+        return cls(reset_count, seed, () if prompt_frames is None else tuple(prompt_frames),
+                   None if hand_m is None else tuple(float(part) for part in hand_m))
+
     def prompt_frames(self) -> np.ndarray | None:
-        """The prompt frames (F, H, W, 3) uint8, or None."""
+        """Return the prompt frames (F, H, W, 3) uint8, or None."""
         return np.stack(self.frames) if self.frames else None
 
 
@@ -129,6 +135,12 @@ class Chunk:
     latents: str  # of the clean latents
     frames: str
     video: bool = True
+
+    @classmethod
+    def of(cls, chunk: FrameChunk, number: int, time_s: float, latents: np.ndarray | None, video: bool = True) -> Chunk:
+        """Return the entry of a chunk as it left the world; its hashes take a moment (`array_hash`)."""
+        return cls(number, chunk.chunk_index, chunk.reset_count, time_s, chunk.action.sample, chunk.action.rows,
+                   "" if latents is None else array_hash(latents), array_hash(chunk.frames), video)
 
     def action(self, modality: str) -> ActionChunk:
         """Return what was given to the world."""
