@@ -207,7 +207,7 @@ class Recording:
         if self.num_frames == 0:
             self.video_path.unlink(missing_ok=True)
         try:
-            self._log.write(to_line(Mark(time_s, f"video ends, {self.num_frames} frames")) * (self.num_frames > 0)
+            self._log.write(to_line(Mark(time_s, "video ends")) * (self.num_frames > 0)
                             + to_line(End(self.num_chunks, self.num_dropped_frames, reason)))
         finally:
             self._log.close()

@@ -17,6 +17,7 @@ from ..errors import RecordingError
 from ..runtime.journal import Changed, Started, Stilled
 from . import format as lines
 from .buffer import FrameBuffer
+from .frames import read_facts
 from .messages import Begin, Board, End, HeardChunk, Leave, Notice, Save, Status, Target
 from .past import Past, StartLines
 from .recording import OpenFile, Recording, create_file, reason_of
@@ -218,9 +219,7 @@ class Writer:
             return
         known = error if isinstance(error, (OSError, RecordingError)) else RecordingError(str(error))
         recording.abandon(reason_of(known), self._time_s)
-        kept = f"{recording.num_frames / self._config.fps:.0f} s of it are kept" \
-            if recording.video_path.exists() else "nothing of it is left there"
-        self._tell_failure(known, f"The recording in {recording.video_path.parent} stopped, {kept}")
+        self._tell_failure(known, f"The recording in {recording.video_path.parent} stopped, {_what_is_kept(recording)}")
 
     # --- saving the last seconds ------------------------------------------------------------------------------------
 
@@ -279,6 +278,14 @@ def chunk_entry(heard: HeardChunk, time_s: float) -> lines.Chunk:
     """Return the log's entry of a chunk that is in no video; its hashes are "" for what was left out on the way."""
     entry = lines.Chunk.of(heard.chunk, heard.number, time_s, heard.chunk.latents, video=False)
     return entry if heard.frames is not None else replace(entry, frames="")
+
+
+def _what_is_kept(recording: Recording) -> str:
+    """Say what a recording that was cut off left on the disk."""
+    try:
+        return f"{read_facts(recording.video_path).length_s:.1f} s of its video are kept"
+    except RecordingError:
+        return "its actions are kept without a video" if recording.log_path.exists() else "nothing of it is left there"
 
 
 def _summary(verb: str, recording: Recording, fps: int) -> str:
