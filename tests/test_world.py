@@ -166,6 +166,7 @@ def test_last_latents_are_those_of_the_newest_chunk_and_stay_as_they_are(tmp_pat
     action = ActionChunk(IDLE, rows, world.config.controls.modality)
     world.reset(3)
     assert world.last_latents is None
+    world.prefill(start())
     kept, copies = [], []
     for _ in range(3):
         made = world.generate(action)
