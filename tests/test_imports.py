@@ -19,8 +19,8 @@ PACKAGE = CHECKOUT / "astra_play"
 BASE = {"errors", "config", "chunks", "paths"}
 STAGES = {"actions", "model", "codec"}
 EVERYTHING = BASE | STAGES | {"runtime", "display", "record", "remote", "render", "render_options", "render_published",
-                               "argument_types", "train", "evaluate", "bench", "bench_published", "overlay", "doctor",
-                               "weights_cli", "weights_fetch", "cli", "__init__"}
+                               "argument_types", "train", "evaluate", "bench", "bench_published", "bench_record",
+                               "overlay", "doctor", "weights_cli", "weights_fetch", "clips_cli", "cli", "__init__"}
 # each part of the package -> the parts it may import besides itself; "__init__" is the package's own name and version
 ALLOWED = {
     "__init__": {"model"},  # lazily, for astra_play.load_world
@@ -32,8 +32,8 @@ ALLOWED = {
     "codec": BASE,
     "model": BASE | {"codec", "actions"},
     "runtime": BASE | {"actions"},
-    "display": BASE | STAGES | {"runtime", "__init__"},
-    "record": BASE | STAGES | {"runtime", "__init__"},
+    "display": BASE | STAGES | {"runtime", "record", "__init__"},
+    "record": BASE | STAGES | {"runtime", "overlay", "__init__"},
     "remote": BASE | STAGES | {"runtime", "__init__"},
     "overlay": BASE,
     "argument_types": BASE,
@@ -42,10 +42,12 @@ ALLOWED = {
     "render": BASE | STAGES | {"runtime", "record", "render_options", "render_published"},
     "train": BASE | STAGES | {"record"},
     "evaluate": BASE | STAGES | {"record", "train"},
-    "bench": BASE | STAGES | {"runtime", "record", "evaluate", "bench_published"},
+    "bench": BASE | STAGES | {"runtime", "record", "evaluate", "bench_published", "bench_record"},
+    "bench_record": BASE | STAGES | {"runtime", "record"},
     "bench_published": BASE | STAGES,
     "weights_cli": BASE | {"model"},
     "weights_fetch": BASE,
+    "clips_cli": BASE | {"record", "argument_types"},
     "doctor": EVERYTHING - {"cli"},
     "cli": EVERYTHING,
     "__main__": {"cli"},

@@ -158,3 +158,24 @@ def test_unknown_history_is_refused(tmp_path) -> None:
     model = dataclasses.replace(TINY_WORLD.model, history="framepack")
     with pytest.raises(AstraPlayError, match="framepack"):
         load_world(make_tiny_world(tmp_path, model=model), device="cpu")
+
+
+def test_last_latents_are_those_of_the_newest_chunk_and_stay_as_they_are(tmp_path) -> None:
+    world = load_world(make_tiny_world(tmp_path / "latents"), device="cpu")
+    rows = np.tile(world._idle_row(), (world.config.stream.latent_frames_per_chunk, 1))
+    action = ActionChunk(IDLE, rows, world.config.controls.modality)
+    world.reset(3)
+    assert world.last_latents is None
+    world.prefill(start())
+    kept, copies = [], []
+    for _ in range(3):
+        made = world.generate(action)
+        world.decode(made)
+        assert np.array_equal(world.last_latents, made.latents.numpy())
+        kept.append(world.last_latents)
+        copies.append(kept[-1].copy())
+        world.commit()
+    assert all(np.array_equal(latents, copy) for latents, copy in zip(kept, copies, strict=True))
+    assert kept[0].dtype == np.float32 and not kept[0].flags.writeable
+    world.reset(3)
+    assert world.last_latents is None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,7 @@ from .anchor import CameraMotion, CarriedPicture, resample
 HAND_HYPOTHESES = 3
 FAINT = 0.05  # share of the hand below which a pixel of the start picture is the table's own
 COVER_PX = 2  # around the hand, where a picture shows neither it nor the table alone
+_LAYERS = "_table", "_known", "_hand", "_way_m", "_next_way_m"  # replaced and never written to
 COVERED = 0.1  # share of the hand within COVER_PX above which the table keeps what it had
 
 
@@ -83,6 +85,14 @@ class TablePicture(CarriedPicture):
     def reset(self) -> None:
         super().reset()
         self._table = self._known = self._hand = self._way_m = self._next_way_m = None
+
+    def snapshot(self) -> dict[str, Any]:
+        return {**super().snapshot(), **{name: getattr(self, name) for name in _LAYERS}}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        super().restore(snapshot)
+        for name in _LAYERS:
+            setattr(self, name, snapshot[name])
 
     def show(self, pictures: Tensor) -> None:
         """Carry a picture on from here, (B, 3, H, W) in [-1, 1]; the hand is cut out of the first one."""

@@ -27,6 +27,7 @@ from .framepack_history import RowPlacement
 from .free_run import FreeRun
 from .packed_run import PackedRun
 from .sampler import add_noise, schedule_for
+from .snapshot import WorldSnapshot
 from .transformer import Transformer
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class World:
         self._noise = torch.Generator(device)
         self._commit_noise = torch.Generator(device)
         self._unpainted = False  # a chunk was generated whose pictures nobody has asked for yet
+        self._last_latents: Tensor | None = None
         self.reset(0)
 
     @property
@@ -174,6 +176,7 @@ class World:
         self._run.reset()
         self._decoder.reset()
         self._unpainted = False
+        self._last_latents = None
         self._noise.manual_seed(seed)
         self._commit_noise.manual_seed(seed + COMMIT_STREAM)
 
@@ -254,7 +257,17 @@ class World:
         noise = torch.randn(shape, generator=self._noise, device=self.device)
         clean = self._run.generate(noise, rows, self._sigmas, self.guidance_scale)
         self._unpainted = self._run.carried is not None
-        return LatentChunk(clean[0] * self._scale, action.chunk_index, action.reset_count)
+        self._last_latents = clean[0] * self._scale
+        return LatentChunk(self._last_latents, action.chunk_index, action.reset_count)
+
+    @property
+    def last_latents(self) -> np.ndarray | None:
+        """The clean latents (T, C, h, w) float32 of the newest chunk, read-only; None before the first."""
+        if self._last_latents is None:
+            return None
+        latents = self._last_latents.float().cpu().numpy()  # no copy on a processor: each chunk makes its own tensor
+        latents.flags.writeable = False
+        return latents
 
     @torch.inference_mode()
     def decode(self, chunk: LatentChunk) -> np.ndarray:
@@ -275,6 +288,26 @@ class World:
             self._run.paint()
             self._unpainted = False
         self._run.commit()
+
+    @torch.inference_mode()
+    def snapshot(self) -> WorldSnapshot:
+        """Return everything that is to come depends on, after committing the finished chunk, which changes nothing."""
+        self.commit()
+        return WorldSnapshot(self._run.snapshot(), self._decoder.memory, self._noise.get_state(),
+                             self._commit_noise.get_state(), self.guidance_scale, tuple(self._sigmas))
+
+    @torch.inference_mode()
+    def restore(self, snapshot: WorldSnapshot) -> None:
+        """Go on from a snapshot of this world as if it had never been left; the snapshot can be used again.
+
+        Compute threads are the process's and stay as they are.
+        """
+        self._run.restore(snapshot.run)
+        self._decoder.memory = snapshot.decoder_memory
+        self._noise.set_state(snapshot.noise)
+        self._commit_noise.set_state(snapshot.commit_noise)
+        self.guidance_scale, self._sigmas = snapshot.guidance_scale, snapshot.sigmas
+        self._unpainted, self._last_latents = False, None
 
     def close(self) -> None:
         """Give the memory back; the world cannot be used afterwards. Closing twice is harmless."""
