@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pygame
 
-from ..actions.keymap import default_keymap, load_keymap
+from ..actions.keymap import Keymap, default_keymap, load_keymap, user_keymap_path
+from ..actions.remap import write_keymap
 from ..errors import AstraPlayError, ImageError
 from ..paths import DEFAULT_WORLD
 from ..runtime.clock import MonotonicClock
@@ -26,6 +27,7 @@ from .drop import DROP_EVENTS, Drop
 from .hud import Toasts
 from .listmenu import Line
 from .options import Choice, PlayOptions
+from .pads import PAD_EVENTS, PLUG_EVENTS, PadHands, Pads
 from .photo import photo_folder
 from .play import MAX_NEW_SEED, PlayScreen
 from .screens import FailureScreen, MenuScreen, PauseScreen, Screen
@@ -33,7 +35,7 @@ from .sentence import as_sentence
 from .settings import PlayerSettings
 from .text import Text
 from .unattended import UnattendedRun
-from .window import Pads, Window
+from .window import Window
 
 __all__ = ["App", "PlayOptions", "run_play"]
 
@@ -66,6 +68,7 @@ class App:
         self.settings = settings_file.load(self._settings_path) if self._settings_path else PlayerSettings()
         own_keymap = not options.headless or options.keymap_path is not None
         self.keymap = load_keymap(options.keymap_path) if own_keymap else default_keymap()
+        self._keymap_path = (options.keymap_path or user_keymap_path()) if own_keymap else None
         self.photo_folder: Path = options.photo_folder or photo_folder()
         self.unattended = UnattendedRun(options) if _is_unattended(options) else None
         self.text = Text()
@@ -73,6 +76,7 @@ class App:
         self.screens: list[Screen] = []
         self.present_ms = Distribution()  # drawing and flip of one picture of the window
         self._pads: Pads | None = None
+        self.pad_hands = PadHands()
         self._finished = False
         self._dirty = True
         self._failure: BaseException | None = None
@@ -172,15 +176,37 @@ class App:
         elif event.type in (pygame.WINDOWRESIZED, pygame.WINDOWSIZECHANGED, pygame.WINDOWEXPOSED,
                             pygame.WINDOWFOCUSGAINED, pygame.WINDOWRESTORED):
             self.redraw()
-        elif event.type in (pygame.CONTROLLERDEVICEADDED, pygame.CONTROLLERDEVICEREMOVED):
-            if self._pads is not None:
-                self._pads.note(event)
+        elif event.type in PLUG_EVENTS:
+            self._plug(event)
+        elif event.type in PAD_EVENTS:
+            merged = self.pad_hands.merge(event)
+            if merged is not None:
+                self.screens[-1].handle(merged, polled_at_s)
         elif event.type in DROP_EVENTS:
             self._drop.note(event)
         elif _asks_full_screen(event):
             self.toggle_fullscreen()
         else:
             self.screens[-1].handle(event, polled_at_s)
+
+    def _plug(self, event: pygame.Event) -> None:
+        """Say that a gamepad came or went; the play pauses for one that went, which may have been held at the time."""
+        name = self._pads.note(event) if self._pads is not None else ""
+        if not name:
+            return
+        self.redraw()
+        if event.type == pygame.CONTROLLERDEVICEADDED:
+            self.toasts.show(f"{name} is plugged in.", self.clock.now())
+            return
+        self.pad_hands.forget()
+        self.toasts.show(f"{name} was unplugged.", self.clock.now(), bad=True)
+        if self.screens[-1] is self.play_screen:
+            self.pause_play(self.play_screen, f"{name} was unplugged. Plug it in again, or go on with another control.")
+
+    @property
+    def pad_names(self) -> list[str]:
+        """The gamepads that are plugged in."""
+        return self._pads.names if self._pads is not None else []
 
     def _draw(self) -> None:
         """Draw from the last screen that hides what is below it, then flip; the flip is what latency is measured to."""
@@ -222,8 +248,8 @@ class App:
             self.screens[-1].uncover()
         self.redraw()
 
-    def pause_play(self, play: PlayScreen) -> None:
-        self.push(PauseScreen(self, play))
+    def pause_play(self, play: PlayScreen, message: str = "") -> None:
+        self.push(PauseScreen(self, play, message))
 
     def play(self, world: WorldEntry, picture: Path | None) -> None:
         """Start a session with a start point of the menu; a prompt of the command line is for worlds that read one."""
@@ -293,6 +319,20 @@ class App:
             settings_file.save(changed, self._settings_path)
         if self.play_screen is not None:
             self.play_screen.apply_settings()
+        self.redraw()
+
+    def change_keymap(self, keymap: Keymap) -> None:
+        """Take another keymap, write it into the player's file, and let a running session use it at once."""
+        if keymap == self.keymap:
+            return
+        self.keymap = keymap
+        if self.play_screen is not None:
+            self.play_screen.take_keymap()
+        try:
+            if self._keymap_path is not None:
+                write_keymap(keymap, self._keymap_path)
+        except AstraPlayError as error:
+            self.toasts.show(str(error), self.clock.now(), bad=True, seconds=8.0)
         self.redraw()
 
     def toggle_fullscreen(self) -> None:

@@ -330,6 +330,11 @@ class PlayScreen:
             self._steps = settings.steps
             self.session.set_steps(len(own.sigmas) - 1 if settings.steps is None else settings.steps)
 
+    def take_keymap(self) -> None:
+        """Use the app's keymap from now on."""
+        self.keymap = self._app.keymap.limited_to(self.config.controls.buttons, self.config.controls.modality)
+        self.input.use(self.keymap, self._app.clock.now())
+
     def take_photo(self) -> None:
         """Save the shown frame; what cannot be written is said in the window."""
         if not self.playing:

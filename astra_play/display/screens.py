@@ -10,12 +10,14 @@ import pygame
 
 from ..actions.keymap import Keymap
 from ..errors import AstraPlayError
+from ..paths import DEFAULT_WORLD
 from . import theme
 from .canvas import Canvas
 from .drop import first_picture
 from .listmenu import Line, ListMenu
 from .menu import StartMenu
 from .navigation import Move, Navigator
+from .padpage import PadScreen
 from .settings import GUIDANCE_RANGE, SENSITIVITY_RANGE, STEPS_RANGE
 
 if TYPE_CHECKING:
@@ -194,7 +196,8 @@ class ListScreen(StillScreen):
 class PauseScreen(ListScreen):
     """Over a paused world. A click beside the panel resumes, as does Esc."""
 
-    def __init__(self, app: App, play: PlayScreen) -> None:
+    def __init__(self, app: App, play: PlayScreen, message: str = "") -> None:
+        """`message`: why the play paused by itself."""
         self._play = play
         lines = [
             Line("Resume", app.pop, hint="Esc"),
@@ -206,7 +209,7 @@ class PauseScreen(ListScreen):
             Line("Back to the menu", app.to_menu),
             Line("Quit", app.quit),
         ]
-        super().__init__(app, ListMenu("Paused", lines, back=app.pop, width=400))
+        super().__init__(app, ListMenu("Paused", lines, message, back=app.pop, width=400))
 
     def handle(self, event: pygame.Event, polled_at_s: float) -> None:
         beside = event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 \
@@ -239,6 +242,7 @@ class SettingsScreen(ListScreen):
             Line("Mouse speed", value=lambda: f"{app.settings.mouse_sensitivity:.1f}", change=self._change_mouse),
             Line("Guidance", value=lambda: _own(app.settings.guidance, "{:.2f}"), change=self._change_guidance),
             Line("Denoise steps", value=lambda: _own(app.settings.steps, "{}"), change=self._change_steps),
+            Line("Keys and gamepad", lambda: open_pad_page(app)),
             Line("Done", app.pop, hint="Esc"),
         ]
         super().__init__(app, ListMenu("Settings", lines, back=app.pop, width=520,
@@ -307,6 +311,22 @@ class KeysScreen(StillScreen):
             canvas.write(keys, (x, y), theme.SMALL, theme.ACCENT, width_px=keys_width - canvas.px(12))
             canvas.write(meaning, (x + keys_width, y), theme.SMALL, theme.TEXT, width_px=width_px - keys_width)
             y += row_height
+
+
+def open_pad_page(app: App) -> None:
+    """Open the page for the buttons of the world that is played, or that has the focus in the menu."""
+    if app.play_screen is not None:
+        config = app.play_screen.config
+    else:
+        menu = next((screen for screen in app.screens if isinstance(screen, MenuScreen)), None)
+        card = menu.menu.focused if menu is not None else None
+        name = card.world.name if card is not None and not card.world.error else DEFAULT_WORLD
+        try:
+            config = app.options.catalogue.config(name)
+        except AstraPlayError as error:
+            app.toasts.show(str(error), app.clock.now(), bad=True)
+            return
+    app.push(PadScreen(app, config.title, config.controls))
 
 
 def world_keys(keymap: Keymap) -> list[tuple[str, str]]:
