@@ -140,6 +140,7 @@ def add_play_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--headless", action="store_true", help="no window: the same session on a dummy display")
     parser.add_argument("--script", type=Path, metavar="FILE", help="input events, one JSON object a line")
     parser.add_argument("--seconds", type=positive_seconds, metavar="S", help="stop after this time")
+    parser.add_argument("--record", type=Path, metavar="FILE.mp4", help="record from the first frame on")
     parser.add_argument("--stats-json", type=Path, metavar="OUT", help="write the session's figures")
     parser.add_argument("--frames-dir", type=Path, metavar="DIR", help="write every shown frame as a PNG")
 
@@ -208,7 +209,7 @@ def run_play(args: argparse.Namespace) -> int:
     return run_play(PlayOptions(
         world=args.world, image=args.image, prompt=args.prompt, seed=args.seed, guidance=args.guidance,
         steps=args.steps, headless=args.headless, script=args.script, seconds=args.seconds, stats_json=args.stats_json,
-        frames_dir=args.frames_dir, fullscreen=args.fullscreen, threads=args.threads,
+        frames_dir=args.frames_dir, record=args.record, fullscreen=args.fullscreen, threads=args.threads,
         memory=args.memory))
 
 

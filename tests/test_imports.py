@@ -33,7 +33,7 @@ ALLOWED = {
     "model": BASE | {"codec", "actions"},
     "runtime": BASE | {"actions"},
     "display": BASE | STAGES | {"runtime", "record", "__init__"},
-    "record": BASE | STAGES | {"runtime", "__init__"},
+    "record": BASE | STAGES | {"runtime", "overlay", "__init__"},
     "remote": BASE | STAGES | {"runtime", "__init__"},
     "overlay": BASE,
     "argument_types": BASE,

@@ -15,7 +15,7 @@ import pygame
 
 from ..actions.keymap import Keymap, default_keymap, load_keymap, user_keymap_path
 from ..actions.remap import write_keymap
-from ..errors import AstraPlayError, ImageError
+from ..errors import AstraPlayError, ImageError, RecordingError
 from ..paths import DEFAULT_WORLD
 from ..runtime.clock import MonotonicClock
 from ..runtime.interfaces import Clock
@@ -30,6 +30,7 @@ from .options import Choice, PlayOptions
 from .pads import PAD_EVENTS, PLUG_EVENTS, PadHands, Pads
 from .photo import photo_folder
 from .play import MAX_NEW_SEED, PlayScreen
+from .recording import check_record_path
 from .screens import FailureScreen, MenuScreen, PauseScreen, Screen
 from .sentence import as_sentence
 from .settings import PlayerSettings
@@ -70,6 +71,10 @@ class App:
         self.keymap = load_keymap(options.keymap_path) if own_keymap else default_keymap()
         self._keymap_path = (options.keymap_path or user_keymap_path()) if own_keymap else None
         self.photo_folder: Path = options.photo_folder or photo_folder()
+        self.record_path = options.record
+        if self.record_path is not None:
+            check_record_path(self.record_path)
+        self.record_error: RecordingError | None = None  # the first thing that could not be recorded
         self.unattended = UnattendedRun(options) if _is_unattended(options) else None
         self.text = Text()
         self.toasts = Toasts()
@@ -109,7 +114,11 @@ class App:
         if self._failure is not None:
             raise as_sentence(self._failure) from self._failure
         if self.unattended is not None:
+            if self.play_screen is not None:
+                self.play_screen.recording.close()
             self.unattended.finish(self._figures_json())
+            if self.options.record is not None and self.record_error is not None:
+                raise self.record_error
 
     def close(self) -> None:
         """Leave every screen, remember the window, and give everything back. Closing twice is harmless."""

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from ..errors import RecordingError
 from .export import Mp4File, Progress, Stretch, half_written, refuse_existing, stretch
+from .format import Mark, to_line
 from .frames import NEAR_S, VideoFacts, frames, open_video, read_facts
-from .loglines import read_line, write_line
+from .library import read_line
 
 # what the mp4 writer fills in by itself
 OWN_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder")
@@ -155,8 +156,9 @@ def _copy_log(log: Path, out: Path, wanted: Stretch) -> bool:
         return False
     chunk_s = head["frames_per_chunk"] / head["fps"]
     first_chunk += int(wanted.from_s / chunk_s + NEAR_S)
-    note = write_line({"kind": "mark", "time_s": wanted.from_s, "text": f"video starts at chunk {first_chunk}; trimmed "
-                       f"from {log.with_suffix('.mp4').name}, {wanted.from_s:.3f} s to {wanted.to_s:.3f} s"})
+    video = log.with_suffix(".mp4").name
+    note = to_line(Mark(wanted.from_s, f"video starts at chunk {first_chunk}; trimmed from {video}, "
+                        f"{wanted.from_s:.3f} s to {wanted.to_s:.3f} s")).encode("utf-8")
     before_end = len(lines) - 1 if read_line(lines[-1])["kind"] == "end" else len(lines)
     with half_written(out) as part:
         part.write_bytes(b"".join([*lines[:before_end], note, *lines[before_end:]]))
