@@ -24,6 +24,7 @@ from . import settings as settings_file
 from .canvas import Canvas
 from .catalogue import WorldEntry
 from .drop import DROP_EVENTS, Drop
+from .exports import Exports
 from .hud import Toasts
 from .listmenu import Line
 from .options import Choice, PlayOptions
@@ -78,6 +79,7 @@ class App:
         self.unattended = UnattendedRun(options) if _is_unattended(options) else None
         self.text = Text()
         self.toasts = Toasts()
+        self.exports = Exports()
         self.screens: list[Screen] = []
         self.present_ms = Distribution()  # drawing and flip of one picture of the window
         self._pads: Pads | None = None
@@ -124,6 +126,7 @@ class App:
         """Leave every screen, remember the window, and give everything back. Closing twice is harmless."""
         while self.screens:
             self.screens.pop().close()
+        self.exports.close()
         if self.unattended is not None:
             self.unattended.close()
         if self._pads is not None:
@@ -157,7 +160,7 @@ class App:
         self._take_drop()
         now_s = self.clock.now()
         changed = [screen.tick(now_s) for screen in list(self.screens)]
-        changed.append(self.toasts.tick(now_s))
+        changed += [self.toasts.tick(now_s), self.exports.tick(self.toasts, now_s)]
         if (any(changed) or self._dirty) and not self.window.minimised:
             self._draw()
 

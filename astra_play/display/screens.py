@@ -12,6 +12,7 @@ from ..actions.keymap import Keymap
 from ..errors import AstraPlayError
 from ..paths import DEFAULT_WORLD
 from . import theme
+from .buttonrow import Button, ButtonRow
 from .canvas import Canvas
 from .drop import first_picture
 from .listmenu import Line, ListMenu
@@ -95,6 +96,8 @@ class MenuScreen(StillScreen):
     def __init__(self, app: App) -> None:
         super().__init__(app)
         self.menu = StartMenu(app.options.catalogue.entries())
+        self._buttons = ButtonRow([Button("Clips", "C", self._open_clips),
+                                   Button("Settings", "O", lambda: app.push(SettingsScreen(app)))])
 
     def uncover(self) -> None:
         """Read the worlds again: one may have been copied in meanwhile."""
@@ -109,16 +112,25 @@ class MenuScreen(StillScreen):
     def handle(self, event: pygame.Event, polled_at_s: float) -> None:
         self._app.redraw()
         if event.type == pygame.MOUSEMOTION:
+            self._buttons.point(self._app.window.to_pixels(event.pos))
             self.menu.point(self._app.window.to_pixels(event.pos))
         elif event.type == pygame.MOUSEBUTTONDOWN and event.button == 1:
-            if self.menu.point(self._app.window.to_pixels(event.pos)):
+            at = self._app.window.to_pixels(event.pos)
+            if not self._buttons.click(at) and self.menu.point(at):
                 self._play()
         elif event.type == pygame.KEYDOWN and event.key == pygame.K_k:
             self._app.push(KeysScreen(self._app, self._keymap()))
-        elif event.type == pygame.KEYDOWN and event.key == pygame.K_o:
+        elif _is_press(event, pygame.K_o, pygame.CONTROLLER_BUTTON_Y):
             self._app.push(SettingsScreen(self._app))
+        elif _is_press(event, pygame.K_c, pygame.CONTROLLER_BUTTON_X):
+            self._open_clips()
         else:
             self._walk(self._navigator.move(event))
+
+    def _open_clips(self) -> None:
+        from .clips import ClipsScreen  # here, since that page is made of this file's screens
+
+        self._app.push(ClipsScreen(self._app))
 
     def _keymap(self) -> Keymap:
         """Return the keys of the world in focus; of a world that cannot be read, all there are."""
@@ -168,6 +180,8 @@ class MenuScreen(StillScreen):
 
     def draw(self, canvas: Canvas) -> None:
         self.menu.draw(canvas)
+        margin = canvas.px(theme.MARGIN)
+        self._buttons.draw(canvas, pygame.Rect(margin, margin, canvas.width_px - 2 * margin, 0), from_right=True)
 
 
 class ListScreen(StillScreen):
@@ -317,6 +331,11 @@ class KeysScreen(StillScreen):
             canvas.write(keys, (x, y), theme.SMALL, theme.ACCENT, width_px=keys_width - canvas.px(12))
             canvas.write(meaning, (x + keys_width, y), theme.SMALL, theme.TEXT, width_px=width_px - keys_width)
             y += row_height
+
+
+def _is_press(event: pygame.Event, key: int, pad_button: int) -> bool:
+    return (event.type == pygame.KEYDOWN and event.key == key) \
+        or (event.type == pygame.CONTROLLERBUTTONDOWN and event.button == pad_button)
 
 
 def open_pad_page(app: App) -> None:
