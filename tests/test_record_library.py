@@ -158,8 +158,9 @@ def test_find_takes_a_path_or_a_name_with_or_without_ending(library) -> None:
     video = make_recording(library.folder)
     for given in (str(video), video.stem, video.name, str(video.with_suffix(".astra")), str(video.with_suffix(""))):
         assert library.find(given).name == video.stem
-    with pytest.raises(RecordingError, match="there is no recording 'other'"):
-        library.find("other")
+    for given in ("other", "", ".", "..", "a/b", "a\0b"):
+        with pytest.raises(RecordingError, match="there is no recording"):
+            library.find(given)
 
 
 def test_command_line_lists_and_deletes_after_a_question(tmp_path, monkeypatch, capsys) -> None:

@@ -40,6 +40,18 @@ def test_gaps_of_dropped_frames_stay_gaps(tmp_path) -> None:
     assert [time for time, _ in shown_by(made.path)] == pytest.approx([0, 6, 7, 8, 9, 18], abs=0.01)
 
 
+@pytest.mark.parametrize("part", [0.5, 0.6, 0.7, 0.8, 0.9])
+@pytest.mark.parametrize("from_s", [0.0, 0.1])
+def test_trim_of_a_video_that_a_kill_cut_off_keeps_what_is_whole(tmp_path, part, from_s) -> None:
+    whole = make_video(tmp_path / "whole.mp4").read_bytes()
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole[:int(part * len(whole))])
+    made = trim(cut, tmp_path / "out.mp4", from_s)
+    numbers = [number for _, number in shown_by(made.path)]
+    first = round(from_s * FPS)
+    assert numbers == list(range(first, first + len(numbers))) and numbers and made.copied == (from_s == 0.0)
+
+
 def test_metadata_is_kept_with_a_note(tmp_path) -> None:
     source = make_video(tmp_path / "source.mp4", metadata={"world": "mini/drive", "seed": "7"})
     for number, first in enumerate((0, 3)):

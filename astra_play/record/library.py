@@ -99,8 +99,8 @@ class Library:
         """Return the recording of a path, or of a name in the folder, with or without an ending."""
         for base in (Path(name_or_path), self.folder / name_or_path):
             base = base.with_suffix("") if base.suffix in (LOG_SUFFIX, VIDEO_SUFFIX) else base
-            files = {suffix: path for suffix in (LOG_SUFFIX, VIDEO_SUFFIX)
-                     if (path := base.with_name(base.name + suffix)).is_file()}
+            files = {suffix: path for suffix in (LOG_SUFFIX, VIDEO_SUFFIX) if base.name
+                     and (path := base.with_name(base.name + suffix)).is_file()}
             if files and (one := self._clip(files)) is not None:
                 return one
         raise RecordingError(f"there is no recording {name_or_path!r}, here or in {self.folder}; see what there is "

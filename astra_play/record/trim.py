@@ -6,15 +6,21 @@ The log stays whole, since a replay begins at the seed; its note says what part 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import RecordingError
 from .export import Mp4File, Progress, Stretch, half_written, refuse_existing, stretch
 from .format import Mark, to_line
 from .frames import NEAR_S, VideoFacts, frames, open_video, read_facts
 from .library import read_line
+
+if TYPE_CHECKING:
+    import av
+    import av.container
 
 # what the mp4 writer fills in by itself
 OWN_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder")
@@ -97,7 +103,7 @@ def _copy(source: Path, part: Path, wanted: Stretch, metadata: dict[str, str]) -
     with open_video(source) as container:
         stream = container.streams.video[0]
         first = stream.start_time or 0
-        packets = [packet for packet in container.demux(stream) if packet.pts is not None]
+        packets = list(_whole_packets(container, stream))
         times = [_Packet(float((packet.pts - first) * stream.time_base), packet.is_keyframe) for packet in packets]
         kept = kept_packets(times, *_limits(wanted))
         if kept is None:
@@ -113,6 +119,20 @@ def _copy(source: Path, part: Path, wanted: Stretch, metadata: dict[str, str]) -
                 packet.stream = copy
                 output.mux(packet)
     return True
+
+
+def _whole_packets(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
+    """Yield the packets of a stream up to where the file breaks off."""
+    import av
+
+    try:
+        for packet in container.demux(stream):
+            if packet.is_corrupt:
+                return
+            if packet.pts is not None:
+                yield packet
+    except av.FFmpegError:
+        return
 
 
 def _encode_again(source: Path, part: Path, wanted: Stretch, facts: VideoFacts, metadata: dict[str, str],
