@@ -211,9 +211,10 @@ class App:
             self.toasts.show(f"{name} is plugged in.", self.clock.now())
             return
         self.pad_hands.forget()
-        self.toasts.show(f"{name} was unplugged.", self.clock.now(), bad=True)
         if self.screens[-1] is self.play_screen:
             self.pause_play(self.play_screen, f"{name} was unplugged. Plug it in again, or go on with another control.")
+        else:
+            self.toasts.show(f"{name} was unplugged.", self.clock.now(), bad=True)
 
     @property
     def pad_names(self) -> list[str]:
