@@ -136,7 +136,7 @@ def test_checkpoints_stay_within_their_bytes_and_spread(tmp_path: Path, monkeypa
     monkeypatch.setattr(replay_module, "MAX_CHECKPOINT_BYTES", int(4.5 * replay.checkpoint_bytes))
     replay.go_to(399)
     assert 3 <= len(replay.checkpoint_indices) <= 4
-    assert replay.checkpoint_indices[-1] == 384 and replay.checkpoint_indices[0] < 200
+    assert replay.checkpoint_indices[-1] == 384 and replay.checkpoint_indices[0] <= 192
 
 
 def test_thinning_keeps_the_newest_and_what_is_near() -> None:
@@ -144,7 +144,7 @@ def test_thinning_keeps_the_newest_and_what_is_near() -> None:
     while len(kept) > 6:
         del kept[kept.index(thin(kept, 640))]
     gaps = [after - before for before, after in zip(kept, kept[1:], strict=False)]
-    assert kept[-1] == 608 and gaps == sorted(gaps, reverse=True)
+    assert kept[-1] == 608 and kept[0] <= 192 and gaps[0] >= gaps[-1] and max(gaps) <= 192
 
 
 def test_a_replay_can_be_given_up_on_the_way(tmp_path: Path) -> None:
