@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from .pads import PAD_EVENTS, PLUG_EVENTS, PadHands, Pads
 from .photo import photo_folder
 from .play import MAX_NEW_SEED, PlayScreen
 from .recording import check_record_path
+from .replay import ReplayScreen
 from .screens import FailureScreen, MenuScreen, PauseScreen, Screen
 from .sentence import as_sentence
 from .settings import PlayerSettings
@@ -44,6 +46,8 @@ __all__ = ["App", "PlayOptions", "run_play"]
 log = logging.getLogger(__name__)
 
 MINIMISED_POLL_S = 0.1  # nobody sees or hears anything until the window comes back, which is an event
+
+REFUSAL_S = 8.0  # a whole sentence takes that long to read
 
 
 def run_play(options: PlayOptions) -> int:
@@ -97,7 +101,9 @@ class App:
         size = self.settings.window_width_px, self.settings.window_height_px
         fullscreen = (self.options.fullscreen or self.settings.fullscreen) and not self.options.headless
         self.window = Window(size, fullscreen, self.options.headless)
-        if self.options.world is None and not self.options.headless and self.options.image is None:
+        if self.options.replay is not None:
+            self.push(ReplayScreen(self, self.options.replay))
+        elif self.options.world is None and not self.options.headless and self.options.image is None:
             self.push(MenuScreen(self))
         else:
             choice = Choice(self.options.world or DEFAULT_WORLD, self._first_seed(), self.options.image,
@@ -225,7 +231,7 @@ class App:
         """Draw from the last screen that hides what is below it, then flip; the flip is what latency is measured to."""
         begin_s = self.clock.now()
         self._dirty = False
-        canvas = Canvas(self.window.surface, self.text)
+        canvas = self.canvas()
         for screen in self.screens[self._lowest_visible():]:
             screen.draw(canvas)
         self.toasts.draw(canvas)
@@ -268,6 +274,39 @@ class App:
         """Start a session with a start point of the menu; a prompt of the command line is for worlds that read one."""
         prompt = self.options.prompt if world.reads_text else ""
         self._start(Choice(world.name, self._first_seed(), picture, prompt))
+
+    def replay(self, path: Path) -> None:
+        """Open a recording over what is there; one that cannot be replayed is said in the window."""
+        try:
+            screen = ReplayScreen(self, path)
+        except AstraPlayError as error:
+            self.toasts.show(str(error), self.clock.now(), bad=True, seconds=REFUSAL_S)
+            self.redraw()
+        else:
+            self.push(screen)
+
+    def leave_replay(self, error: BaseException | None = None) -> None:
+        """Close the replay in front, and say why if it failed; a replay without a menu below ends the program."""
+        self.screens.pop().close()
+        self.toasts.clear()
+        if not self.screens:
+            self._failure = error
+            self.quit()
+            return
+        self.screens[-1].uncover()
+        if error is not None:
+            log.debug("The replay failed.", exc_info=error)
+            self.toasts.show(str(as_sentence(error)), self.clock.now(), bad=True, seconds=REFUSAL_S)
+        self.redraw()
+
+    def replace(self, make: Callable[[], Screen]) -> None:
+        """Put another screen in the place of the one in front."""
+        self.screens.pop().close()
+        self.push(make())
+
+    def canvas(self) -> Canvas:
+        """Return what the next picture is drawn on, for screens that must know where things lie."""
+        return Canvas(self.window.surface, self.text)
 
     def _take_drop(self) -> None:
         """Start from a picture that was dropped on the window, whatever lies over the play or the menu."""

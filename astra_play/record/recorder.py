@@ -19,6 +19,7 @@ import numpy as np
 
 from ..config import WorldConfig
 from ..runtime.journal import Entry, Made
+from .branch import Continuation
 from .format import Head
 from .messages import Begin, Board, End, HeardChunk, Leave, Notice, Save, Status, Target
 
@@ -45,6 +46,7 @@ class Recorder:
         self._waiting_in_bytes = 0  # frames ever put into the queue; the writer counts those it took out
         self._closed = False
         self._wants_recording = False
+        self._was_asked = False  # for anything, so that closing must wait
         self._thread = threading.Thread(target=self._run, name="astra-recorder", daemon=True)
         self._thread.start()
 
@@ -60,6 +62,10 @@ class Recorder:
             log.warning("Nothing can be recorded here: %s", error)
             return
         writer.run()
+
+    def continue_from(self, before: Continuation) -> None:
+        """Take what went before as if it had been heard; before the session starts."""
+        self._queue.put(before)
 
     # --- generator thread -------------------------------------------------------------------------------------------
 
@@ -93,11 +99,16 @@ class Recorder:
         """The recording under way, or None."""
         return self.board.status
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything that was heard is written; for measurements and tests."""
+        return self._queue.empty() and self.board.is_idle
+
     def begin(self, target: Target) -> None:
         """Begin a recording with the next frame; what becomes of it is told by `notice`."""
         if not self.is_recording:
             self.board.has_failed = False
-            self._wants_recording = True
+            self._wants_recording = self._was_asked = True
             self._queue.put(Begin(target))
 
     def end(self, reason: str = "stopped") -> None:
@@ -108,6 +119,7 @@ class Recorder:
 
     def save_last(self, target: Target) -> None:
         """Save what the frame buffer holds, the last 30 s, while play and a recording go on."""
+        self._was_asked = True
         self._queue.put(Save(target))
 
     def notice(self) -> Notice | None:
@@ -123,7 +135,7 @@ class Recorder:
             return
         self._closed = True
         self._queue.put(Leave(reason))
-        if not self.board.is_ready and not self._wants_recording:
+        if not self.board.is_ready and not self._was_asked:
             return  # nothing was asked for, and reading large weights takes seconds
         self._thread.join(CLOSE_WITHIN_S)
         if self._thread.is_alive():

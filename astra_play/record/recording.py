@@ -2,7 +2,7 @@
 
 Lines are handed to the system one by one and frames in whole fragments, so a process that is killed leaves two files
 that can be used up to that moment. When the disk takes no more, the video is cut behind its last whole fragment, which
-makes the room for the log's last line.
+mostly makes room for the log's last line; a log without one holds every line before it all the same.
 """
 
 from __future__ import annotations

@@ -75,6 +75,10 @@ class Journal:
 
     # --- the generator's end ----------------------------------------------------------------------------------------
 
+    def resume(self, num_chunks: int) -> None:
+        """Count on from `num_chunks`, of which listeners were told elsewhere."""
+        self._num_chunks, self._is_still = num_chunks, False
+
     def started(self, seed: int, reset_count: int, prompt_frames: np.ndarray | None,
                 place: tuple[float, float, float] | None = None) -> None:
         self._is_still = True
