@@ -181,7 +181,7 @@ def test_opening_replays_the_log(open_page, folder, monkeypatch) -> None:
     make_recording(folder, "one")
     player = open_page()
     opened: list[Path] = []
-    monkeypatch.setattr(App, "replay", lambda app, path: opened.append(path), raising=False)
+    monkeypatch.setattr(App, "replay", lambda app, path: opened.append(path))
     player.press(pygame.K_RETURN)
     player.click(player.top.grid._boxes[0].center)
     player.click(player.top._deeds._boxes[0].center)

@@ -126,12 +126,8 @@ class ClipsScreen(StillScreen):
         if clip.log is None:
             self._say(f"{clip.name} has no action log, so it can be watched here and not replayed.", bad=True)
             return
-        replay = getattr(self._app, "replay", None)
-        if replay is None:
-            self._say("This player cannot replay; it is watched here.", bad=True)
-            return
         self._preview.close()
-        replay(clip.log)
+        self._app.replay(clip.log)
 
     def export(self, suffix: str) -> None:
         """Write the clip in focus as an animation beside it, in the background."""
