@@ -274,6 +274,7 @@ COMMANDS: dict[str, Command] = {
     "doctor": Command("report what works here, and what to do about what does not", add_doctor_options, run_doctor),
     "bench": Command("measure the speed of a world on this machine", module="astra_play.bench"),
     "evaluate": Command("compare rollouts with the simulator's truth", module="astra_play.evaluate.report"),
+    "replay": Command("play a recording again, check it, or render it anew", module="astra_play.replay_cli"),
     "clips": Command("list, trim, export and delete what was recorded", commands={
         "list": Command("list the recordings, the newest first", clips_cli.add_list_options, clips_cli.list_clips),
         "trim": Command("cut a stretch out of a recording", clips_cli.add_trim_options, clips_cli.trim_clip),

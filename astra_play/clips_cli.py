@@ -63,7 +63,7 @@ def list_clips(args: argparse.Namespace) -> int:
     from .record.library import Library
 
     library = Library()
-    recordings = library.recordings()
+    recordings = library.clips()
     if args.json:
         print(json.dumps([one.to_json() for one in recordings], indent=1))
         return 0

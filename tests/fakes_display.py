@@ -87,6 +87,13 @@ class CardWorld:
     def commit(self) -> None:
         pass
 
+    def snapshot(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in ("seed", "walked_steps", "yaw_deg", "chunk_index", "prompt",
+                                                       "guidance_scale", "num_denoise_steps", "text")}
+
+    def restore(self, snapshot: dict[str, object]) -> None:
+        vars(self).update(snapshot)
+
     def passes_per_chunk(self) -> float:
         return float(self.num_denoise_steps)
 

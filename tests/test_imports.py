@@ -20,7 +20,8 @@ BASE = {"errors", "config", "chunks", "paths"}
 STAGES = {"actions", "model", "codec"}
 EVERYTHING = BASE | STAGES | {"runtime", "display", "record", "remote", "render", "render_options", "render_published",
                                "argument_types", "train", "evaluate", "bench", "bench_published", "bench_record",
-                               "overlay", "doctor", "weights_cli", "weights_fetch", "clips_cli", "cli", "__init__"}
+                               "overlay", "doctor", "weights_cli", "weights_fetch", "clips_cli",
+                               "replay_cli", "cli", "__init__"}
 # each part of the package -> the parts it may import besides itself; "__init__" is the package's own name and version
 ALLOWED = {
     "__init__": {"model"},  # lazily, for astra_play.load_world
@@ -48,6 +49,7 @@ ALLOWED = {
     "weights_cli": BASE | {"model"},
     "weights_fetch": BASE,
     "clips_cli": BASE | {"record", "argument_types"},
+    "replay_cli": BASE | STAGES | {"record", "render", "display", "argument_types"},
     "doctor": EVERYTHING - {"cli"},
     "cli": EVERYTHING,
     "__main__": {"cli"},

@@ -83,6 +83,17 @@ def test_animation_holds_every_frame_of_the_stretch_for_its_time(video, tmp_path
     assert [number_of(picture) for picture in pictures] == list(range(8, 40))
 
 
+@pytest.mark.parametrize("kind", ["gif", "webp"])
+def test_picture_that_stands_still_keeps_its_time(tmp_path, kind) -> None:
+    source = make_video(tmp_path / "source.mp4", ticks=[0, 1, 2, 17, 18])
+    made = export(source, tmp_path / f"out.{kind}", fps=32)
+    pictures, times_ms = animation(made.path)
+    begins_ms = np.cumsum([0, *times_ms])[:-1]
+    assert made.num_frames == 38 and sum(times_ms) == pytest.approx(1000 * 38 / 32, abs=5)
+    at_500_ms = [number_of(picture) for picture, begin in zip(pictures, begins_ms, strict=True) if begin <= 500][-1]
+    assert at_500_ms == 2
+
+
 def test_gif_keeps_colours_of_a_smooth_picture(tmp_path) -> None:
     yy, xx = np.mgrid[0:96, 0:128]
     frame = np.stack([xx * 2, yy * 2, 255 - xx], axis=-1).astype(np.uint8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from recordings import FPS, make_log, make_recording, make_video, shown_by
 from astra_play.cli import main as cli_main
 from astra_play.errors import RecordingError
 from astra_play.record.frames import read_facts
-from astra_play.record.loglines import read_line, write_line
+from astra_play.record.library import read_line
 from astra_play.record.trim import trim
 
 
@@ -39,6 +38,18 @@ def test_gaps_of_dropped_frames_stay_gaps(tmp_path) -> None:
     made = trim(source, tmp_path / "out.mp4", 2 / FPS, 21 / FPS)
     assert not made.copied
     assert [time for time, _ in shown_by(made.path)] == pytest.approx([0, 6, 7, 8, 9, 18], abs=0.01)
+
+
+@pytest.mark.parametrize("part", [0.5, 0.6, 0.7, 0.8, 0.9])
+@pytest.mark.parametrize("from_s", [0.0, 0.1])
+def test_trim_of_a_video_that_a_kill_cut_off_keeps_what_is_whole(tmp_path, part, from_s) -> None:
+    whole = make_video(tmp_path / "whole.mp4").read_bytes()
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole[:int(part * len(whole))])
+    made = trim(cut, tmp_path / "out.mp4", from_s)
+    numbers = [number for _, number in shown_by(made.path)]
+    first = round(from_s * FPS)
+    assert numbers == list(range(first, first + len(numbers))) and numbers and made.copied == (from_s == 0.0)
 
 
 def test_metadata_is_kept_with_a_note(tmp_path) -> None:
@@ -94,18 +105,6 @@ def test_trim_refuses_what_it_would_write_over_and_other_kinds(tmp_path) -> None
         with pytest.raises(RecordingError, match=sentence):
             trim(source, out, 1.0, 2.0)
     assert (tmp_path / "taken.astra").read_text() == "precious" and not (tmp_path / "taken.mp4").exists()
-
-
-def test_line_of_a_log_is_whole_or_nothing() -> None:
-    entry = {"kind": "mark", "time_s": 1.5, "text": "hello, wörld"}
-    line = write_line(entry)
-    assert read_line(line) == entry
-    for cut in range(len(line)):
-        assert read_line(line[:cut]) is None
-    for index in range(len(line) - 1):
-        changed = line[:index] + bytes([line[index] ^ 1]) + line[index + 1:]
-        assert read_line(changed) is None, changed
-    assert read_line(b"00000000 " + json.dumps(entry).encode() + b"\n") is None
 
 
 def test_command_line_trims_and_says_how(tmp_path, capsys, monkeypatch) -> None:

@@ -22,8 +22,9 @@ MOUSE_BUTTON_NAMES = frozenset(f"mouse {side}" for side in ("left", "middle", "r
 PAD_BUTTON_NAMES = frozenset(
     f"pad {name}" for name in ("a", "b", "x", "y", "back", "guide", "start", "left stick", "right stick",
                                "left shoulder", "right shoulder", "up", "down", "left", "right"))
-PAD_AXIS_NAMES = frozenset(("pad left x", "pad left y", "pad right x", "pad right y",
-                            "pad left trigger", "pad right trigger"))
+PAD_STICK_NAMES = frozenset(("pad left x", "pad left y", "pad right x", "pad right y"))
+PAD_TRIGGER_NAMES = frozenset(("pad left trigger", "pad right trigger"))  # their way begins at 0 and has one end
+PAD_AXIS_NAMES = PAD_STICK_NAMES | PAD_TRIGGER_NAMES
 BUTTON_CONTROLS = KEY_NAMES | MOUSE_BUTTON_NAMES | PAD_BUTTON_NAMES
 
 

@@ -15,7 +15,7 @@ import platformdirs
 
 from ..errors import ConfigError, did_you_mean
 from .buttons import MEANINGS, MOUSE_MEANINGS, meanings
-from .controls import PAD_AXIS_NAMES, is_button_control, nearest
+from .controls import PAD_AXIS_NAMES, PAD_TRIGGER_NAMES, is_button_control, nearest
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ invert_y = false      # true: pulling the mouse towards you looks up
 
 [pad]
 dead_zone = 0.15      # part of a stick's way around its middle that counts as untouched
+trigger_threshold = 0.15  # part of a trigger's way before it counts; a file without it means dead_zone for both
 """
 
 Buttons = tuple[str, ...]
@@ -74,6 +75,7 @@ class Keymap:
     mouse_sensitivity: float = 1.0
     invert_y: bool = False
     dead_zone: float = 0.15
+    trigger_threshold: float = 0.15
     modality: str = "camera"  # of the world that is played: what the buttons do there is told by `help`
 
     def limited_to(self, buttons: Iterable[str], modality: str = "camera") -> Keymap:
@@ -89,6 +91,10 @@ class Keymap:
         keys = {control: keep(names) for control, names in self.keys.items() if keep(names)}
         sticks = {axis: (keep(low), keep(high)) for axis, (low, high) in self.sticks.items() if keep(low + high)}
         return dataclasses.replace(self, keys=keys, sticks=sticks, modality=modality)
+
+    def rest_of(self, axis: str) -> float:
+        """Return the part of a pad axis' way, in [0, 1), that counts as untouched."""
+        return self.trigger_threshold if axis in PAD_TRIGGER_NAMES else self.dead_zone
 
     def help(self) -> list[tuple[str, str]]:
         """Return (controls, meaning) per bound button, in the order of `buttons.meanings`, the mouse last."""
@@ -140,9 +146,12 @@ def parse_keymap(text: str, name: str) -> Keymap:
             raise ConfigError(f"{name}: {table} must be a table, but is {shown(entries)}; write [{table}] in a line")
     tables = {**tomllib.loads(DEFAULT_TEXT), **tables}
     mouse = _settings(tables["mouse"], {"sensitivity": 1.0, "invert_y": False}, f"{name} [mouse]")
-    pad = _settings(tables["pad"], {"dead_zone": 0.15}, f"{name} [pad]")
-    if not 0.0 <= pad["dead_zone"] < 1.0:
-        raise ConfigError(f"{name} [pad] dead_zone is {pad['dead_zone']}; it must be at least 0 and below 1")
+    pad = _settings(tables["pad"], {"dead_zone": 0.15, "trigger_threshold": 0.15}, f"{name} [pad]")
+    if "trigger_threshold" not in tables["pad"]:
+        pad["trigger_threshold"] = pad["dead_zone"]
+    for setting, value in pad.items():
+        if not 0.0 <= value < 1.0:
+            raise ConfigError(f"{name} [pad] {setting} is {value}; it must be at least 0 and below 1")
     if not 0.0 < mouse["sensitivity"] <= 100.0:
         raise ConfigError(f"{name} [mouse] sensitivity is {mouse['sensitivity']}; it must be above 0 and at most 100 "
                           "(use invert_y to turn the mouse round)")
@@ -152,6 +161,7 @@ def parse_keymap(text: str, name: str) -> Keymap:
         mouse_sensitivity=mouse["sensitivity"],
         invert_y=mouse["invert_y"],
         dead_zone=pad["dead_zone"],
+        trigger_threshold=pad["trigger_threshold"],
     )
 
 

@@ -41,6 +41,12 @@ class InputState:
         """The sample that the generator took last, for the input overlay."""
         return self._last_sample
 
+    def use(self, keymap: Keymap, now_s: float) -> None:
+        """Take another keymap (main thread); everything is let go of, since what is held meant something else."""
+        with self._lock:
+            self._release_all(InputEvent("focus_lost", time_s=now_s))
+            self._keymap = keymap
+
     def held(self) -> frozenset[str]:
         """Return the buttons held at this moment by keys or sticks, opposite pairs settled."""
         with self._lock:
@@ -110,7 +116,7 @@ class InputState:
         axis = event.control
         if axis not in self._keymap.sticks:
             return
-        value = _beyond_dead_zone(event.value, self._keymap.dead_zone)
+        value = _beyond_dead_zone(event.value, self._keymap.rest_of(axis))
         if value == self._axes.get(axis, 0.0):
             return
         if value == 0.0:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pygame
 
-from ..actions.keymap import default_keymap, load_keymap
+from ..actions.keymap import Keymap, default_keymap, load_keymap, user_keymap_path
+from ..actions.remap import write_keymap
 from ..errors import AstraPlayError, ImageError, RecordingError
 from ..paths import DEFAULT_WORLD
 from ..runtime.clock import MonotonicClock
@@ -23,24 +25,29 @@ from . import settings as settings_file
 from .canvas import Canvas
 from .catalogue import WorldEntry
 from .drop import DROP_EVENTS, Drop
+from .exports import Exports
 from .hud import Toasts
 from .listmenu import Line
 from .options import Choice, PlayOptions
+from .pads import PAD_EVENTS, PLUG_EVENTS, PadHands, Pads
 from .photo import photo_folder
 from .play import MAX_NEW_SEED, PlayScreen
 from .recording import check_record_path
+from .replay import ReplayScreen
 from .screens import FailureScreen, MenuScreen, PauseScreen, Screen
 from .sentence import as_sentence
 from .settings import PlayerSettings
 from .text import Text
 from .unattended import UnattendedRun
-from .window import Pads, Window
+from .window import Window
 
 __all__ = ["App", "PlayOptions", "run_play"]
 
 log = logging.getLogger(__name__)
 
 MINIMISED_POLL_S = 0.1  # nobody sees or hears anything until the window comes back, which is an event
+
+REFUSAL_S = 8.0  # a whole sentence takes that long to read
 
 
 def run_play(options: PlayOptions) -> int:
@@ -67,6 +74,7 @@ class App:
         self.settings = settings_file.load(self._settings_path) if self._settings_path else PlayerSettings()
         own_keymap = not options.headless or options.keymap_path is not None
         self.keymap = load_keymap(options.keymap_path) if own_keymap else default_keymap()
+        self._keymap_path = (options.keymap_path or user_keymap_path()) if own_keymap else None
         self.photo_folder: Path = options.photo_folder or photo_folder()
         self.record_path = options.record
         if self.record_path is not None:
@@ -75,9 +83,11 @@ class App:
         self.unattended = UnattendedRun(options) if _is_unattended(options) else None
         self.text = Text()
         self.toasts = Toasts()
+        self.exports = Exports()
         self.screens: list[Screen] = []
         self.present_ms = Distribution()  # drawing and flip of one picture of the window
         self._pads: Pads | None = None
+        self.pad_hands = PadHands()
         self._finished = False
         self._dirty = True
         self._failure: BaseException | None = None
@@ -91,7 +101,9 @@ class App:
         size = self.settings.window_width_px, self.settings.window_height_px
         fullscreen = (self.options.fullscreen or self.settings.fullscreen) and not self.options.headless
         self.window = Window(size, fullscreen, self.options.headless)
-        if self.options.world is None and not self.options.headless and self.options.image is None:
+        if self.options.replay is not None:
+            self.push(ReplayScreen(self, self.options.replay))
+        elif self.options.world is None and not self.options.headless and self.options.image is None:
             self.push(MenuScreen(self))
         else:
             choice = Choice(self.options.world or DEFAULT_WORLD, self._first_seed(), self.options.image,
@@ -120,6 +132,7 @@ class App:
         """Leave every screen, remember the window, and give everything back. Closing twice is harmless."""
         while self.screens:
             self.screens.pop().close()
+        self.exports.close()
         if self.unattended is not None:
             self.unattended.close()
         if self._pads is not None:
@@ -153,7 +166,7 @@ class App:
         self._take_drop()
         now_s = self.clock.now()
         changed = [screen.tick(now_s) for screen in list(self.screens)]
-        changed.append(self.toasts.tick(now_s))
+        changed += [self.toasts.tick(now_s), self.exports.tick(self.toasts, now_s)]
         if (any(changed) or self._dirty) and not self.window.minimised:
             self._draw()
 
@@ -181,9 +194,12 @@ class App:
         elif event.type in (pygame.WINDOWRESIZED, pygame.WINDOWSIZECHANGED, pygame.WINDOWEXPOSED,
                             pygame.WINDOWFOCUSGAINED, pygame.WINDOWRESTORED):
             self.redraw()
-        elif event.type in (pygame.CONTROLLERDEVICEADDED, pygame.CONTROLLERDEVICEREMOVED):
-            if self._pads is not None:
-                self._pads.note(event)
+        elif event.type in PLUG_EVENTS:
+            self._plug(event)
+        elif event.type in PAD_EVENTS:
+            merged = self.pad_hands.merge(event)
+            if merged is not None:
+                self.screens[-1].handle(merged, polled_at_s)
         elif event.type in DROP_EVENTS:
             self._drop.note(event)
         elif _asks_full_screen(event):
@@ -191,11 +207,31 @@ class App:
         else:
             self.screens[-1].handle(event, polled_at_s)
 
+    def _plug(self, event: pygame.Event) -> None:
+        """Say that a gamepad came or went; the play pauses for one that went, which may have been held at the time."""
+        name = self._pads.note(event) if self._pads is not None else ""
+        if not name:
+            return
+        self.redraw()
+        if event.type == pygame.CONTROLLERDEVICEADDED:
+            self.toasts.show(f"{name} is plugged in.", self.clock.now())
+            return
+        self.pad_hands.forget()
+        if self.screens[-1] is self.play_screen:
+            self.pause_play(self.play_screen, f"{name} was unplugged. Plug it in again, or go on with another control.")
+        else:
+            self.toasts.show(f"{name} was unplugged.", self.clock.now(), bad=True)
+
+    @property
+    def pad_names(self) -> list[str]:
+        """The gamepads that are plugged in."""
+        return self._pads.names if self._pads is not None else []
+
     def _draw(self) -> None:
         """Draw from the last screen that hides what is below it, then flip; the flip is what latency is measured to."""
         begin_s = self.clock.now()
         self._dirty = False
-        canvas = Canvas(self.window.surface, self.text)
+        canvas = self.canvas()
         for screen in self.screens[self._lowest_visible():]:
             screen.draw(canvas)
         self.toasts.draw(canvas)
@@ -231,13 +267,46 @@ class App:
             self.screens[-1].uncover()
         self.redraw()
 
-    def pause_play(self, play: PlayScreen) -> None:
-        self.push(PauseScreen(self, play))
+    def pause_play(self, play: PlayScreen, message: str = "") -> None:
+        self.push(PauseScreen(self, play, message))
 
     def play(self, world: WorldEntry, picture: Path | None) -> None:
         """Start a session with a start point of the menu; a prompt of the command line is for worlds that read one."""
         prompt = self.options.prompt if world.reads_text else ""
         self._start(Choice(world.name, self._first_seed(), picture, prompt))
+
+    def replay(self, path: Path) -> None:
+        """Open a recording over what is there; one that cannot be replayed is said in the window."""
+        try:
+            screen = ReplayScreen(self, path)
+        except AstraPlayError as error:
+            self.toasts.show(str(error), self.clock.now(), bad=True, seconds=REFUSAL_S)
+            self.redraw()
+        else:
+            self.push(screen)
+
+    def leave_replay(self, error: BaseException | None = None) -> None:
+        """Close the replay in front, and say why if it failed; a replay without a menu below ends the program."""
+        self.screens.pop().close()
+        self.toasts.clear()
+        if not self.screens:
+            self._failure = error
+            self.quit()
+            return
+        self.screens[-1].uncover()
+        if error is not None:
+            log.debug("The replay failed.", exc_info=error)
+            self.toasts.show(str(as_sentence(error)), self.clock.now(), bad=True, seconds=REFUSAL_S)
+        self.redraw()
+
+    def replace(self, make: Callable[[], Screen]) -> None:
+        """Put another screen in the place of the one in front."""
+        self.screens.pop().close()
+        self.push(make())
+
+    def canvas(self) -> Canvas:
+        """Return what the next picture is drawn on, for screens that must know where things lie."""
+        return Canvas(self.window.surface, self.text)
 
     def _take_drop(self) -> None:
         """Start from a picture that was dropped on the window, whatever lies over the play or the menu."""
@@ -302,6 +371,20 @@ class App:
             settings_file.save(changed, self._settings_path)
         if self.play_screen is not None:
             self.play_screen.apply_settings()
+        self.redraw()
+
+    def change_keymap(self, keymap: Keymap) -> None:
+        """Take another keymap, write it into the player's file, and let a running session use it at once."""
+        if keymap == self.keymap:
+            return
+        self.keymap = keymap
+        if self.play_screen is not None:
+            self.play_screen.take_keymap()
+        try:
+            if self._keymap_path is not None:
+                write_keymap(keymap, self._keymap_path)
+        except AstraPlayError as error:
+            self.toasts.show(str(error), self.clock.now(), bad=True, seconds=8.0)
         self.redraw()
 
     def toggle_fullscreen(self) -> None:

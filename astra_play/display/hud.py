@@ -116,12 +116,15 @@ def _draw_graph(canvas: Canvas, box: pygame.Rect, history_ms: Sequence[float], b
 
 
 def draw_input_overlay(canvas: Canvas, lit: frozenset[str], bound: frozenset[str],
-                       motion_px_s: tuple[float, float]) -> None:
-    """Draw the bound keys, lit while the world hears them, and the mouse's motion as a vector in a circle."""
+                       motion_px_s: tuple[float, float], lift: float = 0) -> None:
+    """Draw the bound keys, lit while the world hears them, and the mouse's motion as a vector in a circle.
+
+    `lift`: units that are taken at the bottom of the window.
+    """
     px = canvas.px
     step = px(KEYCAP + 5)
     x = px(18)
-    top = canvas.height_px - px(18) - 2 * step
+    top = canvas.height_px - px(18 + lift) - 2 * step
     for cluster in KEY_CLUSTERS:
         keys = [key for key in cluster if key[0] in bound]
         for control, label, column, row in keys:

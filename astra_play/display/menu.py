@@ -15,7 +15,7 @@ from . import theme
 from .canvas import Canvas
 from .catalogue import StartPoint, WorldEntry
 from .navigation import Move
-from .present import enlarge, fit
+from .present import cover
 from .preview import Preview
 
 log = logging.getLogger(__name__)
@@ -30,8 +30,8 @@ MAX_PICTURE_PX = 320  # kept per start picture; a card is never much larger than
 BACKDROP_SIZE = (24, 14)  # the blur: so few pixels that only light and colour are left
 BACKDROP_ALPHA = 70
 
-HINTS = (("Arrows", "choose"), ("Enter", "play"), ("K", "keys"), ("O", "settings"), ("F11", "full screen"),
-         ("Esc", "quit"))
+HINTS = (("Arrows", "choose"), ("Enter", "play"), ("C", "clips"), ("K", "keys"), ("O", "settings"),
+         ("F11", "full screen"), ("Esc", "quit"))
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class StartMenu:
         else:
             self._draw_picture(canvas, card.start, picture_box)
             if focused and self._preview.frame is not None:
-                canvas.surface.blit(_cover(self._preview.frame, picture_box.size, canvas.surface), picture_box)
+                canvas.surface.blit(cover(self._preview.frame, picture_box.size, canvas.surface), picture_box)
         text_box = pygame.Rect(box.left, picture_box.bottom, box.width, box.bottom - picture_box.bottom)
         colour = theme.WARNING if card.world.error else theme.TEXT if focused else theme.TEXT_SOFT
         canvas.write(card.start.title, (text_box.left + px(12), text_box.centery), theme.BODY, colour,
@@ -198,7 +198,7 @@ class StartMenu:
         if key not in self._scaled:
             if len(self._scaled) > 4 * len(self.cards):  # a window dragged to a new size leaves its old ones behind
                 self._scaled.clear()
-            self._scaled[key] = _cover(frame, box.size, canvas.surface)
+            self._scaled[key] = cover(frame, box.size, canvas.surface)
         canvas.surface.blit(self._scaled[key], box)
 
     def _draw_backdrop(self, canvas: Canvas) -> None:
@@ -250,14 +250,6 @@ def draw_drop_area(canvas: Canvas, box: pygame.Rect) -> None:
     canvas.line((x - px(20), y + px(10)), (x + px(20), y + px(10)), theme.ACCENT, 2)
     canvas.write("Drop a picture here", (x, y + px(28)), theme.BODY, theme.TEXT, anchor="midtop",
                  width_px=frame.width - px(12))
-
-
-def _cover(frame: np.ndarray, size: tuple[int, int], like: pygame.Surface) -> pygame.Surface:
-    """Scale a picture so that it fills the box, cutting what stands over."""
-    height, width, _ = frame.shape
-    inner = fit(*size, pygame.Rect(0, 0, width, height))
-    cut = np.ascontiguousarray(frame[inner.top:inner.bottom, inner.left:inner.right])
-    return pygame.transform.smoothscale(enlarge(cut, *size).convert(like), size)
 
 
 def _blur(frame: np.ndarray, size: tuple[int, int], like: pygame.Surface) -> pygame.Surface:

@@ -22,6 +22,7 @@ class PlayOptions:
     frames_dir: Path | None = None  # every shown frame as a PNG of its native size
     record: Path | None = None  # the video of the first session; its action log goes beside it
     headless: bool = False
+    replay: Path | None = None  # a recording's log to open; `world` then says where its world lies
     seed: int | None = None  # None: a random one, or 0 without a window
     guidance: float | None = None
     steps: int | None = None

@@ -34,6 +34,7 @@ from .present import Presenter
 from .prompt_change import PromptChange
 from .recording import RecordingControl
 from .settings import GUIDANCE_RANGE, STEPS_RANGE
+from .takeover import TakenOver
 
 if TYPE_CHECKING:
     from .app import App
@@ -54,30 +55,39 @@ class PlayScreen:
 
     see_through = False
 
-    def __init__(self, app: App, choice: Choice) -> None:
-        """Read the config and the start picture, and begin to load; AstraPlayError if either cannot be used."""
-        self._app = app
+    def __init__(self, app: App, choice: Choice, taken: TakenOver | None = None) -> None:
+        """Read the config and the start picture, and begin to load; AstraPlayError if either cannot be used.
+
+        `taken`: play on in a world that was being replayed, instead of loading one.
+        """
+        self._app, self._taken = app, taken
         self.choice = choice
         catalogue, options, settings = app.options.catalogue, app.options, app.settings
         self.config = catalogue.config(choice.world)
-        self._start, hand_m = self._start_frames(choice)
+        if taken is None:
+            self._start, hand_m = self._start_frames(choice)
+        else:
+            self._start, hand_m = taken.prompt_frames, taken.hand_m
         if choice.prompt and not self.reads_text:
             raise ConfigError(f"the world {self.config.name!r} reads no text; leave the prompt out")
         self.keymap = app.keymap.limited_to(self.config.controls.buttons, self.config.controls.modality)
         self.input = InputState(self.keymap)
         guidance = settings.guidance if options.guidance is None else options.guidance
         steps = settings.steps if options.steps is None else options.steps
+        if taken is not None:
+            guidance = steps = None  # as the recording has them
         self.session = Session(self._load_world, LiveSource(self.input), app.clock,
                                Settings(seed=choice.seed, prompt_frames=self._start, hand_m=hand_m,
                                         guidance_scale=guidance, num_denoise_steps=steps,
-                                        keep_threads=options.threads is None))
+                                        keep_threads=options.threads is None,
+                                        resume=None if taken is None else taken.resume))
         if options.headless:  # nobody spent time in a menu: the player has waited since the process began
             self.session.stats.started_at_s -= process_age_s()
         self._guidance, self._steps = guidance, steps  # as asked; None until asked: the world's own
         self._remembered = settings.guidance, settings.steps  # as `apply_settings` saw them last
         self._presenter = Presenter()
         if self._start is not None:
-            self._presenter.frame = self._start[-1]
+            self._presenter.frame = self._start[-1] if taken is None else taken.frame
         self.frame_index = -1  # of the shown frame, counted from the last reset; -1 before the first
         self.num_shown = 0
         self.first_flip_s: float | None = None
@@ -88,6 +98,8 @@ class PlayScreen:
         self._figures = FigureReader(self.session, self.config)
         self._prompt_change = PromptChange(app, self)
         self.recording = RecordingControl(app, self)
+        if taken is not None:
+            self.recording.continue_from(taken.before)
         self._motion_px_s = (0.0, 0.0)
         self._motion_at_s = 0.0
         self.session.start()
@@ -111,6 +123,8 @@ class PlayScreen:
 
     def _load_world(self) -> PlayableWorld:
         """Build the world (generator thread)."""
+        if self._taken is not None:
+            return self._taken.world()
         return self._app.options.catalogue.load(self.choice.world, self._app.options.threads, self.choice.prompt,
                                                 self._app.options.memory)
 
@@ -345,6 +359,11 @@ class PlayScreen:
         if settings.steps not in (old_steps, self._steps):
             self._steps = settings.steps
             self.session.set_steps(len(own.sigmas) - 1 if settings.steps is None else settings.steps)
+
+    def take_keymap(self) -> None:
+        """Use the app's keymap from now on."""
+        self.keymap = self._app.keymap.limited_to(self.config.controls.buttons, self.config.controls.modality)
+        self.input.use(self.keymap, self._app.clock.now())
 
     def take_photo(self) -> None:
         """Save the shown frame; what cannot be written is said in the window."""

@@ -39,6 +39,14 @@ def enlarge(frame: np.ndarray, width: int, height: int) -> pygame.Surface:
     return pygame.image.frombuffer(picture.tobytes(), size, "RGB")
 
 
+def cover(frame: np.ndarray, size: tuple[int, int], like: pygame.Surface) -> pygame.Surface:
+    """Scale a picture so that it fills the box, cutting what stands over."""
+    height, width, _ = frame.shape
+    inner = fit(*size, pygame.Rect(0, 0, width, height))
+    cut = np.ascontiguousarray(frame[inner.top:inner.bottom, inner.left:inner.right])
+    return pygame.transform.smoothscale(enlarge(cut, *size).convert(like), size)
+
+
 class Presenter:
     """Draws the current frame into a window surface, as large as it fits."""
 

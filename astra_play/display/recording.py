@@ -12,6 +12,7 @@ import pygame
 
 from ..config import WorldConfig
 from ..errors import RecordingError
+from ..record.branch import Continuation
 from ..record.facts import make_head
 from ..record.library import LOG_SUFFIX, VIDEO_SUFFIX, recordings_folder
 from ..record.recorder import Recorder, Target
@@ -38,6 +39,10 @@ class RecordingControl:
         if app.record_path is not None:
             path, app.record_path = app.record_path, None  # the first session's, not that of the next one
             self._recorder.begin(self._target(path.parent, path.stem))
+
+    def continue_from(self, before: Continuation) -> None:
+        """Take what was replayed before this play as its past, so that a recording replays from the seed."""
+        self._recorder.continue_from(before)
 
     # --- commands ---------------------------------------------------------------------------------------------------
 

@@ -10,12 +10,15 @@ import pygame
 
 from ..actions.keymap import Keymap
 from ..errors import AstraPlayError
+from ..paths import DEFAULT_WORLD
 from . import theme
+from .buttonrow import Button, ButtonRow
 from .canvas import Canvas
 from .drop import first_picture
 from .listmenu import Line, ListMenu
 from .menu import StartMenu
 from .navigation import Move, Navigator
+from .padpage import PadScreen
 from .recording import open_folder_line, shown_folder
 from .settings import GUIDANCE_RANGE, SENSITIVITY_RANGE, STEPS_RANGE
 
@@ -93,6 +96,8 @@ class MenuScreen(StillScreen):
     def __init__(self, app: App) -> None:
         super().__init__(app)
         self.menu = StartMenu(app.options.catalogue.entries())
+        self._buttons = ButtonRow([Button("Clips", "C", self._open_clips),
+                                   Button("Settings", "O", lambda: app.push(SettingsScreen(app)))])
 
     def uncover(self) -> None:
         """Read the worlds again: one may have been copied in meanwhile."""
@@ -107,16 +112,25 @@ class MenuScreen(StillScreen):
     def handle(self, event: pygame.Event, polled_at_s: float) -> None:
         self._app.redraw()
         if event.type == pygame.MOUSEMOTION:
+            self._buttons.point(self._app.window.to_pixels(event.pos))
             self.menu.point(self._app.window.to_pixels(event.pos))
         elif event.type == pygame.MOUSEBUTTONDOWN and event.button == 1:
-            if self.menu.point(self._app.window.to_pixels(event.pos)):
+            at = self._app.window.to_pixels(event.pos)
+            if not self._buttons.click(at) and self.menu.point(at):
                 self._play()
         elif event.type == pygame.KEYDOWN and event.key == pygame.K_k:
             self._app.push(KeysScreen(self._app, self._keymap()))
-        elif event.type == pygame.KEYDOWN and event.key == pygame.K_o:
+        elif _is_press(event, pygame.K_o, pygame.CONTROLLER_BUTTON_Y):
             self._app.push(SettingsScreen(self._app))
+        elif _is_press(event, pygame.K_c, pygame.CONTROLLER_BUTTON_X):
+            self._open_clips()
         else:
             self._walk(self._navigator.move(event))
+
+    def _open_clips(self) -> None:
+        from .clips import ClipsScreen  # here, since that page is made of this file's screens
+
+        self._app.push(ClipsScreen(self._app))
 
     def _keymap(self) -> Keymap:
         """Return the keys of the world in focus; of a world that cannot be read, all there are."""
@@ -166,6 +180,8 @@ class MenuScreen(StillScreen):
 
     def draw(self, canvas: Canvas) -> None:
         self.menu.draw(canvas)
+        margin = canvas.px(theme.MARGIN)
+        self._buttons.draw(canvas, pygame.Rect(margin, margin, canvas.width_px - 2 * margin, 0), from_right=True)
 
 
 class ListScreen(StillScreen):
@@ -196,7 +212,8 @@ class ListScreen(StillScreen):
 class PauseScreen(ListScreen):
     """Over a paused world. A click beside the panel resumes, as does Esc."""
 
-    def __init__(self, app: App, play: PlayScreen) -> None:
+    def __init__(self, app: App, play: PlayScreen, message: str = "") -> None:
+        """`message`: why the play paused by itself."""
         self._play = play
         lines = [
             Line("Resume", app.pop, hint="Esc"),
@@ -209,7 +226,7 @@ class PauseScreen(ListScreen):
             Line("Back to the menu", app.to_menu),
             Line("Quit", app.quit),
         ]
-        super().__init__(app, ListMenu("Paused", lines, back=app.pop, width=400))
+        super().__init__(app, ListMenu("Paused", lines, message, back=app.pop, width=400))
 
     def handle(self, event: pygame.Event, polled_at_s: float) -> None:
         beside = event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 \
@@ -242,6 +259,7 @@ class SettingsScreen(ListScreen):
             Line("Mouse speed", value=lambda: f"{app.settings.mouse_sensitivity:.1f}", change=self._change_mouse),
             Line("Guidance", value=lambda: _own(app.settings.guidance, "{:.2f}"), change=self._change_guidance),
             Line("Denoise steps", value=lambda: _own(app.settings.steps, "{}"), change=self._change_steps),
+            Line("Keys and gamepad", lambda: open_pad_page(app)),
             Line("Controls in videos", value=lambda: _on(app.settings.controls_in_video),
                  change=lambda step: app.change_settings(controls_in_video=not app.settings.controls_in_video)),
             Line("Recordings", lambda: open_folder_line(app), value=lambda: shown_folder(app.settings)),
@@ -313,6 +331,27 @@ class KeysScreen(StillScreen):
             canvas.write(keys, (x, y), theme.SMALL, theme.ACCENT, width_px=keys_width - canvas.px(12))
             canvas.write(meaning, (x + keys_width, y), theme.SMALL, theme.TEXT, width_px=width_px - keys_width)
             y += row_height
+
+
+def _is_press(event: pygame.Event, key: int, pad_button: int) -> bool:
+    return (event.type == pygame.KEYDOWN and event.key == key) \
+        or (event.type == pygame.CONTROLLERBUTTONDOWN and event.button == pad_button)
+
+
+def open_pad_page(app: App) -> None:
+    """Open the page for the buttons of the world that is played, or that has the focus in the menu."""
+    if app.play_screen is not None:
+        config = app.play_screen.config
+    else:
+        menu = next((screen for screen in app.screens if isinstance(screen, MenuScreen)), None)
+        card = menu.menu.focused if menu is not None else None
+        name = card.world.name if card is not None and not card.world.error else DEFAULT_WORLD
+        try:
+            config = app.options.catalogue.config(name)
+        except AstraPlayError as error:
+            app.toasts.show(str(error), app.clock.now(), bad=True)
+            return
+    app.push(PadScreen(app, config.title, config.controls))
 
 
 def world_keys(keymap: Keymap) -> list[tuple[str, str]]:

@@ -138,31 +138,3 @@ def _open(size: tuple[int, int]) -> pygame.Window:
         pygame.display.quit()
         raise DisplayError(f"no window can be opened here ({error}); run it on a machine with a screen, over ssh with "
                            "ssh -X, or without a window: astra-play play --headless --seconds 10") from None
-
-
-class Pads:
-    """The game controllers that are plugged in; opening one is what makes its events arrive."""
-
-    def __init__(self) -> None:
-        from pygame._sdl2 import controller  # the only face of SDL's pad names in pygame, private by its path alone
-
-        self._module = controller
-        self._open: dict[int, object] = {}
-        controller.init()
-        for index in range(controller.get_count()):
-            self.open(index)
-
-    def open(self, index: int) -> None:
-        if self._module.is_controller(index):
-            pad = self._module.Controller(index)
-            self._open[pad.id] = pad
-
-    def note(self, event: pygame.Event) -> None:
-        if event.type == pygame.CONTROLLERDEVICEADDED:
-            self.open(event.device_index)
-        elif event.type == pygame.CONTROLLERDEVICEREMOVED:
-            self._open.pop(event.instance_id, None)
-
-    def close(self) -> None:
-        self._open.clear()
-        self._module.quit()

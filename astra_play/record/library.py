@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import logging
 import os
 from dataclasses import dataclass, field
@@ -21,12 +22,12 @@ import platformdirs
 from PIL import Image
 
 from ..errors import RecordingError
+from .format import SUFFIX as LOG_SUFFIX
+from .format import VIDEO_SUFFIX, DamagedLine, line_fields
 from .frames import VideoFacts, frames, read_facts
-from .loglines import read_line
 
 log = logging.getLogger(__name__)
 
-LOG_SUFFIX, VIDEO_SUFFIX = ".astra", ".mp4"
 FOLDER_VARIABLE = "ASTRA_PLAY_RECORDINGS"
 HEAD_BYTES = 4_000_000  # of the log's first lines: the start pictures are among them
 TAIL_BYTES = 65_536  # of its last lines; a chunk's line is about half a kilobyte
@@ -41,8 +42,8 @@ def recordings_folder() -> Path:
 
 
 @dataclass(frozen=True)
-class Recording:
-    """One recording. None: not told by what can be read. `damage` is "" or one sentence."""
+class Clip:
+    """A recording as it is listed. None: not told by what can be read. `damage` is "" or one sentence."""
 
     name: str
     log: Path | None
@@ -77,9 +78,9 @@ class Library:
     folder: Path = field(default_factory=recordings_folder)
     cache_folder: Path = field(
         default_factory=lambda: Path(platformdirs.user_cache_dir("astra-play", appauthor=False)) / "thumbnails")
-    _known: dict[tuple, Recording] = field(default_factory=dict)
+    _known: dict[tuple, Clip] = field(default_factory=dict)
 
-    def recordings(self) -> list[Recording]:
+    def clips(self) -> list[Clip]:
         """Return all recordings, the newest first; a folder that is not there holds none."""
         found: dict[str, dict[str, Path]] = {}
         try:
@@ -91,21 +92,21 @@ class Library:
         except OSError as error:
             raise RecordingError(f"the folder {self.folder} cannot be read ({error.strerror or error}); give yourself "
                                  f"permission, or set {FOLDER_VARIABLE} to another folder") from None
-        listed = [self._recording(files) for files in found.values()]
+        listed = [self._clip(files) for files in found.values()]
         return sorted((one for one in listed if one is not None), key=lambda one: (one.created, one.name), reverse=True)
 
-    def find(self, name_or_path: str) -> Recording:
+    def find(self, name_or_path: str) -> Clip:
         """Return the recording of a path, or of a name in the folder, with or without an ending."""
         for base in (Path(name_or_path), self.folder / name_or_path):
             base = base.with_suffix("") if base.suffix in (LOG_SUFFIX, VIDEO_SUFFIX) else base
-            files = {suffix: path for suffix in (LOG_SUFFIX, VIDEO_SUFFIX)
-                     if (path := base.with_name(base.name + suffix)).is_file()}
-            if files and (one := self._recording(files)) is not None:
+            files = {suffix: path for suffix in (LOG_SUFFIX, VIDEO_SUFFIX) if base.name
+                     and (path := base.with_name(base.name + suffix)).is_file()}
+            if files and (one := self._clip(files)) is not None:
                 return one
         raise RecordingError(f"there is no recording {name_or_path!r}, here or in {self.folder}; see what there is "
                              "with: astra-play clips list")
 
-    def _recording(self, files: dict[str, Path]) -> Recording | None:
+    def _clip(self, files: dict[str, Path]) -> Clip | None:
         """Read a recording's files; None if they went away meanwhile."""
         try:
             stats = {path: path.stat() for path in files.values()}
@@ -120,7 +121,7 @@ class Library:
 
     # --- thumbnails -------------------------------------------------------------------------------------------------
 
-    def thumbnail(self, one: Recording) -> np.ndarray | None:
+    def thumbnail(self, one: Clip) -> np.ndarray | None:
         """Return a picture (h, w, 3) uint8 of a recording, from the cache or made now; None if it has none.
 
         A cache that cannot be written only costs time.
@@ -147,7 +148,7 @@ class Library:
             log.warning("the thumbnail of %s is not kept (%s)", one.name, error)
         return np.asarray(picture)
 
-    def _thumbnail_path(self, one: Recording) -> Path:
+    def _thumbnail_path(self, one: Clip) -> Path:
         stats = [(str(path.absolute()), path.stat().st_mtime_ns) for path in one.files if path.exists()]
         return self.cache_folder / f"{hashlib.sha256(repr(stats).encode()).hexdigest()[:32]}.png"
 
@@ -158,7 +159,7 @@ class Library:
 
     # --- deleting ---------------------------------------------------------------------------------------------------
 
-    def delete(self, one: Recording, for_good: bool = False) -> None:
+    def delete(self, one: Clip, for_good: bool = False) -> None:
         """Move the files to the trash of the desktop, or delete them for good; RecordingError if one of them stays."""
         from send2trash import send2trash
 
@@ -175,7 +176,7 @@ class Library:
                                      ) from None
 
 
-def _picture(one: Recording) -> Image.Image | None:
+def _picture(one: Clip) -> Image.Image | None:
     """Return a frame from a third of the way in, or the picture that the log starts from."""
     if one.video is not None:
         try:
@@ -192,10 +193,10 @@ def _picture(one: Recording) -> Image.Image | None:
 
 # --- what a recording says about itself -----------------------------------------------------------------------------
 
-def _read(log_path: Path | None, video: Path | None, modified_s: float, size_bytes: int) -> Recording:
+def _read(log_path: Path | None, video: Path | None, modified_s: float, size_bytes: int) -> Clip:
     head, seed, log_length_s, log_damage = _read_log(log_path) if log_path else ({}, None, None, "")
     facts, video_damage = _read_video(video) if video else (None, "")
-    told = head or (facts.metadata if facts else {})
+    told = head or (_told_by(facts) if facts else {})
     try:
         created = datetime.fromisoformat(told["created"])
     except (LookupError, ValueError, TypeError):
@@ -205,7 +206,7 @@ def _read(log_path: Path | None, video: Path | None, modified_s: float, size_byt
     name = (video or log_path).stem
     world = str(told.get("world") or name.split(" ")[0])
     scenario = str(told.get("scenario") or "")
-    return Recording(
+    return Clip(
         name, log_path, video, created, size_bytes, f"{world}/{scenario}" if scenario else world,
         str(told.get("title") or world), seed if seed is not None else _whole_number(told.get("seed")),
         facts.length_s if facts else log_length_s, facts.width if facts else _whole_number(head.get("width")),
@@ -218,6 +219,15 @@ def _read_video(path: Path) -> tuple[VideoFacts | None, str]:
         return read_facts(path), ""
     except RecordingError:
         return None, "The video cannot be read."
+
+
+def _told_by(facts: VideoFacts) -> dict[str, Any]:
+    """Return what a video says of its session, in its comment."""
+    try:
+        told = json.loads(facts.metadata.get("comment", ""))
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def _read_log(path: Path) -> tuple[dict[str, Any], int | None, float | None, str]:
@@ -265,6 +275,14 @@ def _last_entries(path: Path) -> list[dict[str, Any] | None]:
         file.seek(start)
         lines = file.read().splitlines(keepends=True)
     return [read_line(line) for line in (lines[1:] if start else lines)]
+
+
+def read_line(line: bytes) -> dict[str, Any] | None:
+    """Return the fields of a whole line of a log, None for a damaged one."""
+    try:
+        return line_fields(line)
+    except DamagedLine:
+        return None
 
 
 def _whole_number(value: object) -> int | None:

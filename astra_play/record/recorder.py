@@ -19,6 +19,7 @@ import numpy as np
 
 from ..config import WorldConfig
 from ..runtime.journal import Entry, Made
+from .branch import Continuation
 from .format import Head
 from .messages import Begin, Board, End, HeardChunk, Leave, Notice, Save, Status, Target
 
@@ -62,6 +63,10 @@ class Recorder:
             log.warning("Nothing can be recorded here: %s", error)
             return
         writer.run()
+
+    def continue_from(self, before: Continuation) -> None:
+        """Take what went before as if it had been heard; before the session starts."""
+        self._queue.put(before)
 
     # --- generator thread -------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ to where nobody has been yet means generating everything in between, since a wor
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -176,7 +177,7 @@ class Replay:
                 self.world.reset(entry.seed)
                 if entry.frames:
                     self.world.prefill(entry.prompt_frames())
-                self.row_maker.reset()
+                self.row_maker.reset(entry.hand_m)
             elif isinstance(entry, Still):
                 self.row_maker.stop_turning()
             else:
@@ -214,12 +215,12 @@ class Replay:
 def thin(kept: list[int], here: int) -> int:
     """Return which of the places `kept`, in order, to give up so that those left are spread well.
 
-    It is the one whose loss leaves the shortest gap between its neighbours, seen in proportion to how far that is from
-    `here`: close by, where one goes back most often, the places stay dense. The newest one stays.
+    It is the one whose loss leaves the shortest gap between its neighbours, a gap far from `here` counting less: close
+    by, where one goes back most often, the places stay dense, and nowhere do they stop. The newest one stays.
     """
     def harm(place: int) -> float:
         before = kept[place - 1] if place else 0
-        return (kept[place + 1] - before) / (1 + abs(here - kept[place]))
+        return (kept[place + 1] - before) / math.sqrt(1 + abs(here - kept[place]))
 
     return kept[min(range(len(kept) - 1), key=harm)]
 

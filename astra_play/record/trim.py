@@ -6,14 +6,21 @@ The log stays whole, since a replay begins at the seed; its note says what part 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import RecordingError
 from .export import Mp4File, Progress, Stretch, half_written, refuse_existing, stretch
+from .format import Mark, to_line
 from .frames import NEAR_S, VideoFacts, frames, open_video, read_facts
-from .loglines import read_line, write_line
+from .library import read_line
+
+if TYPE_CHECKING:
+    import av
+    import av.container
 
 # what the mp4 writer fills in by itself
 OWN_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder")
@@ -96,7 +103,7 @@ def _copy(source: Path, part: Path, wanted: Stretch, metadata: dict[str, str]) -
     with open_video(source) as container:
         stream = container.streams.video[0]
         first = stream.start_time or 0
-        packets = [packet for packet in container.demux(stream) if packet.pts is not None]
+        packets = list(_whole_packets(container, stream))
         times = [_Packet(float((packet.pts - first) * stream.time_base), packet.is_keyframe) for packet in packets]
         kept = kept_packets(times, *_limits(wanted))
         if kept is None:
@@ -112,6 +119,20 @@ def _copy(source: Path, part: Path, wanted: Stretch, metadata: dict[str, str]) -
                 packet.stream = copy
                 output.mux(packet)
     return True
+
+
+def _whole_packets(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
+    """Yield the packets of a stream up to where the file breaks off."""
+    import av
+
+    try:
+        for packet in container.demux(stream):
+            if packet.is_corrupt:
+                return
+            if packet.pts is not None:
+                yield packet
+    except av.FFmpegError:
+        return
 
 
 def _encode_again(source: Path, part: Path, wanted: Stretch, facts: VideoFacts, metadata: dict[str, str],
@@ -155,8 +176,9 @@ def _copy_log(log: Path, out: Path, wanted: Stretch) -> bool:
         return False
     chunk_s = head["frames_per_chunk"] / head["fps"]
     first_chunk += int(wanted.from_s / chunk_s + NEAR_S)
-    note = write_line({"kind": "mark", "time_s": wanted.from_s, "text": f"video starts at chunk {first_chunk}; trimmed "
-                       f"from {log.with_suffix('.mp4').name}, {wanted.from_s:.3f} s to {wanted.to_s:.3f} s"})
+    video = log.with_suffix(".mp4").name
+    note = to_line(Mark(wanted.from_s, f"video starts at chunk {first_chunk}; trimmed from {video}, "
+                        f"{wanted.from_s:.3f} s to {wanted.to_s:.3f} s")).encode("utf-8")
     before_end = len(lines) - 1 if read_line(lines[-1])["kind"] == "end" else len(lines)
     with half_written(out) as part:
         part.write_bytes(b"".join([*lines[:before_end], note, *lines[before_end:]]))

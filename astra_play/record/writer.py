@@ -16,6 +16,7 @@ from ..config import WorldConfig
 from ..errors import RecordingError
 from ..runtime.journal import Changed, Started, Stilled
 from . import format as lines
+from .branch import Continuation
 from .buffer import FrameBuffer
 from .frames import read_facts
 from .messages import Begin, Board, End, HeardChunk, Leave, Notice, Save, Status, Target
@@ -48,6 +49,7 @@ class Writer:
         self._next_number = 0
         self._first_s: float | None = None  # when the first chunk's controls were read
         self._time_s = 0.0
+        self._began_s = 0.0  # what went before, of a play that goes on from a replay
 
     def run(self) -> None:
         """Work until told to leave; whatever breaks ends the recording, never the play."""
@@ -105,6 +107,8 @@ class Writer:
         match item:
             case HeardChunk():
                 self._hear_chunk(item)
+            case Continuation():
+                self._continue(item)
             case Started():
                 self._hear_start(item)
             case Changed():
@@ -121,8 +125,19 @@ class Writer:
 
     # --- what is heard ----------------------------------------------------------------------------------------------
 
+    def _continue(self, before: Continuation) -> None:
+        """Take what went before a play that goes on from a replay as if it had been heard."""
+        self._head = replace(self._head, branch_of=before.branch)
+        self._values = dict(before.settings)
+        head = replace(self._head, **before.values)
+        self._past.begin(before.start.reset_count, before.start.seed, head, before.lines[0])
+        for line in before.lines[1:]:
+            self._past.add(line, is_chunk='"kind":"chunk"' in line)
+        self._next_number, self._began_s = before.num_chunks, before.time_s + self._config.chunk_s
+
     def _hear_start(self, start: Started) -> None:
-        line = lines.to_line(lines.Start.of(start.reset_count, start.seed, start.prompt_frames, start.place))
+        self._head = replace(self._head, branch_of=None)  # what begins anew comes from nowhere
+        line = lines.to_line(lines.Start.of(start.reset_count, start.seed, start.prompt_frames, start.hand_m))
         self._past.begin(start.reset_count, start.seed, replace(self._head, **self._values), line)
         if self._recording is not None:
             self._log(line)
@@ -133,7 +148,7 @@ class Writer:
     def _hear_chunk(self, heard: HeardChunk) -> None:
         sample, reset_count = heard.chunk.action.sample, heard.chunk.reset_count
         self._first_s = sample.taken_at_s if self._first_s is None else self._first_s
-        self._time_s = round(sample.taken_at_s - self._first_s, 4)
+        self._time_s = round(self._began_s + sample.taken_at_s - self._first_s, 4)
         self._buffer.add(heard.number, reset_count, self._num_frames, heard.num_frames, heard.frames, sample)
         self._num_frames += heard.num_frames
         self._next_number = heard.number + 1

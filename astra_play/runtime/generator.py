@@ -35,6 +35,17 @@ PAUSED_WAIT_S = 0.5  # a pause ends through `wake`; this only bounds the wait
 
 
 @dataclass(frozen=True)
+class Resume:
+    """A world that the factory hands over in mid-play, for whoever takes it over from a replay.
+
+    `row_maker` is asked for on the generator thread, after the factory was. `num_chunks` were made since the start.
+    """
+
+    row_maker: Callable[[], RowMaker]
+    num_chunks: int
+
+
+@dataclass(frozen=True)
 class Settings:
     """How a session starts. None means the world's own value."""
 
@@ -44,6 +55,7 @@ class Settings:
     guidance_scale: float | None = None
     num_denoise_steps: int | None = None
     keep_threads: bool = True  # False: the world's number of compute threads was asked for and stays
+    resume: Resume | None = None  # go on in a world that is being played, instead of starting one
     paced: bool = True  # False: chunks are made back to back in virtual time, and the playout queue is left out
 
 
@@ -152,8 +164,10 @@ class Generator:
 
     def _play(self, world: PlayableWorld) -> None:
         self._begin(world)
-        row_maker = make_row_maker(world.config)
-        row_maker.reset(self._settings.hand_m)
+        resume = self._settings.resume
+        row_maker = make_row_maker(world.config) if resume is None else resume.row_maker()
+        if resume is None:
+            row_maker.reset(self._settings.hand_m)
         start_fresh = True
         while True:
             self.wake.clear()  # before looking at anything: what is set after this line cuts the next wait short
@@ -190,6 +204,12 @@ class Generator:
         # without pacing the number stays, since another one may round sums the other way
         if settings.keep_threads and settings.paced and world.probes_threads:
             self._thread_keeper = ThreadKeeper(world.num_threads, world.config.chunk_s)
+        if settings.resume is not None:
+            self._chunk_index = settings.resume.num_chunks
+            self.journal.resume(settings.resume.num_chunks)
+            self._stats.seed = settings.seed
+            self.phase = "playing"
+            return
         self.phase = "warming up"
         if not self.stop.is_set():
             world.warm_up()
@@ -278,6 +298,10 @@ class Generator:
         paced = self._settings.paced
         woke_s = self._clock.now()
         sample = self._source.take(woke_s if paced else begin_s)
+        if sample is None:  # nothing more is to be played: the picture stays
+            self._playout.expect_gap()
+            self._clock.wait(PAUSED_WAIT_S, self.wake)
+            return
         action = self._action(row_maker, sample)
         step_s = self._clock.now()
         frames = world.step(action)

@@ -69,7 +69,9 @@ class PlayableWorld(Protocol):
 class ActionSource(Protocol):
     """Where action samples come from: live controls, a script, a recording."""
 
-    def take(self, now_s: float) -> ActionSample: ...
+    def take(self, now_s: float) -> ActionSample | None:
+        """Return what is asked for now; None: nothing more is to be played, until something is told otherwise."""
+        ...
 
 
 class FrameOutput(Protocol):

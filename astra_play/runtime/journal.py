@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from ..actions.row_makers import Place
 from ..chunks import FrameChunk
 
 SettingName = Literal["guidance_scale", "num_denoise_steps", "num_threads", "prompt"]
@@ -22,13 +23,13 @@ SettingName = Literal["guidance_scale", "num_denoise_steps", "num_threads", "pro
 class Started:
     """The world begins anew. `prompt_frames`: (F, H, W, 3) uint8 that it was shown; None: its own first picture.
 
-    `place`: where the hand of an arm begins, 3 numbers in metres; None where there is none.
+    `hand_m`: where they show the hand of an arm, where that is known.
     """
 
     seed: int
     reset_count: int
     prompt_frames: np.ndarray | None
-    place: tuple[float, float, float] | None = None
+    hand_m: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,14 @@ class Journal:
 
     # --- the generator's end ----------------------------------------------------------------------------------------
 
+    def resume(self, num_chunks: int) -> None:
+        """Count on from `num_chunks`, of which listeners were told elsewhere."""
+        self._num_chunks, self._is_still = num_chunks, False
+
     def started(self, seed: int, reset_count: int, prompt_frames: np.ndarray | None,
-                place: tuple[float, float, float] | None = None) -> None:
+                hand_m: Place | None = None) -> None:
         self._is_still = True
-        self._tell(Started(seed, reset_count, prompt_frames, place))
+        self._tell(Started(seed, reset_count, prompt_frames, hand_m))
 
     def changed(self, name: SettingName, value: float | int | str) -> None:
         """Note the value of a setting; one that it had before is no change."""

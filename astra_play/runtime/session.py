@@ -22,6 +22,7 @@ from .generator import (
     Prompt,
     PromptOutcome,
     Reset,
+    Resume,
     Settings,
     Steps,
     WorldFactory,
@@ -31,7 +32,7 @@ from .journal import Journal
 from .playout import PlayoutQueue
 from .stats import Stats
 
-__all__ = ["PromptOutcome", "Session", "Settings", "Status"]
+__all__ = ["PromptOutcome", "Resume", "Session", "Settings", "Status"]
 
 log = logging.getLogger(__name__)
 

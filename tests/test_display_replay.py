@@ -1,0 +1,300 @@
+"""The replay screen under SDL's dummy driver: keys and clicks lead it, it ends on its last picture, hands take over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pygame
+import pytest
+from fakes_display import CardCatalogue, CardWorld, card_config
+from hands import Player
+from tiny_recording import record_offline
+
+from astra_play.chunks import ActionSample
+from astra_play.display import timeline
+from astra_play.display.app import App, PlayOptions
+from astra_play.display.play import PlayScreen
+from astra_play.display.replay import REPLAY_KEYS, ReplayKeysScreen, ReplayScreen
+from astra_play.display.screens import FailureScreen, MenuScreen
+from astra_play.errors import RecordingError, WeightsError
+from astra_play.record.format import Chunk, Mark, Start
+from astra_play.record.reader import read_recording
+from astra_play.record.replay import Replay
+from astra_play.record.verify import verify
+
+NUM_CHUNKS = 40
+FORWARD, REST = ActionSample(frozenset({"forward"})), ActionSample()
+
+
+def record_card(path: Path, fps: int = 50) -> Path:
+    """Record ten steps ahead, ten at rest, and the same again in a world started anew."""
+    walk = [FORWARD] * 10 + [REST] * 10
+    frame = np.full((24, 32, 3), 90, np.uint8)
+    plan = [Start(0, 7, (frame,)), *walk, Start(1, 8, (frame,)), *walk]
+    return record_offline(path, CardWorld(card_config(fps)), plan, "card")
+
+
+@pytest.fixture
+def make_player(tmp_path: Path) -> Iterator[Callable[..., Player]]:
+    apps: list[App] = []
+
+    def make(catalogue: CardCatalogue | None = None, **options) -> Player:
+        catalogue = catalogue or CardCatalogue()
+        app = App(PlayOptions(headless=True, catalogue=catalogue, settings_path=tmp_path / "config" / "settings.json",
+                              photo_folder=tmp_path / "photos", seconds=1000.0, **options))
+        apps.append(app)
+        app.open()
+        return Player(app, catalogue)
+
+    yield make
+    for app in apps:
+        app.close()
+
+
+@pytest.fixture
+def replaying(make_player, tmp_path: Path) -> Player:
+    player = make_player(replay=record_card(tmp_path / "card.astra"))
+    player.until(lambda: player.top.index >= 0, "the first picture")
+    return player
+
+
+def column(player: Player) -> int:
+    """The steps that the picture says were walked."""
+    return int(player.top._presenter.frame[0, :, 0].argmax())
+
+
+def seed(player: Player) -> int:
+    return int(player.top._presenter.frame[2, 0, 0])
+
+
+def at_end(player: Player) -> bool:
+    return player.top.index == NUM_CHUNKS - 1 and player.top.is_paused
+
+
+def test_a_replay_shows_every_chunk_and_ends_holding_the_last_picture(make_player, tmp_path):
+    player = make_player(replay=record_card(tmp_path / "card.astra"))
+    seen: list[int] = []
+
+    def is_over() -> bool:
+        if player.top.index not in seen[-1:] and player.top.index >= 0:
+            seen.append(player.top.index)
+            assert seed(player) == (7 if player.top.index < 20 else 8)
+            assert column(player) == min(player.top.index % 20 + 1, 10)
+        return at_end(player)
+
+    player.until(is_over, "the end")
+    counts = player.top.session.playout.counts()
+    assert len(seen) + counts.dropped.get("late", 0) >= NUM_CHUNKS and seen == sorted(seen)
+    player.steps(20)
+    assert at_end(player) and player.top.session.status == "paused" and player.top.session.error is None
+
+
+def test_pause_stands_and_steps_go_one_picture_on_and_back(replaying):
+    replaying.press(pygame.K_SPACE)
+    here = replaying.top.index
+    replaying.steps(10)
+    assert replaying.top.index == here and replaying.top.is_paused
+    for expected in (here + 1, here + 2):
+        replaying.press(pygame.K_PERIOD)
+        replaying.until(lambda wanted=expected: replaying.top.index == wanted, "one picture on")
+        replaying.steps(5)
+        assert replaying.top.index == expected
+    replaying.press(pygame.K_COMMA)
+    replaying.until(lambda: replaying.top.index == here + 1, "one picture back")
+    assert column(replaying) == min((here + 1) % 20 + 1, 10)
+    replaying.press(pygame.K_SPACE)
+    replaying.until(lambda: replaying.top.index > here + 3, "going on")
+
+
+def test_keys_and_clicks_go_anywhere_and_show_what_was_there(replaying):
+    replaying.press(pygame.K_SPACE)
+    replaying.press(pygame.K_END)
+    replaying.until(lambda: replaying.top.index == NUM_CHUNKS - 1, "the last picture")
+    assert (column(replaying), seed(replaying)) == (10, 8)
+    replaying.press(pygame.K_HOME)
+    replaying.until(lambda: replaying.top.index == 0, "the first picture")
+    assert (column(replaying), seed(replaying)) == (1, 7)
+    canvas = replaying.app.canvas()
+    bar = timeline.track(timeline.strip(canvas), canvas.unit_px)
+    replaying.click((bar.left + bar.width * 25 // NUM_CHUNKS + 2, bar.centery))
+    replaying.until(lambda: replaying.top.index == 25, "the chunk that was clicked")
+    assert (column(replaying), seed(replaying)) == (6, 8) and replaying.top.is_paused
+    replaying.press(pygame.K_LEFT)  # 5 s are more than there is
+    replaying.until(lambda: replaying.top.index == 0, "the beginning")
+
+
+def test_dragging_along_the_bar_ends_where_it_ended(replaying):
+    canvas = replaying.app.canvas()
+    bar = timeline.track(timeline.strip(canvas), canvas.unit_px)
+    replaying.press(pygame.K_SPACE)
+    replaying.click((bar.left + 1, bar.centery))
+    for place in (10, 30, 5, 33):
+        at = bar.left + bar.width * place // NUM_CHUNKS + 2, bar.centery
+        replaying.post(pygame.MOUSEMOTION, rel=(1, 0), pos=at, buttons=(1, 0, 0))
+    replaying.post(pygame.MOUSEBUTTONUP, button=1, pos=(0, 0))
+    replaying.until(lambda: replaying.top.index == 33, "the end of the drag")
+    replaying.steps(10)
+    assert replaying.top.index == 33 and column(replaying) == 10
+
+
+def test_going_on_from_the_end_begins_anew(replaying):
+    replaying.until(lambda: at_end(replaying), "the end")
+    replaying.press(pygame.K_SPACE)
+    replaying.until(lambda: 0 <= replaying.top.index < 5, "the beginning")
+    replaying.until(lambda: at_end(replaying), "the end again")
+
+
+def test_speed_changes_the_rate_and_not_the_pictures(make_player, tmp_path):
+    player = make_player(replay=record_card(tmp_path / "card.astra", fps=20), catalogue=CardCatalogue(fps=20))
+    player.press(pygame.K_EQUALS)
+    player.press(pygame.K_EQUALS)
+    player.until(lambda: player.top.index >= 0, "the first picture")
+    assert player.top.speed == 4.0
+    began_s = player.app.clock.now()
+    player.until(lambda: at_end(player), "the end")
+    assert player.app.clock.now() - began_s < 0.8 * NUM_CHUNKS / 20 and column(player) == 10
+    for _ in range(5):
+        player.press(pygame.K_MINUS)
+    assert player.top.speed == 0.25
+
+
+def test_the_overlay_knows_when_keys_were_held(replaying):
+    state = replaying.top.timeline_state()
+    assert list(state.presses) == [(0, 9), (20, 29)] and list(state.starts) == [20]
+
+
+def test_a_key_of_the_world_takes_over_where_the_picture_stands(replaying):
+    replaying.press(pygame.K_SPACE)
+    replaying.press(pygame.K_HOME)
+    replaying.until(lambda: replaying.top.index == 0, "the first picture")
+    for index in range(1, 5):
+        replaying.press(pygame.K_PERIOD)
+        replaying.until(lambda wanted=index: replaying.top.index == wanted, "one picture on")
+    replaying.key(pygame.K_s, True)  # back
+    replaying.until(lambda: isinstance(replaying.top, PlayScreen) and replaying.top.playing, "play")
+    replaying.until(lambda: replaying.world.walked_steps <= 1, "steps back from the fifth")
+    assert len(replaying.catalogue.loaded) == 1, "the replay's own world goes on"
+    replaying.key(pygame.K_s, False)
+    assert replaying.world.seed == 7 and replaying.top.choice.seed == 7
+    replaying.press(pygame.K_BACKSPACE)
+    replaying.until(lambda: replaying.world.chunk_index < 10 and replaying.world.walked_steps == 0, "a fresh start")
+    assert replaying.world.prompt[0, 0, 0, 0] == 90, "from the recorded picture"
+
+
+def test_what_is_recorded_after_taking_over_replays_from_the_seed_and_names_its_parent(make_player, tmp_path):
+    parent = record_card(tmp_path / "card.astra")
+    player = make_player(replay=parent)
+    player.until(lambda: player.top.index >= 23, "some of the replay")
+    player.press(pygame.K_SPACE)
+    index = player.top.index
+    player.app.change_settings(recordings_folder=str(tmp_path / "out"))
+    player.press(pygame.K_RETURN)
+    player.until(lambda: isinstance(player.top, PlayScreen) and player.top.playing, "play")
+    player.press(pygame.K_r)
+    player.key(pygame.K_w, True)
+    player.frames(10)
+    player.key(pygame.K_w, False)
+    player.press(pygame.K_r)
+    player.app.close()
+    branch = read_recording(next((tmp_path / "out").glob("*.astra")))
+    assert branch.loss is None and branch.end is not None
+    assert branch.head.branch_of.file == "card.astra" and branch.head.branch_of.chunk == index + 1
+    assert branch.head.branch_of.sha256 == read_recording(parent).sha256
+    assert any(isinstance(entry, Mark) and entry.text.startswith("taken over") for entry in branch.entries)
+    first = next(entry for entry in branch.entries if isinstance(entry, Start))
+    assert first.seed == 8 and len(branch.chunks) >= index + 1 - 20 + 10
+    assert [chunk.number for chunk in branch.chunks] == list(range(len(branch.chunks)))
+    times_s = [chunk.time_s for chunk in branch.chunks]
+    assert times_s == sorted(times_s)
+    assert verify(Replay(branch, CardWorld(card_config()))).is_same
+
+
+def test_a_new_start_after_taking_over_is_no_branch(make_player, tmp_path):
+    player = make_player(replay=record_card(tmp_path / "card.astra"))
+    player.until(lambda: player.top.index >= 3, "some of the replay")
+    player.app.change_settings(recordings_folder=str(tmp_path / "out"))
+    player.press(pygame.K_RETURN)
+    player.until(lambda: isinstance(player.top, PlayScreen) and player.top.playing, "play")
+    player.press(pygame.K_BACKSPACE)
+    player.frames(3)
+    player.press(pygame.K_r)
+    player.frames(5)
+    player.press(pygame.K_r)
+    player.app.close()
+    assert read_recording(next((tmp_path / "out").glob("*.astra"))).head.branch_of is None
+
+
+def test_the_keys_page_tells_the_replays_keys(replaying):
+    replaying.press(pygame.K_k)
+    assert isinstance(replaying.top, ReplayKeysScreen)
+    assert ("Enter", "take over and play on") in REPLAY_KEYS
+    replaying.press(pygame.K_k)
+    assert isinstance(replaying.top, ReplayScreen)
+
+
+def test_the_menu_opens_a_replay_and_gets_the_player_back(make_player, tmp_path):
+    player = make_player(world="card")
+    player.app.to_menu()
+    player.app.replay(record_card(tmp_path / "card.astra"))
+    player.until(lambda: player.top.index >= 0, "the first picture")
+    player.press(pygame.K_ESCAPE)
+    assert isinstance(player.top, MenuScreen)
+    player.app.replay(tmp_path / "none.astra")
+    assert isinstance(player.top, MenuScreen) and "does not exist" in player.app.toasts.message
+
+
+def test_a_world_that_breaks_on_the_way_is_said_over_the_menu(make_player, tmp_path):
+    player = make_player(CardCatalogue(fail_at_chunk=5), world="card")
+    player.app.to_menu()
+    player.app.replay(record_card(tmp_path / "card.astra"))
+    player.until(lambda: isinstance(player.top, MenuScreen), "the menu")
+    assert "break at a chosen chunk" in player.app.toasts.message
+    assert not any(isinstance(screen, FailureScreen) for screen in player.app.screens)
+
+
+def test_a_replay_of_the_command_line_fails_with_its_sentence(make_player, tmp_path):
+    with pytest.raises(RecordingError, match="does not exist"):
+        make_player(replay=tmp_path / "none.astra")
+    player = make_player(CardCatalogue(fail_at_chunk=5), replay=record_card(tmp_path / "card.astra"))
+    player.app.run()
+    with pytest.raises(WeightsError, match="chosen chunk"):
+        player.app.finish()
+
+
+def test_leaving_a_replay_of_the_command_line_ends_the_program(replaying):
+    replaying.press(pygame.K_ESCAPE)
+    assert replaying.app._finished and not replaying.app.screens
+    replaying.app.finish()
+
+
+def test_leaving_while_the_world_loads_is_quick(make_player, tmp_path):
+    catalogue = CardCatalogue()
+    catalogue.may_load.clear()
+    player = make_player(catalogue, replay=record_card(tmp_path / "card.astra"))
+    player.steps(3)
+    for key in (pygame.K_RIGHT, pygame.K_RETURN, pygame.K_PERIOD):
+        player.press(key)  # nothing is there yet to be moved
+    player.press(pygame.K_ESCAPE)
+    assert player.app._finished
+    catalogue.may_load.set()
+
+
+def test_every_chunk_given_to_the_world_was_the_recorded_one(make_player, tmp_path):
+    path = record_card(tmp_path / "card.astra")
+    player = make_player(replay=path)
+    player.until(lambda: at_end(player), "the end")
+    assert player.world.num_chunks == NUM_CHUNKS
+    recorded = [entry for entry in read_recording(path).entries if isinstance(entry, Chunk)]
+    assert player.world.walked_steps == sum("forward" in chunk.sample.buttons for chunk in recorded[20:])
+
+
+def test_stretches_are_runs():
+    assert timeline.stretches([]) == [] and timeline.stretches([True]) == [(0, 0)]
+    assert timeline.stretches([False, True, True, False, True]) == [(1, 2), (4, 4)]
+
+
+def test_every_column_of_the_bar_is_a_chunk():
+    bar = pygame.Rect(10, 0, 100, 8)
+    assert [timeline.chunk_at(bar, x, 4) for x in (-5, 10, 34, 35, 109, 500)] == [0, 0, 0, 1, 3, 3]
