@@ -40,7 +40,7 @@ def test_settings_are_told_before_the_start_and_the_start_before_its_chunks() ->
     assert {(entry.name, entry.value) for entry in listener.entries[:3]} == {
         ("guidance_scale", 2.0), ("num_denoise_steps", 2), ("num_threads", 1)}
     start = listener.entries[3]
-    assert isinstance(start, Started) and (start.seed, start.reset_count, start.place) == (7, 0, None)
+    assert isinstance(start, Started) and (start.seed, start.reset_count, start.hand_m) == (7, 0, None)
     assert start.prompt_frames is PROMPT
     assert [made.number for made in listener.chunks()] == list(range(len(bench.output.chunks))) != []
     assert [made.chunk for made in listener.chunks()] == bench.output.chunks
