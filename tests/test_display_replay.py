@@ -16,7 +16,8 @@ from astra_play.chunks import ActionSample
 from astra_play.display import timeline
 from astra_play.display.app import App, PlayOptions
 from astra_play.display.play import PlayScreen
-from astra_play.display.replay import REPLAY_KEYS, ReplayKeysScreen, ReplayScreen
+from astra_play.display.replay import ReplayScreen
+from astra_play.display.replay_keys import REPLAY_KEYS, ReplayKeysScreen
 from astra_play.display.screens import FailureScreen, MenuScreen
 from astra_play.errors import RecordingError, WeightsError
 from astra_play.record.format import Chunk, Mark, Start
