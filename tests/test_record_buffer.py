@@ -7,9 +7,9 @@ from collections import deque
 import numpy as np
 import pytest
 
-from astra_play.chunks import IDLE
+from astra_play.chunks import IDLE, ActionSample
 from astra_play.record.buffer import MAX_BYTES, FrameBuffer
-from astra_play.record.format import Head
+from astra_play.record.format import Chunk, Head, to_line
 from astra_play.record.past import Past
 
 
@@ -136,13 +136,11 @@ def test_lines_are_bounded_the_oldest_start_goes_first_and_the_last_one_whole() 
 
 
 def test_a_chunks_line_takes_about_150_bytes() -> None:
-    from astra_play.record.format import Chunk, Sample, to_line
-
     past, random = Past(), np.random.default_rng(0)
     past.begin(0, 0, HEAD, "start\n")
     for number in range(2048):
-        rows = np.float32([1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, random.normal()]).tobytes()
-        past.add(to_line(Chunk(number, number, 0, number / 16 + random.normal() / 100,
-                               Sample(("forward",), (float(random.integers(-9, 9)), 0.0)), rows.hex(), (1, 12),
+        rows = np.float32([[1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, random.normal()]])
+        sample = ActionSample(frozenset({"forward"}), (float(random.integers(-9, 9)), 0.0))
+        past.add(to_line(Chunk(number, number, 0, number / 16 + random.normal() / 100, sample, rows,
                                random.bytes(16).hex(), random.bytes(16).hex())), is_chunk=True)
     assert past.num_bytes / 2048 < 160

@@ -142,7 +142,7 @@ def test_a_recording_from_the_start_holds_every_chunk_and_frame(make_play) -> No
     assert all(chunk.video for chunk in read.chunks) and kinds(read)[0] is Start
     assert read.head.created == WHEN.isoformat() and read.head.num_threads == 2
     assert [entry.text for entry in read.entries if isinstance(entry, Mark)] == ["video starts at chunk 0",
-                                                                                "video ends, 60 frames"]
+                                                                                "video ends"]
 
 
 def test_a_recording_begun_in_mid_play_starts_its_log_at_the_last_start(make_play) -> None:
@@ -380,6 +380,8 @@ def test_a_full_disk_is_told_once_and_what_was_recorded_is_kept_and_closed(make_
         if b"mdat" in data:
             times_s = list(pictures(video))
             assert times_s == [Fraction(number, FPS) for number in range(len(times_s))]
+            if "stopped" in bad[0].sentence:
+                assert f"{len(times_s) / FPS:.1f} s of its video are kept" in bad[0].sentence
             # cutting the video makes room for the last line, unless nothing was cut off
             assert read.end is None or read.end.reason == "disk full"
 
@@ -471,6 +473,21 @@ def test_a_play_too_long_to_be_kept_can_still_be_recorded_and_the_player_is_told
     assert "can be watched but not replayed" in told[0]
     read = play.check(video_from=60, log_from=60)
     assert len(read.chunks) == 20 and Start not in kinds(read)
+
+
+def test_a_broken_recorder_says_so_when_it_is_wanted_and_holds_no_frames(make_play) -> None:
+    def broken_head():
+        raise RuntimeError("the weights went away")
+
+    play = make_play(make_head=broken_head)
+    play.start()
+    play.chunk(20, settle=False)
+    play.recorder.begin(play.target())
+    play.settle()
+    play.recorder.save_last(play.target())
+    play.settle()
+    told = [notice.sentence for notice in play.close()]
+    assert len(told) == 2 and all("the weights went away" in sentence for sentence in told)
 
 
 def test_a_setting_told_while_recording_is_in_the_log(make_play) -> None:

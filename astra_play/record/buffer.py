@@ -2,7 +2,8 @@
 
 Bounded twice: by time, and by bytes whatever the pictures look like. A small world's frames are kept as they are
 (30 s of 128x96 at 16 fps are 17.7 MB). Those of a large one, which would be 719 MB of 832x480 at 20 fps, become JPEGs
-on the recording thread: 20 to 110 KB a frame, 12 to 66 MB, and never more than MAX_BYTES.
+on the recording thread: 20 to 110 KB a frame, 12 to 66 MB, and never more than MAX_BYTES. What is being saved is held
+until it is written, so while a save is under way the memory may be up to twice that.
 """
 
 from __future__ import annotations

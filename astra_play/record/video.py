@@ -63,8 +63,8 @@ class VideoWriter:
             self._container = av.open(self._file, "w", format="mp4",
                                       options={"movflags": MOVFLAGS, "flush_packets": "1"})
             self._container.metadata.update(title=title, comment=json.dumps(dict(facts)))
-            self._stream = self._container.add_stream(self.encoder.name, rate=Fraction(fps),
-                                                      options=dict(self.encoder.options))
+            options = {**self.encoder.options, **(self.encoder.enlarged_options if self._factor > 1 else {})}
+            self._stream = self._container.add_stream(self.encoder.name, rate=Fraction(fps), options=options)
             self.encoder.set_up(self._stream.codec_context, *self._size, fps)
         except av.error.FFmpegError as error:
             self._file.close()
