@@ -230,7 +230,9 @@ def test_a_new_start_after_taking_over_is_no_branch(make_player, tmp_path):
 def test_the_keys_page_tells_the_replays_keys(replaying):
     replaying.press(pygame.K_k)
     assert isinstance(replaying.top, ReplayKeysScreen)
-    assert ("Enter", "take over and play on") in REPLAY_KEYS
+    (_, own), (_, world) = replaying.top._columns
+    assert ("Enter", "take over and play on") in own == list(REPLAY_KEYS)
+    assert ("W, Pad left y", "walk forward") in world and not any("Left" in keys.split(", ") for keys, _ in world)
     replaying.press(pygame.K_k)
     assert isinstance(replaying.top, ReplayScreen)
 

@@ -5,6 +5,7 @@ They mean this even where the keymap binds them to the world; every other key of
 
 from __future__ import annotations
 
+import dataclasses
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -55,4 +56,8 @@ class ReplayKeysScreen(KeysScreen):
 
     def __init__(self, app: App, keymap: Keymap) -> None:
         super().__init__(app, keymap)
-        self._columns = (("The replay", list(REPLAY_KEYS)), ("Take over with", world_keys(keymap)))
+        own = {pygame.key.name(key) for key in COMMAND_KEYS}
+        free = dataclasses.replace(keymap, keys={key: buttons for key, buttons in keymap.keys.items()
+                                                 if key not in own})
+        *rows, _ = world_keys(free)  # the last row is the mouse's motion, which points at the bar
+        self._columns = (("The replay", list(REPLAY_KEYS)), ("Take over with", rows))
