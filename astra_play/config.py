@@ -118,6 +118,7 @@ class CodecConfig:
     frames_per_latent: int = 1
     decoder_width: int = 128  # "mini" only
     decoder_blocks: int = 2  # "mini" only
+    hand_width: int = 0  # "mini" only: of the network that cuts a robot's hand out of a picture; 0: there is none
     base_width: int = 0  # "wan_vae" and "taehv" only: channels at full resolution; 0: the published 96 and 64
 
 
@@ -132,6 +133,8 @@ class ControlsConfig:
     mouse_deg_per_px: float = 0.12
     mouse_m_per_px: float = 0.0005  # of a hand that the mouse moves
     max_move_m_per_frame: float = 0.03  # of that hand, the fastest seen in training
+    # Two opposite corners of the box that the hand stays in: least (right, away, up), then greatest; () is no limit.
+    reach_m: tuple[float, ...] = ()
     max_turn_deg_per_frame: float = 12.0  # the fastest turn seen in training
     # The axes in which a step is taken while the view turns: those the walker had before, or those of the view after
     # the turn, as in the presets of the published checkpoint (actions/rows.py).
@@ -369,6 +372,9 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
         "stream.context_sigma must be in [0, 1) and stream.sink_chunks not negative")
     for modality in [controls.modality, *(s.controls.modality for s in config.scenarios.values())]:
         yield modality in model.modalities, f"the model knows no {modality!r} actions"
+    for reach_m in [controls.reach_m, *(s.controls.reach_m for s in config.scenarios.values())]:
+        yield not reach_m or (len(reach_m) == 6 and all(reach_m[axis] < reach_m[axis + 3] for axis in range(3))), (
+            f"controls.reach_m must hold the least and the greatest (right, away, up) of a box, but is {list(reach_m)}")
     yield not config.scenarios or config.scenario in config.scenarios, (
         f"scenario is {config.scenario!r}, but must be one of: {', '.join(config.scenarios)}")
     for name in model.action_std:

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from .actions.keymap import default_keymap
-from .actions.row_makers import make_row_maker
+from .actions.row_makers import Place, make_row_maker
 from .actions.script import load_script
 from .actions.sources import ScriptedSource
 from .chunks import ActionChunk
@@ -53,15 +53,17 @@ def run_render(options: RenderOptions) -> int:
     if config.model.history == "framepack":
         return render_published(options, config)
     events = load_script(options.script) if options.script else []
+    from .codec.pixels import load_hand_place
     from .model.loading import load_world
 
     world = load_world(options.world, device="auto")
     try:
         set_sampling(world, options)
         world.reset(options.seed)
-        world.prefill(start_frame(world.config, options.image, options.fit)[None])
+        picture = start_picture(world.config, options.image)
+        world.prefill(start_frame(world.config, picture, options.fit)[None])
         keymap = default_keymap().limited_to(world.config.controls.buttons, world.config.controls.modality)
-        frames = rollout(world, ScriptedSource(events, keymap), options.num_frames)
+        frames = rollout(world, ScriptedSource(events, keymap), options.num_frames, load_hand_place(picture))
         digest = write_frames(frames, options.num_frames, options.out, world.config.fps)
     finally:
         world.close()
@@ -75,7 +77,7 @@ def render_published(options: RenderOptions, config: WorldConfig) -> int:
 
     motion = motion_of(options, config)
     num_frames = options.num_frames or 1 + config.codec.frames_per_latent * motion.num_latents
-    start = start_frame(config, options.image, options.fit)
+    start = start_frame(config, start_picture(config, options.image), options.fit)
     from .model.loading import load_world
     from .model.sampler import schedule_for
 
@@ -119,9 +121,14 @@ def say_what_was_made(options: RenderOptions, num_frames: int, fps: int, digest:
     print(f"{num_frames} frames at {fps} fps, seed {options.seed}, sha256 {digest[:16]} -> {options.out}")
 
 
-def rollout(world: PlayableWorld, source: ActionSource, num_frames: int) -> Iterator[np.ndarray]:
-    """Yield `num_frames` frames (H, W, 3) of a world that was reset and prefilled, driven by the source."""
+def rollout(world: PlayableWorld, source: ActionSource, num_frames: int,
+            hand_m: Place | None = None) -> Iterator[np.ndarray]:
+    """Yield `num_frames` frames (H, W, 3) of a world that was reset and prefilled, driven by the source.
+
+    `hand_m`: where the frames that it was prefilled with show the hand of an arm, if that is known.
+    """
     row_maker = make_row_maker(world.config)
+    row_maker.reset(hand_m)
     num_chunks = -(-num_frames // world.config.frames_per_chunk)
     for chunk_index in range(num_chunks):
         sample = source.take(chunk_index * world.config.chunk_s)
@@ -131,16 +138,19 @@ def rollout(world: PlayableWorld, source: ActionSource, num_frames: int) -> Iter
         yield from frames[:num_frames - chunk_index * world.config.frames_per_chunk]
 
 
-def start_frame(config: WorldConfig, image: Path | None, fit: Literal["crop", "squeeze"] = "crop") -> np.ndarray:
-    """Return the (H, W, 3) picture to start from; without an image the world's first, as in `play`."""
+def start_picture(config: WorldConfig, image: Path | None) -> Path:
+    """Return the picture file to start from; without an image the world's first, as in `play`."""
+    pictures = [image] if image is not None else start_pictures(config.name, config.scenario)
+    if not pictures:
+        raise ImageError(f"the world {config.name!r} has no start picture of its own; give one with --image FILE")
+    return pictures[0]
+
+
+def start_frame(config: WorldConfig, picture: Path, fit: Literal["crop", "squeeze"] = "crop") -> np.ndarray:
+    """Return the (H, W, 3) frame to start from."""
     from .codec.pixels import load_start_image
 
-    if image is None:
-        pictures = start_pictures(config.name, config.scenario)
-        if not pictures:
-            raise ImageError(f"the world {config.name!r} has no start picture of its own; give one with --image FILE")
-        image = pictures[0]
-    return load_start_image(image, config.width, config.height, fit)
+    return load_start_image(picture, config.width, config.height, fit)
 
 
 # --- outputs: written under another name and renamed, so that what has the final name is whole -----------------------

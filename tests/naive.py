@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -111,3 +112,35 @@ def naive_block_errors(moved: Tensor, others: Tensor, truth: Tensor, blocks: int
                 block = (y % cell_px) // side * blocks + (x % cell_px) // side
                 errors[:, :, k, block, y // cell_px, x // cell_px] += wrong[:, :, y, x] / side**2
     return errors
+
+
+def naive_layers(pictures: list[Tensor], share: Tensor, steps_px: list[int], cover_px: int,
+                 fill_in: Callable[[Tensor, Tensor], Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """A hand over a table, pixel by pixel: what is expected after each step to the right by whole pixels, (3, H, W),
+    and which of its pixels were ever seen, (H, W).
+
+    `pictures` are those shown before each step; `share` (H, W) of the hand is 0 or 1.
+    """
+    _, height, width = pictures[0].shape
+
+    def hidden(y: int, x: int, gone_px: int) -> bool:
+        return any(share[v, u] > 0 for v in range(max(0, y - cover_px), min(height, y + cover_px + 1))
+                   for u in range(max(0, x - gone_px - cover_px), min(width, x - gone_px + cover_px + 1)))
+
+    table = fill_in(pictures[0][None], (share == 0)[None, None])[0].clone()
+    known = torch.tensor([[not hidden(y, x, 0) for x in range(width)] for y in range(height)])
+    gone_px, expected = 0, []
+    for index, step_px in enumerate(steps_px):
+        if index:
+            for y in range(height):
+                for x in range(width):
+                    if not hidden(y, x, gone_px):
+                        table[:, y, x], known[y, x] = pictures[index][:, y, x], True
+        gone_px += step_px
+        picture, seen = table.clone(), known.clone()
+        for y in range(height):
+            for x in range(width):
+                if 0 <= x - gone_px < width and share[y, x - gone_px] > 0:
+                    picture[:, y, x], seen[y, x] = pictures[0][:, y, x - gone_px], True
+        expected.append((picture, seen))
+    return expected

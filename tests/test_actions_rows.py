@@ -225,3 +225,49 @@ def test_one_click_closes_the_gripper_and_another_opens_it() -> None:
     maker.rows(held("grip"))
     maker.reset()
     assert maker.rows(IDLE)[0] == pytest.approx(idle_row("arm"))
+
+
+REACH_M = (-0.1, -0.05, 0.02, 0.1, 0.05, 0.2)
+
+
+def reach_in_hundredths(hand_m: tuple[float, ...], steps_m: list[tuple[float, ...]]) -> list[list[float]]:
+    """Walk every axis on its own, a hundredth of the step at a time, and stand still where the next one would leave."""
+    at, went = list(hand_m), []
+    for step in steps_m:
+        before = list(at)
+        for axis in range(3):
+            for _ in range(100):
+                after = at[axis] + step[axis] / 100
+                if REACH_M[axis] - 1e-9 <= after <= REACH_M[axis + 3] + 1e-9:
+                    at[axis] = after
+        went.append([now - then for now, then in zip(at, before, strict=True)])
+    return went
+
+
+def test_hand_ends_where_its_reach_does_as_in_hundredths_of_every_step() -> None:
+    randoms = np.random.default_rng(0)
+    names = ("forward", "back", "left", "right", "up", "down")
+    samples = [held(*randoms.choice(names, 2, replace=False)) for _ in range(200)]
+    free, bound = arm(), arm(reach_m=REACH_M)
+    bound.reset(hand_m=(0.03, -0.02, 0.1))
+    told = [free.rows(sample)[0] for sample in samples]
+    went = np.array([bound.rows(sample)[0][:3] for sample in samples])
+    dull = reach_in_hundredths((0.03, -0.02, 0.1), [tuple(row[:3]) for row in told])
+    assert went == pytest.approx(np.array(dull), abs=2.1e-4)  # the twin stops within a hundredth of a step of the end
+    assert np.abs(went).sum() < np.abs(np.array(told)[:, :3]).sum() - 0.3  # so that limits were met at all
+
+
+def test_nothing_stops_a_hand_whose_place_is_not_known() -> None:
+    maker = arm(reach_m=REACH_M)
+    assert sum(maker.rows(held("right"))[0][0] for _ in range(40)) == pytest.approx(40 * 0.02)
+    maker.reset(hand_m=(0.0, 0.0, 0.1))
+    assert sum(maker.rows(held("right"))[0][0] for _ in range(40)) == pytest.approx(0.1)
+    maker.reset()
+    assert sum(maker.rows(held("right"))[0][0] for _ in range(40)) == pytest.approx(40 * 0.02)
+
+
+def test_flick_against_the_end_of_the_reach_does_not_delay_the_way_back() -> None:
+    maker = arm(reach_m=REACH_M)
+    maker.reset(hand_m=(0.08, 0.0, 0.1))
+    assert maker.rows(held(mouse_px=(100.0, 0.0)))[0][0] == pytest.approx(0.02)
+    assert maker.rows(held(mouse_px=(-10.0, 0.0)))[0][0] == pytest.approx(-0.01)

@@ -11,7 +11,7 @@ from astra_play.actions.rows import arm_row, camera_row, vehicle_row
 from astra_play.codec.mini import MiniCodec, fit_linear
 from astra_play.config import CodecConfig, ControlsConfig
 from astra_play.model.anchor import CameraMotion, CarriedPicture, camera_poses
-from astra_play.model.still_camera import StillCamera
+from astra_play.model.still_camera import StillCamera, TablePicture
 from astra_play.train.latents import Clips
 from astra_play.train.losses import true_past
 
@@ -168,8 +168,10 @@ def test_a_vehicle_row_moves_the_camera_as_the_car_moves() -> None:
 def test_an_arm_row_leaves_the_camera_where_it_is(mover: CameraMotion) -> None:
     still = StillCamera(mover_codec(), torch.linspace(2, 0.5, 8), 32, 24, ControlsConfig(modality="arm"), coverage=True)
     pictures = torch.rand(2, 3, 24, 32) - 0.5
-    moved, anchors = still.expect(pictures, torch.from_numpy(arm_row(0.1, 0.1, 0.1, 1.0)).expand(2, 2, 7))
-    assert torch.equal(moved[:, 1], pictures) and torch.equal(anchors[:, 1, :8], still.encode(pictures))
+    carried = TablePicture(still, still.paint, leak=0.0)
+    carried.show(pictures)
+    anchors = carried.expect(torch.from_numpy(arm_row(0.1, 0.1, 0.1, 1.0)).expand(2, 2, 7))
+    assert torch.equal(carried._moved[:, 1], pictures) and torch.equal(anchors[:, 1, :8], still.encode(pictures))
     assert anchors.shape[2] == 9 and (anchors[:, :, 8] == 1).all()
 
 

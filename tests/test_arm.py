@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import math
 from collections import Counter
 
 import numpy as np
 import pytest
+from fakes import fake_config
 
 from astra_play.actions.buttons import MEANINGS
+from astra_play.actions.row_makers import make_row_maker
+from astra_play.chunks import ActionSample
 from astra_play.errors import DependencyError
 from astra_play.train import dataset, scenarios
 from astra_play.train.scenarios import arm_policy
@@ -346,3 +350,23 @@ def test_episode_holds_rows_poses_and_controls_of_the_arm(simulator, tmp_path):
     assert np.array_equal(episode.rows[:, (0, 1, 2, 6)], episode.controls) and not episode.rows[0].any()
     moved = np.diff(episode.poses[:, :3], axis=0)
     assert np.abs(moved - episode.controls[1:, :3]).max() < 0.01  # row t leads into frame t
+
+
+def test_row_is_the_way_that_the_hand_goes_where_no_block_is_in_it(simulator):
+    """At the ends of the workspace too, to which a player and the rows of training then agree."""
+    for seed, keys in ((3, (1, 1, 1)), (5, (-1, 0, 1)), (6, (0, -1, 0))):
+        simulator.reset(seed)
+        go_to(simulator, np.array([0.1 * keys[0], 0.06 * keys[1], 0.16]))
+        maker = make_row_maker(dataclasses.replace(fake_config(fps=16), controls=Arm.CONTROLS))
+        maker.reset(tuple(simulator.hand))
+        held = ActionSample(frozenset(name for name, key in (
+            ("right", keys[0]), ("left", -keys[0]), ("forward", keys[1]), ("back", -keys[1]), ("up", keys[2]))
+            if key > 0))
+        control, cut = ArmControl.from_keys(*keys), 0
+        for _ in range(20):
+            before, row = simulator.hand, simulator.row(control)
+            simulator.step(control)
+            assert simulator.hand - before == pytest.approx(row[:3], abs=0.002)
+            assert maker.rows(held)[0] == pytest.approx(row, abs=0.002)
+            cut += bool(np.abs(row - control.row()).max() > 1e-6)
+        assert cut > 3

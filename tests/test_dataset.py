@@ -46,6 +46,9 @@ class FlatWorld:
         self.pose = np.array([seed, 0.0, 1.6, 0.0, 0.0])
         return np.full(self.shape, 0, np.uint8)
 
+    def row(self, control: WalkControl) -> np.ndarray:
+        return control.row()
+
     def step(self, control: WalkControl) -> np.ndarray:
         self.pose = self.pose + np.array([0, 0, 0, control.yaw_left_rad, 0])
         return np.full(self.shape, int(abs(self.pose[3]) * 100) % 256, np.uint8)

@@ -238,6 +238,9 @@ class SlidingScenario:
         self.texture, self.pose = smooth_texture(*self.size, seed=seed), np.zeros(5)
         return self.frame()
 
+    def row(self, control: WalkControl) -> np.ndarray:
+        return control.row()
+
     def step(self, control: WalkControl) -> np.ndarray:
         self.pose = self.pose + (control.forward_m, 0.0, 0.0, control.yaw_left_rad, control.pitch_up_rad)
         return self.frame()

@@ -8,15 +8,16 @@ import math
 import numpy as np
 import pytest
 import torch
-from naive import naive_block_errors, naive_mix
+from naive import naive_block_errors, naive_layers, naive_mix
 
 from astra_play.actions.rows import arm_row, camera_row
 from astra_play.codec.mini import MiniCodec, fit_linear
 from astra_play.config import CodecConfig, ControlsConfig, ModelConfig, ScenarioConfig, StreamConfig, WorldConfig
 from astra_play.errors import ConfigError
-from astra_play.model.anchor import CameraMotion, CarriedPicture, mix, mix_pictures
+from astra_play.model.anchor import CameraMotion, mix, mix_pictures
+from astra_play.model.carried import carry
 from astra_play.model.free_run import FreeRun
-from astra_play.model.still_camera import REFRESH_CHUNKS, StillCamera, TablePicture
+from astra_play.model.still_camera import COVER_PX, StillCamera, TablePicture, fill_in
 from astra_play.model.surroundings import Surroundings
 from astra_play.model.transformer import Transformer
 from astra_play.model.two_stream import TwoStream
@@ -56,14 +57,15 @@ def rows_of(*motions: tuple[float, float, float], batch: int = 1) -> torch.Tenso
 
 
 def along(camera: StillCamera, pictures: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    return camera.other_pictures(pictures, rows)[:, :, 0]
+    return camera.hand_pictures(pictures, rows, pictures)[:, :, 0]
 
 
 def offered(motion: CameraMotion, pictures: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """The anchor's pictures, those of the hypotheses, and the anchors with all that they offer."""
-    moved, anchors = motion.expect(pictures, rows)
-    others = motion.other_pictures(pictures, rows)
-    return moved, others, motion.offer(anchors, moved, others)
+    carried = carry(motion, motion.paint, 0.0)
+    carried.show(pictures)
+    anchors = carried.expect(rows)
+    return carried._moved, carried._others, anchors
 
 
 @pytest.mark.parametrize(("motion", "columns", "rows", "ahead"), [
@@ -92,36 +94,63 @@ def test_what_goes_away_shrinks_about_the_middle_and_comes_back_as_large(camera:
     assert row.item() == pytest.approx(11.5, abs=0.05)
 
 
-def looking_back() -> tuple[StillCamera, TablePicture]:
+def layered(share: torch.Tensor) -> tuple[StillCamera, TablePicture]:
+    """A still camera whose finder sees the hand as told, (B, 1, 24, 32), and what it carries."""
     motion = StillCamera(small_codec(), torch.linspace(2, 0.5, 8), 32, 24, CONTROLS, True, hypotheses=3, blocks=2)
+    motion._find_hand = lambda pictures: share
     return motion, TablePicture(motion, motion.paint, leak=0.0)
 
 
-def test_the_hand_may_come_from_an_earlier_picture_by_all_the_way_since() -> None:
-    motion, carried = looking_back()
+def test_hand_goes_over_a_table_that_remembers_as_in_the_dull_twin() -> None:
+    """By whole pixels, of which the twin copies one after the other; every picture shown has another table."""
     generator = np.random.default_rng(1)
-    shown, ways = [], []
-    for t in range(3 * REFRESH_CHUNKS):
-        picture = torch.rand(2, 3, 24, 32) - 0.5
-        if t:
-            row = rows_of(tuple(generator.uniform(-0.02, 0.02, 3)), batch=2)
-            carried.expect(row)
-            ways.append(row[0, 0, :3].double())
-            born = max(0, (t - 1) // REFRESH_CHUNKS - 1) * REFRESH_CHUNKS  # of the older of the two kept pictures
-            since = rows_of(tuple(torch.stack(ways[born:]).sum(0).tolist()), batch=2)
-            assert torch.equal(carried._others[:, 0, 1], shown[born])
-            assert torch.allclose(carried._others[:, 0, 2], along(motion, shown[born], since)[:, 0], atol=1e-4)
-            assert torch.allclose(carried._others[:, 0, 0], along(motion, shown[-1], row)[:, 0], atol=1e-5)
+    share = torch.zeros(1, 1, 24, 32)
+    share[..., 8:14, 10:16] = 1.0
+    motion, carried = layered(share)
+    pictures = [torch.rand(1, 3, 24, 32) - 0.5]
+    carried.show(pictures[0])
+    steps_px = [int(generator.integers(-2, 3)) for _ in range(12)]
+    made = []
+    for step_px in steps_px:
+        anchors = carried.expect(rows_of((step_px / FOCAL_PX, 0.0, 0.0)))
+        made.append((carried._moved[0, 0], anchors[0, 0, 8]))
+        along_, stays, table = carried._others[0, 0]
+        assert torch.equal(stays, pictures[-1][0]) and torch.equal(table, carried._table[0])
+        assert torch.allclose(along_[:, :, 4:-4], pictures[-1][0].roll(step_px, -1)[:, :, 4:-4], atol=1e-4)
+        pictures.append(torch.rand(1, 3, 24, 32) - 0.5)
+        carried.show(pictures[-1])
+    twin = naive_layers([picture[0] for picture in pictures], share[0, 0], steps_px, COVER_PX, fill_in)
+    assert {step for step in steps_px} >= {-2, 2}
+    for (picture, coverage), (dull, known) in zip(made, twin, strict=True):
+        assert torch.allclose(picture, dull, atol=1e-3)
+        assert torch.allclose(coverage, known.view(3, 8, 4, 8).float().mean(dim=(1, 3)), atol=1e-5)
+    assert made[-1][1].min() < 1.0  # something under the first place of the hand was never seen
+
+
+def test_a_reset_forgets_hand_and_table() -> None:
+    motion, carried = layered(torch.ones(1, 1, 24, 32))
+    first, second = torch.rand(1, 3, 24, 32) - 0.5, torch.rand(1, 3, 24, 32) - 0.5
+    for picture in (first, second):
+        carried.reset()
         carried.show(picture)
-        shown.append(picture)
-    carried.reset()
-    carried.show(shown[0])
-    carried.expect(rows_of((0.01, 0.0, 0.0), batch=2))
-    assert torch.equal(carried._others[:, 0, 1], shown[0])
+        carried.expect(rows_of((0.0, 0.0, 0.0)))
+        assert torch.allclose(carried._moved[:, 0], picture, atol=1e-5)
+
+
+def test_what_no_picture_shows_is_filled_from_around_and_what_is_known_stays() -> None:
+    picture = torch.zeros(1, 3, 24, 32)
+    picture[..., 16:] = 1.0
+    known = torch.ones(1, 1, 24, 32, dtype=torch.bool)
+    known[..., 4:20, 6:10] = known[..., 4:20, 22:26] = False
+    holes = torch.where(known, picture, torch.full_like(picture, 9.0))
+    filled = fill_in(holes, known)
+    assert torch.equal(filled[known.expand_as(filled)], picture[known.expand_as(filled)])
+    assert filled[..., 6:10].max() < 0.3 and filled[..., 22:26].min() > 0.7
+    assert torch.equal(fill_in(picture, torch.ones_like(known)), picture)
 
 
 def test_errors_of_blocks_are_those_of_their_pixels() -> None:
-    motion, carried = looking_back()
+    motion, carried = layered(torch.rand(2, 1, 24, 32))
     carried.show(torch.rand(2, 3, 24, 32) - 0.5)
     carried.expect(rows_of((0.02, 0.0, 0.01), (0.0, 0.01, 0.0), batch=2))
     truth = torch.rand(2, 2, 3, 24, 32) - 0.5
@@ -206,7 +235,7 @@ def test_a_world_played_with_a_full_share_moves_the_whole_picture(camera: StillC
     torch.manual_seed(1)
     model = Transformer(MODEL).eval()
     stream = StreamConfig(sink_chunks=1, ring_chunks=3, correction_gate=0.05)
-    run = FreeRun(model, stream, "arm", carried=CarriedPicture(camera, camera.paint, leak=0.05))
+    run = FreeRun(model, stream, "arm", carried=TablePicture(camera, camera.paint, leak=0.05))
     picture = torch.rand(1, 3, 24, 32) - 0.5
     row = rows_of((0.03, 0.0, 0.0))
     for bias, taken in ((-30.0, 0.0), (30.0, 1.0)):
@@ -257,8 +286,8 @@ def test_training_finds_what_goes_along(camera: StillCamera) -> None:
 
 @pytest.mark.parametrize("own", [False, True])
 def test_training_knows_how_wrong_each_block_of_each_hypothesis_is(own: bool) -> None:
-    """Wherever the truth has moved with the hand since the first picture, the third hypothesis is (nearly) right."""
-    motion, _ = looking_back()
+    """Where the truth is all hand and has moved since the first picture, the anchor is (nearly) right."""
+    motion, _ = layered(torch.ones(2, 1, 24, 32))
     torch.manual_seed(3)
     first = torch.nn.functional.avg_pool2d(torch.rand(2, 3, 34, 42), 11, 1) * 4 - 2
     rows = rows_of((0.0, 0.0, 0.0), *[(0.02, 0.0, 0.0)] * 4, batch=2)
@@ -273,8 +302,8 @@ def test_training_knows_how_wrong_each_block_of_each_hypothesis_is(own: bool) ->
     errors = past.block_errors
     assert errors.shape == (2, 5, 4, 4, 3, 4)
     assert (errors[:, [0, 4]] == 0).all()  # nothing precedes the first, and the last one's own picture is not in a clip
-    still, _, _, since = errors[:, 1:4].mean(dim=(0, 3, 4, 5)).unbind(dim=-1)
-    assert (since < 1e-4).all() and (still > 20 * since).all()
+    since, _, stays, _ = errors[:, 1:4].mean(dim=(0, 3, 4, 5)).unbind(dim=-1)
+    assert (since < 1e-4).all() and (stays > 20 * since).all()
     options = dataclasses.replace(NoiseOptions(), action_dropout=0.0, full_noise_prob=1.0, history_clean_prob=1.0)
     two_stream = TwoStream(model, 5, 1, torch.device("cpu"))
     parts = []
@@ -309,7 +338,7 @@ def test_a_world_is_played_with_the_power_of_its_stream(camera: StillCamera) -> 
     shown = []
     for power in (1.0, 20.0):
         stream = StreamConfig(sink_chunks=1, ring_chunks=3, share_power=power, detail_leak=0.0)
-        run = FreeRun(model, stream, "arm", carried=CarriedPicture(camera, camera.paint, leak=0.0))
+        run = FreeRun(model, stream, "arm", carried=TablePicture(camera, camera.paint, leak=0.0))
         with torch.no_grad():
             run.show(camera.encode(picture)[:, None], rows_of((0.0, 0.0, 0.0)), picture)
             run.generate(torch.randn(1, 1, 8, 3, 4), row, (1.0, 0.0))

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from astra_play.codec import pixels
 from astra_play.codec.pixels import load_start_image
+from astra_play.config import load_world_config
 from astra_play.errors import ImageError
+from astra_play.paths import start_pictures, weights_folder
 
 
 def save(path: Path, image: Image.Image, **options) -> Path:
@@ -101,3 +105,24 @@ def test_a_decompression_bomb_is_refused_without_decoding(tmp_path) -> None:
     path = save(tmp_path / "bomb.png", Image.new("1", (30_000, 30_000)))
     with pytest.raises(ImageError, match="million"):
         load_start_image(path, 32, 24)
+
+
+def test_start_picture_tells_where_its_hand_is(tmp_path: Path) -> None:
+    told, wrong = PngInfo(), PngInfo()
+    told.add_text(pixels.HAND_PLACE, "0.10 -0.05 0.123")
+    wrong.add_text(pixels.HAND_PLACE, "0.10 left")
+    for name, info in (("told.png", told), ("wrong.png", wrong), ("untold.png", PngInfo())):
+        Image.new("RGB", (20, 20)).save(tmp_path / name, pnginfo=info)
+    (tmp_path / "text.png").write_text("this is no picture")
+    assert pixels.load_hand_place(tmp_path / "told.png") == (0.10, -0.05, 0.123)
+    for name in ("wrong.png", "untold.png", "text.png", "missing.png"):
+        assert pixels.load_hand_place(tmp_path / name) is None
+
+
+def test_every_start_picture_of_the_arm_tells_where_its_hand_is() -> None:
+    low_m, high_m = np.split(np.array(load_world_config(weights_folder() / "mini", "arm").controls.reach_m), 2)
+    pictures = start_pictures("mini", "arm")
+    assert len(pictures) == 8
+    for picture in pictures:
+        hand_m = np.array(pixels.load_hand_place(picture))
+        assert np.all((low_m <= hand_m) & (hand_m <= high_m))

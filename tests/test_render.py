@@ -112,7 +112,7 @@ def test_video_has_every_frame_at_the_worlds_exact_rate(worlds, tmp_path: Path) 
 @pytest.mark.parametrize("name", ["walk.mp4", "walk.webp", "out"])
 def test_failure_leaves_neither_half_a_file_nor_a_loaded_world(worlds, tmp_path: Path, name: str,
                                                                monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail_after_a_frame(world, source, num_frames):
+    def fail_after_a_frame(world, source, num_frames, hand_m):
         yield np.zeros((6, 8, 3), np.uint8)
         raise ConfigError("broken")
 

@@ -11,7 +11,7 @@ from fakes import FakeWorld, ListOutput, fake_config
 from astra_play.actions.keymap import Keymap
 from astra_play.actions.sources import LiveSource
 from astra_play.actions.state import InputState
-from astra_play.chunks import FrameChunk
+from astra_play.chunks import FrameChunk, InputEvent
 from astra_play.runtime.clock import MonotonicClock
 from astra_play.runtime.session import STOP_WITHIN_S, Session, Settings
 
@@ -165,6 +165,32 @@ def test_session_reset_keeps_or_changes_seed_and_start() -> None:
     assert world.seeds == [3, 3, 8, 8] and [len(prompt) for prompt in world.prompts] == [2, 2, 1, 1]
     assert session.playout.counts().dropped.keys() <= {"reset", "full"}
     assert session.seed == 8
+
+
+def test_hand_of_every_start_ends_where_its_reach_does() -> None:
+    """Held to the right, so that the sum of all rows since a start tells from where the hand began."""
+    config = fake_config(fps=500, modality="arm", move_m_s=1.0, buttons=("right",), reach_m=(0, 0, 0, 1, 1, 1))
+    state = InputState(Keymap(keys={"d": ("right",)}))
+    state.handle(InputEvent("button", "d", down=True))
+    session = Session(lambda: FakeWorld(config), LiveSource(state), MonotonicClock(),
+                      Settings(prompt_frames=PROMPT, hand_m=(0.99, 0.5, 0.5)))
+    output = ListOutput()
+    session.add_output(output)
+    session.start()
+
+    def way_m(reset_count: int) -> float:
+        def stands() -> bool:
+            own = [chunk for chunk in list(output.chunks) if chunk.reset_count == reset_count]
+            return bool(own) and float(own[-1].action.rows[0, 0]) == 0.0
+        wait_for(stands)
+        return sum(float(c.action.rows[:, 0].sum()) for c in list(output.chunks) if c.reset_count == reset_count)
+
+    assert way_m(0) == pytest.approx(0.01)
+    session.reset()
+    assert way_m(1) == pytest.approx(0.01)  # the same start again
+    session.reset(prompt_frames=PROMPT, hand_m=(0.98, 0.5, 0.5))
+    assert way_m(2) == pytest.approx(0.02)
+    session.stop()
 
 
 def test_reset_empties_the_playout_queue_at_once_however_long_the_world_takes() -> None:

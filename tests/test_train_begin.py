@@ -12,7 +12,14 @@ from tiny_world import TINY_WORLD, make_tiny_world
 
 from astra_play.config import load_world_config
 from astra_play.errors import ConfigError, WeightsError
-from astra_play.model.checkpoint import CODEC_FILE, MODEL_FILE, load_strict, read_tensors
+from astra_play.model.checkpoint import (
+    CODEC_FILE,
+    MODEL_FILE,
+    load_strict,
+    read_tensors,
+    save_config,
+    save_module,
+)
 from astra_play.model.transformer import Transformer
 from astra_play.train import codec_loop, world_loop, world_recipe
 
@@ -40,6 +47,34 @@ def test_a_codec_of_another_shape_is_refused(tmp_path) -> None:
     other = dataclasses.replace(RECIPE, codec=dataclasses.replace(TINY_WORLD.codec, decoder_width=32))
     with pytest.raises(ConfigError, match="has another shape than the recipe's"):
         codec_loop.begin(other, codec_loop.MiniCodec(other.codec), FakePairs(), folder)
+
+
+def test_hand_finder_is_taught_once_kept_by_who_goes_on_and_left_alone_by_the_decoder(tmp_path, monkeypatch) -> None:
+    taught = []
+
+    def teach(finder, num_worlds, num_steps, size) -> None:
+        taught.append((num_worlds, num_steps, size))
+        torch.nn.init.constant_(finder.head.bias, 2.0)
+
+    monkeypatch.setattr(codec_loop, "teach", teach)
+    shape = dataclasses.replace(TINY_WORLD.codec, hand_width=4)
+    recipe, data = dataclasses.replace(RECIPE, codec=shape, hand_worlds=5, hand_steps=6), FakePairs()
+    bare = make_tiny_world(tmp_path / "bare")
+    for origin in (None, bare):
+        codec = codec_loop.MiniCodec(shape)
+        scale = codec_loop.begin(recipe, codec, data, origin)
+        assert taught.pop() == (5, 6, (TINY_WORLD.width, TINY_WORLD.height)) and not taught
+    training = codec_loop.CodecTraining(recipe, codec, scale, data)
+    for _ in range(3):
+        training.step_once()
+    learned = training.averaged()
+    assert all(torch.equal(a, b) for a, b in zip(learned.hand.parameters(), codec.hand.parameters(), strict=True))
+    handy = tmp_path / "handy"
+    save_config(dataclasses.replace(TINY_WORLD, codec=shape), handy)
+    save_module(learned, handy / CODEC_FILE)
+    again = codec_loop.MiniCodec(shape)
+    codec_loop.begin(recipe, again, data, handy)
+    assert not taught and again.hand.head.bias.item() == 2.0
 
 
 def test_codec_training_by_command_remembers_what_it_began_with(tmp_path) -> None:

@@ -25,6 +25,9 @@ CARRY_FRAMES = 4
 WHEEL_BACK_PER_S = 1.0
 
 
+Place = tuple[float, float, float]  # (right, away, up) in metres, of a hand over its table
+
+
 class RowMaker(Protocol):
     """Turns each sample into the rows of one chunk. `dropped_turn_deg`: turns that were too fast for the world."""
 
@@ -38,8 +41,8 @@ class RowMaker(Protocol):
         """Forget the mouse motion that is still to be spent."""
         ...
 
-    def reset(self) -> None:
-        """Begin again, at rest."""
+    def reset(self, hand_m: Place | None = None) -> None:
+        """Begin again, at rest; `hand_m` is where the start picture shows the hand of an arm, where that is known."""
         ...
 
 
@@ -107,7 +110,7 @@ class CameraRows:
     def stop_turning(self) -> None:
         self._yaw_deg.left = self._pitch_carry_deg.left = 0.0
 
-    def reset(self) -> None:
+    def reset(self, hand_m: Place | None = None) -> None:
         self.stop_turning()
         self._pitch_deg = 0.0  # where the rows so far have left the view; every start picture looks level
 
@@ -155,7 +158,7 @@ class VehicleRows:
     def stop_turning(self) -> None:
         self._wheel = 0.0  # where the mouse holds it, in [-1, 1], positive to the left
 
-    def reset(self) -> None:
+    def reset(self, hand_m: Place | None = None) -> None:
         self._car = Car()
         self.stop_turning()
 
@@ -173,7 +176,11 @@ class VehicleRows:
 
 
 class ArmRows:
-    """A hand over a table: keys and mouse move it, one click closes the gripper and another opens it."""
+    """A hand over a table: keys and mouse move it, one click closes the gripper and another opens it.
+
+    Where it begins is told by `reset`; from then on it is known where its reach ends, and rows end there, as they did
+    in training. In a world that starts from a stranger's picture the hand may be anywhere, and nothing stops it.
+    """
 
     def __init__(self, config: WorldConfig) -> None:
         self._controls = controls = config.controls
@@ -188,12 +195,14 @@ class ArmRows:
     def stop_turning(self) -> None:
         self._right_m.left = self._away_m.left = 0.0
 
-    def reset(self) -> None:
+    def reset(self, hand_m: Place | None = None) -> None:
         self.stop_turning()
         self._close = 0.0
+        reach_m = self._controls.reach_m
+        self._at_m = np.array(hand_m) if hand_m is not None and reach_m else None
 
     def rows(self, sample: ActionSample) -> np.ndarray:
-        """Return the rows (T, 7) of one chunk, the motion spread evenly."""
+        """Return the rows (T, 7) of one chunk, the motion spread evenly as far as the hand reaches."""
         controls = self._controls
         push = np.array([balance(controls, sample, *pair) for pair in
                          (("right", "left"), ("forward", "back"), ("up", "down"))])
@@ -203,4 +212,18 @@ class ArmRows:
         away_m = self._away_m.spend(-mouse_down_px * controls.mouse_m_per_px, self._num_rows, keys_m[1])
         if {"grip", "release"} & sample.buttons:
             self._close = float("grip" in sample.buttons)
-        return np.tile(arm_row(right_m, away_m, keys_m[2], self._close), (self._num_rows, 1))
+        step_m = np.array([right_m, away_m, keys_m[2]])
+        return np.stack([arm_row(*self._within_reach(step_m), self._close) for _ in range(self._num_rows)])
+
+    def _within_reach(self, step_m: np.ndarray) -> np.ndarray:
+        """Cut the step of one row where the reach ends, and note where that leaves the hand."""
+        if self._at_m is None:
+            return step_m
+        low_m, high_m = np.split(np.array(self._controls.reach_m), 2)
+        wanted_m = self._at_m + step_m
+        end_m = np.clip(wanted_m, low_m, high_m)
+        for carry, stopped in zip((self._right_m, self._away_m), end_m[:2] != wanted_m[:2], strict=True):
+            if stopped:
+                carry.left = 0.0  # or the rest of a flick against the end would delay the way back
+        cut_m, self._at_m = end_m - self._at_m, end_m
+        return cut_m

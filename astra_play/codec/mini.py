@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import CodecConfig
+from .hand import HandFinder
 from .streaming import LayerMemory
 
 
@@ -63,6 +64,7 @@ class MiniCodec(nn.Module):
         self.head = nn.Conv2d(widths[-1], 3 * 4, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        self.hand = HandFinder(config.hand_width) if config.hand_width else None
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Return the latents of (B, T, 3, H, W) pictures in [-1, 1]."""

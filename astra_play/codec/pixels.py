@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 MAX_IMAGE_PIXELS = 150_000_000  # 450 MB decoded; larger files are panoramas or bombs, and none need that to start
+HAND_PLACE = "Hand place"
 MIN_IMAGE_SIDE_PX = 16  # less than one latent cell holds no scene to start from
 
 
@@ -62,6 +63,19 @@ def load_start_image(path: Path, width: int, height: int, fit: Literal["crop", "
         raise ImageError(f"{path} is not a picture that can be read; use PNG, JPEG or WebP") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(f"{path} cannot be read as a picture ({error}); save it again as PNG") from None
+
+
+def load_hand_place(path: Path) -> tuple[float, float, float] | None:
+    """Return where a start picture shows the hand of an arm, (right, away, up) in metres, or None if it does not say.
+
+    It stands in the picture file's own text, under HAND_PLACE, as three numbers.
+    """
+    try:
+        with Image.open(path) as image:
+            right_m, away_m, up_m = (float(word) for word in str(image.info[HAND_PLACE]).split())
+    except (OSError, KeyError, ValueError):  # a picture from anywhere; one that cannot be read is refused elsewhere
+        return None
+    return right_m, away_m, up_m
 
 
 def _on_black(picture: Image.Image) -> Image.Image:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pygame
 
+from ..actions.row_makers import Place
 from ..actions.sources import LiveSource
 from ..actions.state import InputState
 from ..chunks import InputEvent
-from ..codec.pixels import load_start_image
+from ..codec.pixels import load_hand_place, load_start_image
 from ..errors import AstraPlayError, ConfigError, ImageError
 from ..runtime.clock import process_age_s
 from ..runtime.interfaces import PlayableWorld
@@ -63,7 +64,10 @@ class PlayScreen:
         self.choice = choice
         catalogue, options, settings = app.options.catalogue, app.options, app.settings
         self.config = catalogue.config(choice.world)
-        self._start = self._start_frames(choice) if taken is None else taken.prompt_frames
+        if taken is None:
+            self._start, hand_m = self._start_frames(choice)
+        else:
+            self._start, hand_m = taken.prompt_frames, taken.before.start.hand_m
         if choice.prompt and not self.reads_text:
             raise ConfigError(f"the world {self.config.name!r} reads no text; leave the prompt out")
         self.keymap = app.keymap.limited_to(self.config.controls.buttons, self.config.controls.modality)
@@ -73,8 +77,9 @@ class PlayScreen:
         if taken is not None:
             guidance = steps = None  # as the recording has them
         self.session = Session(self._load_world, LiveSource(self.input), app.clock,
-                               Settings(seed=choice.seed, prompt_frames=self._start, guidance_scale=guidance,
-                                        num_denoise_steps=steps, keep_threads=options.threads is None,
+                               Settings(seed=choice.seed, prompt_frames=self._start, hand_m=hand_m,
+                                        guidance_scale=guidance, num_denoise_steps=steps,
+                                        keep_threads=options.threads is None,
                                         resume=None if taken is None else taken.resume))
         if options.headless:  # nobody spent time in a menu: the player has waited since the process began
             self.session.stats.started_at_s -= process_age_s()
@@ -101,14 +106,20 @@ class PlayScreen:
 
     # --- what it starts from ----------------------------------------------------------------------------------------
 
-    def _start_frames(self, choice: Choice) -> np.ndarray | None:
-        """Return (1, H, W, 3) uint8 prompt frames, or None if the world has no start pictures and needs none."""
+    def _start_frames(self, choice: Choice) -> tuple[np.ndarray | None, Place | None]:
+        """Return (1, H, W, 3) uint8 prompt frames, or None if the world has no start pictures and needs none.
+
+        With them where they show the hand of an arm, as far as the picture's file tells.
+        """
         # the first picture is what the world itself starts from; here it is also what is shown while it loads
         pictures = [choice.picture] if choice.picture else self._app.options.catalogue.start_pictures(self.config)
         if not pictures and needs_picture(self.config):
             raise ImageError(f"the world {self.config.name!r} has no start picture of its own; give one with --image "
                              "FILE, or open the menu and drop one on the window")
-        return load_start_image(pictures[0], self.config.width, self.config.height)[None] if pictures else None
+        if not pictures:
+            return None, None
+        frame = load_start_image(pictures[0], self.config.width, self.config.height)
+        return frame[None], load_hand_place(pictures[0])
 
     def _load_world(self) -> PlayableWorld:
         """Build the world (generator thread)."""
@@ -302,7 +313,7 @@ class PlayScreen:
             return
         self._start, self._presenter.frame = frame[None], frame
         self.choice = dataclasses.replace(self.choice, picture=path)
-        self.session.reset(self.choice.seed, self._start)
+        self.session.reset(self.choice.seed, self._start, load_hand_place(path))
         self._figures.start_again()
         self.toast(f"Starting from {path.name}")
 

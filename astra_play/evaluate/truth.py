@@ -62,19 +62,20 @@ class Simulator:
 
     def walk(self, seed: int, num_frames: int) -> Walk:
         """Play the world of `seed` by the behaviour policy."""
-        frames, poses, controls = zip(*self._steps(seed, num_frames), strict=True)
+        frames, poses, controls, rows = zip(*self._steps(seed, num_frames), strict=True)
         poses = np.array(poses)
         moved = self.motions.between(poses[:-1], poses[1:])
-        return Walk(seed, np.stack(frames), np.stack([c.row() for c in controls]),
+        return Walk(seed, np.stack(frames), np.stack(rows),
                     self.motions.commanded(np.array([c.values() for c in controls])),
                     np.concatenate([np.zeros_like(moved[:1]), moved]), poses)
 
     def _steps(self, seed: int, num_frames: int) -> Iterator[tuple]:
         scenario = self._scenario
         player = scenarios.player(self.name, np.random.default_rng([seed, PLAYER_STREAM]), scenario)
-        yield scenario.reset(seed), scenario.pose, scenario.IDLE
+        yield scenario.reset(seed), scenario.pose, scenario.IDLE, scenario.IDLE.row()
         seen = None
         for _ in range(num_frames - 1):
             control = player.send(seen)
-            yield scenario.step(control), scenario.pose, control
+            row = scenario.row(control)  # before the step, which moves what it is counted from
+            yield scenario.step(control), scenario.pose, control, row
             seen = Seen(scenario.blocked, scenario.pose)

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -58,14 +57,6 @@ def camera_poses(rows: Tensor) -> Tensor:
     rotation = torch.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], dim=-1).unflatten(-1, (3, 3))
     step = torch.stack([-left, zero, ahead], dim=-1)
     return torch.cat([rotation, -(rotation @ step[..., None])], dim=-1)
-
-
-@dataclass(frozen=True)
-class Earlier:
-    """A picture (B, 3, H, W) of some time ago, and the way (B, 3) in metres that the hand was sent since."""
-
-    picture: Tensor
-    way_m: Tensor
 
 
 class CameraMotion:
@@ -109,11 +100,11 @@ class CameraMotion:
         seen = (grid.abs() <= 1).all(dim=-1) & ~self.hides(grid) | self.on_bonnet
         return moved.unflatten(0, (batch, frames)), self.anchor(moved, seen.float()).unflatten(0, (batch, frames))
 
-    def other_pictures(self, pictures: Tensor, rows: Tensor, earlier: Earlier | None = None) -> Tensor | None:
+    def other_pictures(self, pictures: Tensor, rows: Tensor) -> Tensor | None:
         """What each hypothesis makes of (B, 3, H, W) pictures up to each of the rows: (B, T, K, 3, H, W), or None.
 
         What a hypothesis would have to take from beyond the edge repeats it; the network knows better than to believe
-        that. A camera that moves has no use for an earlier picture.
+        that.
         """
         if not self._other_points_m:
             return None
@@ -286,11 +277,11 @@ class CarriedPicture:
     def expect(self, rows: Tensor) -> Tensor:
         """Return the anchors (B, T, C or C + 1, h, w) of the chunk that rows (B, T, 12) lead into."""
         moved, anchors = self._motion.expect(self._picture, rows)
-        return self._offer(rows, moved, anchors)
+        return self._offer(moved, self._motion.other_pictures(self._picture, rows), anchors)
 
-    def _offer(self, rows: Tensor, moved: Tensor, anchors: Tensor, earlier: Earlier | None = None) -> Tensor:
-        self._moved, self._others = moved, self._motion.other_pictures(self._picture, rows, earlier)
-        self._anchors = self._motion.offer(anchors, moved, self._others)
+    def _offer(self, moved: Tensor, others: Tensor | None, anchors: Tensor) -> Tensor:
+        self._moved, self._others = moved, others
+        self._anchors = self._motion.offer(anchors, moved, others)
         return self._anchors
 
     def block_errors(self, truth: Tensor) -> Tensor | None:

@@ -84,7 +84,8 @@ class Surroundings(CarriedPicture):
             seen.append(known)
         self._view, moved = views[-1], torch.stack(views, dim=1)
         anchors = self._motion.anchor(moved.flatten(0, 1), torch.stack(seen, dim=1).flatten(0, 1))
-        return self._offer(rows, moved, anchors.unflatten(0, moved.shape[:2]))
+        others = self._motion.other_pictures(self._picture, rows)
+        return self._offer(moved, others, anchors.unflatten(0, moved.shape[:2]))
 
     def _walk(self, pose: Tensor) -> None:
         """Turn the head and move the map by one motion (B, 3, 4).

@@ -177,7 +177,7 @@ class Replay:
                 self.world.reset(entry.seed)
                 if entry.frames:
                     self.world.prefill(entry.prompt_frames())
-                self.row_maker.reset()
+                self.row_maker.reset(entry.hand_m)
             elif isinstance(entry, Still):
                 self.row_maker.stop_turning()
             else:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..actions.row_makers import RowMaker, make_row_maker
+from ..actions.row_makers import Place, RowMaker, make_row_maker
 from ..chunks import ActionChunk, ActionSample, FrameChunk
 from ..config import WorldConfig
 from .interfaces import ActionSource, Clock, FrameOutput, PlayableWorld
@@ -51,6 +51,7 @@ class Settings:
 
     seed: int = 0
     prompt_frames: np.ndarray | None = None  # (F, H, W, 3) uint8; None: the world starts from nothing
+    hand_m: Place | None = None  # where they show the hand of an arm, where that is known
     guidance_scale: float | None = None
     num_denoise_steps: int | None = None
     keep_threads: bool = True  # False: the world's number of compute threads was asked for and stays
@@ -65,6 +66,7 @@ class Reset:
     reset_count: int
     seed: int
     prompt_frames: np.ndarray | None
+    hand_m: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -162,8 +164,11 @@ class Generator:
 
     def _play(self, world: PlayableWorld) -> None:
         self._begin(world)
-        resume = self._settings.resume
-        row_maker = make_row_maker(world.config) if resume is None else resume.row_maker()
+        if self._settings.resume is None:
+            row_maker = make_row_maker(world.config)
+            row_maker.reset(self._settings.hand_m)
+        else:
+            row_maker = self._settings.resume.row_maker()
         start_fresh = True
         while True:
             self.wake.clear()  # before looking at anything: what is set after this line cuts the next wait short
@@ -211,7 +216,7 @@ class Generator:
             world.warm_up()
         if not self.stop.is_set():
             self._start_world(world, settings.seed, settings.prompt_frames)
-            self.journal.started(settings.seed, self._reset_count, settings.prompt_frames)
+            self.journal.started(settings.seed, self._reset_count, settings.prompt_frames, settings.hand_m)
         self.phase = "playing"
 
     def _start_world(self, world: PlayableWorld, seed: int, prompt_frames: np.ndarray | None) -> None:
@@ -250,8 +255,8 @@ class Generator:
             return prompt is not None
         self._start_world(world, reset.seed, reset.prompt_frames)
         self._reset_count = reset.reset_count
-        row_maker.reset()
-        self.journal.started(reset.seed, reset.reset_count, reset.prompt_frames)
+        row_maker.reset(reset.hand_m)
+        self.journal.started(reset.seed, reset.reset_count, reset.prompt_frames, reset.hand_m)
         return True
 
     def _read_prompt(self, world: PlayableWorld, prompt: Prompt) -> None:

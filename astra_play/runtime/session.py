@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..actions.row_makers import Place
 from ..config import WorldConfig
 from .generator import (
     Command,
@@ -48,7 +49,7 @@ class Session:
         settings = settings or Settings()
         self._clock = clock
         self._seed = settings.seed
-        self._prompt_frames = settings.prompt_frames
+        self._prompt_frames, self._hand_m = settings.prompt_frames, settings.hand_m
         self._reset_count = 0
         self._stopped = False
         self.playout = PlayoutQueue(clock)
@@ -154,14 +155,19 @@ class Session:
         self.stats.interrupted()
         self._generator.wake.set()
 
-    def reset(self, seed: int | None = None, prompt_frames: np.ndarray | None = None) -> None:
-        """Start again; None keeps the seed or the prompt frames of the current start. Older frames are dropped."""
+    def reset(self, seed: int | None = None, prompt_frames: np.ndarray | None = None,
+              hand_m: Place | None = None) -> None:
+        """Start again; None keeps the seed or the prompt frames of the current start. Older frames are dropped.
+
+        `hand_m` belongs to the prompt frames: where they show the hand of an arm, or None, not known.
+        """
         self._seed = self._seed if seed is None else seed
-        self._prompt_frames = self._prompt_frames if prompt_frames is None else prompt_frames
+        if prompt_frames is not None:
+            self._prompt_frames, self._hand_m = prompt_frames, hand_m
         self._reset_count += 1
         self.playout.reset(self._reset_count)
         self.stats.interrupted()
-        self._send(Reset(self._reset_count, self._seed, self._prompt_frames))
+        self._send(Reset(self._reset_count, self._seed, self._prompt_frames, self._hand_m))
 
     def set_guidance(self, scale: float) -> None:
         """Change the guidance scale from the next chunk on."""

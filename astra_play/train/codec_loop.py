@@ -19,11 +19,13 @@ import torch
 from torch import Tensor
 
 from ..codec import pixels
+from ..codec.hand import HandFinder
 from ..codec.mini import MiniCodec, fit_linear
 from ..config import CodecConfig, ModelConfig, WorldConfig, load_world_config
 from ..errors import ConfigError
 from ..model.checkpoint import CODEC_FILE, load_strict, read_tensors, save_config, save_module
 from .dataset import Dataset, read_episodes
+from .hand_loop import teach
 from .loop import (
     TrainingLog,
     load_checkpoint,
@@ -43,6 +45,8 @@ class CodecRecipe:
     codec: CodecConfig = field(default_factory=CodecConfig)
     scale_exponent: float = 0.5  # network latents = codec latents / std^exponent: loud channels stay louder, less so
     fit_frames: int = 3000
+    hand_worlds: int = 300  # of the arm, drawn to teach the hand finder; only if `codec.hand_width` asks for one
+    hand_steps: int = 1200
     batch: int = 16
     num_steps: int = 3000
     minutes: float = 0.0  # positive: a time budget, as in a world's recipe
@@ -101,6 +105,8 @@ class CodecTraining:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         codec.to(self.device).to(memory_format=torch.channels_last)
         codec.encoder.requires_grad_(False)
+        if codec.hand is not None:
+            codec.hand.requires_grad_(False)  # it has learned all that it will before the decoder begins
         learned = [p for p in codec.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(learned, recipe.lr, betas=(0.9, 0.98), weight_decay=0.0)
         self.ema = EMA(codec, recipe.ema_decay)
@@ -199,12 +205,28 @@ def begin(recipe: CodecRecipe, codec: MiniCodec, data: FramePairs, init_folder: 
     `init_folder`: a world whose codec is learned further. Its encoder and its scale stay, so worlds that were trained
     on its latents keep their meaning; only the decoder learns to draw what it had not seen.
     """
+    finder, codec.hand = codec.hand, None
     if init_folder is None:
-        return fit_linear(codec, data.spread(recipe.fit_frames))**recipe.scale_exponent
-    learned = load_world_config(init_folder)
-    if learned.codec != recipe.codec:
-        raise ConfigError(f"the codec of {init_folder} has another shape than the recipe's; use its [codec] section")
-    load_strict(codec, read_tensors(init_folder / CODEC_FILE), init_folder / CODEC_FILE)
+        scale = fit_linear(codec, data.spread(recipe.fit_frames))**recipe.scale_exponent
+    else:
+        scale = _begin_with(recipe, codec, init_folder)
+    if finder is not None and codec.hand is None:
+        teach(finder, recipe.hand_worlds, recipe.hand_steps, (data.frames[0].shape[2], data.frames[0].shape[1]))
+        codec.hand = finder
+    return scale
+
+
+def _begin_with(recipe: CodecRecipe, codec: MiniCodec, folder: Path) -> Tensor:
+    """Take over another world's codec, its hand finder too if it has the one that is asked for."""
+    learned = load_world_config(folder)
+    if dataclasses.replace(learned.codec, hand_width=recipe.codec.hand_width) != recipe.codec:
+        raise ConfigError(f"the codec of {folder} has another shape than the recipe's; use its [codec] section")
+    tensors = read_tensors(folder / CODEC_FILE)
+    if recipe.codec.hand_width and learned.codec.hand_width == recipe.codec.hand_width:
+        codec.hand = HandFinder(recipe.codec.hand_width)
+    else:
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("hand.")}
+    load_strict(codec, tensors, folder / CODEC_FILE)
     return torch.tensor(learned.latent_scale)
 
 

@@ -50,7 +50,8 @@ class PackedFrames:
 
 @dataclass(frozen=True)
 class Episode:
-    """One stretch of play. Row t is the commanded motion that leads into frame t; row 0 stands still.
+    """One stretch of play. Row t is the commanded motion that leads into frame t; row 0 stands still. A hand's is cut
+    where its reach ends (`Scenario.row`), as the player's own rows are; `controls` hold what was asked for.
 
     `frames`: (F, H, W, 3) uint8 RGB; `rows`: (F, A) float32, the action rows of the scenario's modality; `poses`:
     (F, P) float64 and `controls`: (F, K) float32, the numbers that the scenario's `pose` and its control's `values`
@@ -152,10 +153,10 @@ def make_episode(folder: Path, settings: Settings, seed: int) -> tuple[int, str]
         seen = None
         for _ in range(settings.frames_per_episode - 1):
             control = player.send(seen)
+            rows.append(simulator.row(control))
             frames.append(simulator.step(control))
             poses.append(simulator.pose)
             controls.append(control.values())
-            rows.append(control.row())
             seen = Seen(simulator.blocked, simulator.pose)
     finally:
         simulator.close()

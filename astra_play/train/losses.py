@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from ..config import StreamConfig
-from ..model.anchor import CameraMotion, Earlier, mix
+from ..model.anchor import CameraMotion, mix
 from ..model.carried import carry
 from ..model.experts import load_balance_loss
 from ..model.free_run import FreeRun
 from ..model.sampler import add_noise
+from ..model.still_camera import StillCamera
 from ..model.transformer import Transformer
 from ..model.two_stream import TwoStream, TwoStreamBatch
 from .latents import Clips
@@ -200,11 +201,13 @@ def true_past(clips: Clips, frames_per_chunk: int, motion: CameraMotion | None) 
     still = still_anchors(clips.latents, c, motion is not None and motion.coverage)
     if motion is None:
         return Past(clips.latents, still)
+    if isinstance(motion, StillCamera):
+        return _table_past(clips, c, motion, still)
     # All chunks after the first as one long batch: they move independently of each other.
     pictures = clips.pictures_before(slice(c, None, c)).flatten(0, 1)
     rows = clips.rows[:, c:].unflatten(1, (-1, c)).flatten(0, 1)
     moved, anchors = motion.expect(pictures, rows)
-    others = motion.other_pictures(pictures, rows, _since_first(clips, c))
+    others = motion.other_pictures(pictures, rows)
     anchors = motion.offer(anchors, moved, others).flatten(0, 1).unflatten(0, (batch, -1))
     errors = None
     if others is not None:
@@ -214,16 +217,19 @@ def true_past(clips: Clips, frames_per_chunk: int, motion: CameraMotion | None) 
     return Past(clips.latents, torch.cat([alike(still[:, :c], anchors), anchors], dim=1), errors)
 
 
-def _since_first(clips: Clips, first: int) -> Earlier:
-    """The picture before latent frame `first` and the ways since, for every later chunk as one long batch.
-
-    A still camera looks back that far; rows of other modalities say nothing here that anybody would read.
-    """
-    batch, frames = clips.rows.shape[:2]
-    steps = clips.rows[:, first:, :3].float()
-    ways_m = (steps.cumsum(dim=1) - steps)[:, ::first]
-    pictures = clips.pictures_before(first)[:, None].expand(-1, ways_m.shape[1], -1, -1, -1)
-    return Earlier(pictures.flatten(0, 1), ways_m.flatten(0, 1))
+def _table_past(clips: Clips, chunk: int, motion: StillCamera, still: Tensor) -> Past:
+    """`true_past` of a still camera, chunk by chunk: its hand is cut out of a clip's first picture and goes from there,
+    and its table remembers."""
+    carried, anchors, errors = carry(motion, motion.paint, 0.0), [], []
+    for t in range(chunk, clips.latents.shape[1], chunk):
+        carried.show(clips.pictures_before(t))
+        anchors.append(carried.expect(clips.rows[:, t:t + chunk]))
+        if t < clips.latents.shape[1] - chunk:
+            errors.append(carried.block_errors(clips.pictures_before(slice(t + 1, t + chunk + 1))))
+    made = torch.cat(anchors, dim=1)
+    known = errors and errors[0] is not None
+    return Past(clips.latents, torch.cat([alike(still[:, :chunk], made), made], dim=1),
+                torch.nn.functional.pad(torch.cat(errors, dim=1), (0,) * 8 + (chunk, chunk)) if known else None)
 
 
 def _with_ends(errors: Tensor, before: int) -> Tensor:

@@ -48,7 +48,7 @@ class ArmControl:
     close: float = 0.0
 
     def row(self) -> np.ndarray:
-        """Return the (7,) action row of this motion."""
+        """Return the (7,) action row of this motion, without any limits."""
         return rows.arm_row(self.right_m, self.away_m, self.up_m, self.close)
 
     def values(self) -> tuple[float, float, float, float]:
@@ -76,7 +76,7 @@ class Arm:
         modality="arm", buttons=("forward", "back", "left", "right", "up", "down", "grip", "release"),
         move_m_s=KEY_SPEED_M_S, turn_deg_s=0.0, mouse_deg_per_px=0.0, max_move_m_per_frame=MAX_STEP_M,
         max_turn_deg_per_frame=0.0, max_pitch_deg=0.0, vertical_fov_deg=VERTICAL_FOV_DEG, eye_height_m=0.7,
-        scene_depth_m=0.97, camera_lift_deg=35.0)
+        scene_depth_m=0.97, camera_lift_deg=35.0, reach_m=(*WORKSPACE_M[0], *WORKSPACE_M[1]))
     IDLE = ArmControl()
 
     def __init__(self, width: int = 128, height: int = 96) -> None:
@@ -106,12 +106,16 @@ class Arm:
             self._renderer.scene.flags[flag] = 0
         return self._render()
 
+    def row(self, control: ArmControl) -> np.ndarray:
+        """Return the action row of a control: what it commands within the workspace; blocks may hold the hand yet."""
+        start, end = self._commanded(control)
+        return rows.arm_row(*(float(way) for way in end - start), control.close)
+
     def step(self, control: ArmControl) -> np.ndarray:
         """Move by the control of one frame and return what is seen after it."""
         before = self.hand
         wanted = np.array([control.right_m, control.away_m, control.up_m])
-        start = np.clip(self._target, before - LEASH_M, before + LEASH_M)
-        self._target = np.clip(start + wanted, *WORKSPACE_M)
+        start, self._target = self._commanded(control)
         finger_start = self._finger_m
         goal = FINGER_STROKE_M * (1 - min(max(control.close, 0.0), 1.0))
         self._finger_m += min(max(goal - finger_start, -FINGER_STEP_M), FINGER_STEP_M)
@@ -124,6 +128,11 @@ class Arm:
         way = float(np.linalg.norm(wanted))
         self._blocked = way > 0 and float(np.linalg.norm(self.hand - before)) < BLOCKED_SHARE * way
         return self._render()
+
+    def _commanded(self, control: ArmControl) -> tuple[np.ndarray, np.ndarray]:
+        """Return where the commanded point starts, drawn back to a hand that lags behind, and where it is sent."""
+        start = np.clip(self._target, self.hand - LEASH_M, self.hand + LEASH_M)
+        return start, np.clip(start + (control.right_m, control.away_m, control.up_m), *WORKSPACE_M)
 
     @property
     def hand(self) -> np.ndarray:
@@ -139,6 +148,17 @@ class Arm:
         """
         opening = float(self._data.qpos[self._joints].sum())
         return np.concatenate([self.hand, [opening], self._to_player(self._data.xpos[self._blocks[0]])])
+
+    def outline(self) -> np.ndarray:
+        """Say which pixels of the picture that was last returned show the robot, (H, W) bool."""
+        self._renderer.enable_segmentation_rendering()
+        try:
+            self._renderer.update_scene(self._data, camera="eye")
+            things, kinds = np.moveaxis(self._renderer.render(), 2, 0)
+        finally:
+            self._renderer.disable_segmentation_rendering()
+        is_robot = np.array([self._model.body(body).name.startswith(ROBOT) for body in self._model.geom_bodyid])
+        return (kinds == int(self._mujoco.mjtObj.mjOBJ_GEOM)) & is_robot[np.maximum(things, 0)]
 
     @property
     def blocked(self) -> bool:

@@ -95,6 +95,10 @@ class Doom:
                 return frame
         raise DataError(f"no map gave a start with something to see in {MAX_STARTS} tries; take another seed")
 
+    def row(self, control: WalkControl) -> np.ndarray:
+        """Return the action row of a control."""
+        return control.row()
+
     def step(self, control: WalkControl) -> np.ndarray:
         """Move by the control of one frame and return what is seen after it."""
         cos, sin = math.cos(self._yaw_rad), math.sin(self._yaw_rad)

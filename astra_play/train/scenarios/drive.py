@@ -114,6 +114,10 @@ class Drive:
         self._mujoco.mj_forward(self._model, self._data)
         return self._render()
 
+    def row(self, control: DriveControl) -> np.ndarray:
+        """Return the action row of a control."""
+        return control.row()
+
     def step(self, control: DriveControl) -> np.ndarray:
         """Move by the control of one frame and return what is seen after it."""
         self.ride.move(control)

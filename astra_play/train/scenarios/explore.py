@@ -100,6 +100,10 @@ class Explore:
         self._mujoco.mj_forward(self._model, self._data)  # places the standing things, once
         return self._render()
 
+    def row(self, control: WalkControl) -> np.ndarray:
+        """Return the action row of a control."""
+        return control.row()
+
     def step(self, control: WalkControl) -> np.ndarray:
         """Move by the control of one frame and return what is seen after it."""
         self.walker.move(control)

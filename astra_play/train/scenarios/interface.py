@@ -15,7 +15,7 @@ class Control(Protocol):
     """What is commanded for one frame."""
 
     def row(self) -> np.ndarray:
-        """Return the (A,) float32 action row of this motion, of the scenario's modality."""
+        """Return the (A,) float32 action row of this motion, of the scenario's modality, without any limits."""
         ...
 
     def values(self) -> tuple[float, ...]:
@@ -32,6 +32,11 @@ class Scenario(Protocol):
 
     def reset(self, seed: int) -> np.ndarray:
         """Build the world of `seed` and return its first frame, (H, W, 3) uint8 RGB."""
+        ...
+
+    def row(self, control: Control) -> np.ndarray:
+        """Return the (A,) float32 action row of a control that is about to be acted on: the motion that it asks for,
+        as far as the player's own body allows (a hand has a reach), whatever stands in the way."""
         ...
 
     def step(self, control: Control) -> np.ndarray:

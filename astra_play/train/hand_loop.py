@@ -1,0 +1,142 @@
+"""`train hand`: pictures of the arm and the simulator's own outline of the robot -> the hand finder of a codec.
+
+The finder (codec/hand.py) lies in the codec's file; everything else in that file stays as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..codec import pixels
+from ..codec.hand import HandFinder
+from ..config import load_world_config
+from ..model.checkpoint import load_codec, save_config, save_module
+from ..paths import CODEC_FILE, world_folder
+from . import scenarios
+from .dataset import HELD_OUT_SEED_BASE, TRAIN_SEED_BASE
+from .scenarios.interface import Seen
+
+FRAMES_BETWEEN = 15  # two pictures of one world; in between the hand has gone elsewhere
+PICTURES_PER_WORLD = 4
+NUM_HELD_OUT_WORLDS = 20
+WIDTH, BATCH, LR, WARMUP_STEPS = 12, 16, 3e-3, 50
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """Pictures (N, 3, H, W) in [-1, 1] and which pixels of them show the robot, (N, 1, H, W) in {0, 1}."""
+
+    pictures: Tensor
+    robots: Tensor
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+
+def draw_outlines(first_seed: int, num_worlds: int, width: int, height: int) -> Outlines:
+    """Play the arm's behaviour policy in worlds from `first_seed` on and draw PICTURES_PER_WORLD of each."""
+    from tqdm import tqdm
+
+    simulator = scenarios.make("arm", width, height)
+    frames, robots = [], []
+    try:
+        for seed in tqdm(range(first_seed, first_seed + num_worlds), "drawing", unit="world", leave=False):
+            player = scenarios.player("arm", np.random.default_rng([seed, 1]), simulator)
+            frame, seen = simulator.reset(seed), None
+            for step in range(1 + (PICTURES_PER_WORLD - 1) * FRAMES_BETWEEN):
+                if step:
+                    frame = simulator.step(player.send(seen))
+                    seen = Seen(simulator.blocked, simulator.pose)
+                if step % FRAMES_BETWEEN == 0:
+                    frames.append(frame)
+                    robots.append(simulator.outline())
+    finally:
+        simulator.close()
+    return Outlines(pixels.to_float(torch.from_numpy(np.stack(frames))),
+                    torch.from_numpy(np.stack(robots)).float()[:, None])
+
+
+def varied(outlines: Outlines, index: Tensor, generator: torch.Generator) -> Outlines:
+    """Return a batch: half of it mirrored, colours exchanged and light changed, so that shapes count and not paints."""
+    pictures, robots = outlines.pictures[index], outlines.robots[index]
+    mirrored = (torch.rand(len(index), 1, 1, 1, generator=generator) < 0.5)
+    pictures, robots = (torch.where(mirrored, x.flip(-1), x) for x in (pictures, robots))
+    order = torch.randperm(3, generator=generator)
+    light = torch.empty(len(index), 1, 1, 1).uniform_(0.8, 1.2, generator=generator)
+    return Outlines(((pictures[:, order] + 1) * light - 1).clamp(-1, 1), robots)
+
+
+def fit(finder: HandFinder, outlines: Outlines, num_steps: int, seed: int = 0) -> list[float]:
+    """Train the finder in place by cross-entropy; return the losses."""
+    from tqdm import trange
+
+    optimizer = torch.optim.AdamW(finder.parameters(), LR, weight_decay=1e-4)
+    generator, losses = torch.Generator().manual_seed(seed), []
+    for step in trange(num_steps, desc="training", unit="step", leave=False):
+        warm = min(1.0, (step + 1) / WARMUP_STEPS)
+        optimizer.param_groups[0]["lr"] = LR * warm * 0.5 * (1 + math.cos(math.pi * step / num_steps))
+        index = torch.randint(len(outlines), (BATCH,), generator=generator)
+        batch = varied(outlines, index, generator)
+        loss = F.binary_cross_entropy_with_logits(finder.logits(batch.pictures), batch.robots)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(loss.item())
+    return losses
+
+
+def teach(finder: HandFinder, num_worlds: int, num_steps: int, size: tuple[int, int]) -> None:
+    """Train a finder on worlds of the arm that are drawn here, in pictures of `size` (width, height)."""
+    fit(finder, draw_outlines(TRAIN_SEED_BASE, num_worlds, *size), num_steps)
+
+
+@torch.no_grad()
+def overlap(finder: HandFinder, outlines: Outlines) -> float:
+    """Return the intersection of found and true pixels over their union, all pictures together."""
+    found = torch.cat([finder(part) for part in outlines.pictures.split(BATCH)]) > 0.5
+    true = outlines.robots > 0.5
+    return float((found & true).sum() / (found | true).sum().clamp_min(1))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--codec", required=True, metavar="WORLD", help="the world whose codec gets the finder")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the codec is written")
+    parser.add_argument("--worlds", type=int, default=300, metavar="N", help="drawn to learn from (300)")
+    parser.add_argument("--steps", type=int, default=1200, metavar="N", help="training steps (1200)")
+    parser.add_argument("--threads", type=int, metavar="N", help="compute threads (torch's own choice)")
+
+
+def main(args: argparse.Namespace) -> int:
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    folder = world_folder(args.codec)
+    config = load_world_config(folder)
+    codec = load_codec(folder, config)
+    torch.manual_seed(0)
+    codec.hand = HandFinder(WIDTH)
+    size = config.width, config.height
+    teach(codec.hand, args.worlds, args.steps, size)
+    held_out = draw_outlines(HELD_OUT_SEED_BASE, NUM_HELD_OUT_WORLDS, *size)
+    share = overlap(codec.hand.eval(), held_out)
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.out.resolve() != folder.resolve():
+        for path in folder.glob("*.safetensors"):
+            shutil.copyfile(path, args.out / path.name)
+    save_module(codec, args.out / CODEC_FILE)
+    provenance = {**config.provenance, "hand_finder": {
+        "command": f"train hand --worlds {args.worlds} --steps {args.steps}", "overlap": round(share, 4)}}
+    save_config(dataclasses.replace(config, codec=dataclasses.replace(config.codec, hand_width=WIDTH),
+                                    provenance=provenance), args.out)
+    print(f"hand finder -> {args.out / CODEC_FILE}: {100 * share:.1f} % overlap with the robot's true outline in "
+          f"{len(held_out)} pictures of {NUM_HELD_OUT_WORLDS} held-out worlds")
+    return 0
