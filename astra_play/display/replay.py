@@ -71,7 +71,7 @@ class ReplayScreen:
         self.speed = 1.0
         self._base = {0: 0}  # reset_count -> chunk that the session began from there
         self._going_to: int | None = None
-        self._stop_after_frame = False
+        self._frames_left = 0  # to be shown before standing still, while paused
         self._covered = self._dragging = False
         self._due: DueFrame | None = None
         self._started_s, self._next_redraw_s = app.clock.now(), 0.0
@@ -107,7 +107,7 @@ class ReplayScreen:
             return False
         playout = self.session.playout
         # a picture that is stepped to must not be passed over because the window was late
-        self._due = playout.next_waiting() if self._stop_after_frame else playout.due(now_s)
+        self._due = playout.next_waiting() if self._frames_left else playout.due(now_s)
         if self._due is not None:
             self._take(self._due)
             return True
@@ -123,9 +123,9 @@ class ReplayScreen:
         self._presenter.frame = due.frame
         self.index = self._base[due.chunk.reset_count] + due.chunk.chunk_index
         self._going_to = None
-        if self._stop_after_frame:
-            self._stop_after_frame = False
-            self.session.pause(True)
+        if self._frames_left:
+            self._frames_left -= 1
+            self.session.pause(self._stands)
 
     def _stop_at_end(self) -> None:
         """Stand on the last picture: the source has nothing more, and the session need not ask again."""
@@ -154,7 +154,7 @@ class ReplayScreen:
 
     @property
     def _stands(self) -> bool:
-        return self.is_paused and not self._stop_after_frame
+        return self.is_paused and not self._frames_left
 
     def close(self) -> None:
         self.control.leaving.set()
@@ -235,7 +235,7 @@ class ReplayScreen:
             self.is_paused = False
             self.seek(0)
             return
-        self.is_paused, self._stop_after_frame, self.control.limit = paused, False, None
+        self.is_paused, self._frames_left, self.control.limit = paused, 0, None
         self.session.pause(paused)
         self._app.redraw()
 
@@ -243,10 +243,13 @@ class ReplayScreen:
         """Show the next picture, or the one before, and stand still."""
         if not self.is_paused:
             self.pause(True)
+        elif self._going_to is not None:
+            self.seek(self._going_to + step)
         elif step < 0:
             self.seek(self.index - 1)
-        elif self.index < len(self.control.turns) - 1 and self.index >= 0:
-            self._stop_after_frame, self.control.limit = True, self.control.index + 1
+        elif 0 <= self.index < len(self.control.turns) - 1:
+            self.control.limit = (self.control.limit if self._frames_left else self.control.index) + 1
+            self._frames_left += 1
             self.session.pause(False)
 
     def seek_by(self, seconds: float) -> None:
@@ -263,7 +266,7 @@ class ReplayScreen:
         self._going_to = index
         self.session.reset()
         self._base[self.session.reset_count] = index
-        self._stop_after_frame, self.control.limit = self.is_paused, index + 1 if self.is_paused else None
+        self._frames_left, self.control.limit = int(self.is_paused), index + 1 if self.is_paused else None
         self.session.pause(False)
         self._app.redraw()
 
