@@ -16,7 +16,8 @@ from astra_play.chunks import ActionSample
 from astra_play.display import timeline
 from astra_play.display.app import App, PlayOptions
 from astra_play.display.play import PlayScreen
-from astra_play.display.replay import REPLAY_KEYS, ReplayKeysScreen, ReplayScreen
+from astra_play.display.replay import ReplayScreen
+from astra_play.display.replay_keys import REPLAY_KEYS, ReplayKeysScreen
 from astra_play.display.screens import FailureScreen, MenuScreen
 from astra_play.errors import RecordingError, WeightsError
 from astra_play.record.format import Chunk, Mark, Start
@@ -69,6 +70,11 @@ def seed(player: Player) -> int:
     return int(player.top._presenter.frame[2, 0, 0])
 
 
+def stands_at(player: Player, index: int) -> bool:
+    """Whether a chunk is shown and the replay is on the way to no other."""
+    return player.top.index == index and player.top.timeline_state().going_to is None
+
+
 def at_end(player: Player) -> bool:
     return player.top.index == NUM_CHUNKS - 1 and player.top.is_paused
 
@@ -98,11 +104,11 @@ def test_pause_stands_and_steps_go_one_picture_on_and_back(replaying):
     assert replaying.top.index == here and replaying.top.is_paused
     for expected in (here + 1, here + 2):
         replaying.press(pygame.K_PERIOD)
-        replaying.until(lambda wanted=expected: replaying.top.index == wanted, "one picture on")
+        replaying.until(lambda wanted=expected: stands_at(replaying, wanted), "one picture on")
         replaying.steps(5)
         assert replaying.top.index == expected
     replaying.press(pygame.K_COMMA)
-    replaying.until(lambda: replaying.top.index == here + 1, "one picture back")
+    replaying.until(lambda: stands_at(replaying, here + 1), "one picture back")
     assert column(replaying) == min((here + 1) % 20 + 1, 10)
     replaying.press(pygame.K_SPACE)
     replaying.until(lambda: replaying.top.index > here + 3, "going on")
@@ -111,18 +117,31 @@ def test_pause_stands_and_steps_go_one_picture_on_and_back(replaying):
 def test_keys_and_clicks_go_anywhere_and_show_what_was_there(replaying):
     replaying.press(pygame.K_SPACE)
     replaying.press(pygame.K_END)
-    replaying.until(lambda: replaying.top.index == NUM_CHUNKS - 1, "the last picture")
+    replaying.until(lambda: stands_at(replaying, NUM_CHUNKS - 1), "the last picture")
     assert (column(replaying), seed(replaying)) == (10, 8)
     replaying.press(pygame.K_HOME)
-    replaying.until(lambda: replaying.top.index == 0, "the first picture")
+    replaying.until(lambda: stands_at(replaying, 0), "the first picture")
     assert (column(replaying), seed(replaying)) == (1, 7)
     canvas = replaying.app.canvas()
     bar = timeline.track(timeline.strip(canvas), canvas.unit_px)
     replaying.click((bar.left + bar.width * 25 // NUM_CHUNKS + 2, bar.centery))
-    replaying.until(lambda: replaying.top.index == 25, "the chunk that was clicked")
+    replaying.until(lambda: stands_at(replaying, 25), "the chunk that was clicked")
     assert (column(replaying), seed(replaying)) == (6, 8) and replaying.top.is_paused
     replaying.press(pygame.K_LEFT)  # 5 s are more than there is
-    replaying.until(lambda: replaying.top.index == 0, "the beginning")
+    replaying.until(lambda: stands_at(replaying, 0), "the beginning")
+
+
+def test_steps_that_come_faster_than_pictures_are_all_made(replaying):
+    replaying.press(pygame.K_SPACE)
+    replaying.press(pygame.K_HOME)
+    for key in (pygame.K_PERIOD,) * 5 + (pygame.K_COMMA,):
+        replaying.key(key, True)
+    replaying.until(lambda: stands_at(replaying, 4), "five on and one back")
+    for _ in range(3):
+        replaying.key(pygame.K_PERIOD, True)
+    replaying.until(lambda: stands_at(replaying, 7), "three more on")
+    replaying.steps(20)
+    assert stands_at(replaying, 7) and column(replaying) == 8
 
 
 def test_dragging_along_the_bar_ends_where_it_ended(replaying):
@@ -134,7 +153,7 @@ def test_dragging_along_the_bar_ends_where_it_ended(replaying):
         at = bar.left + bar.width * place // NUM_CHUNKS + 2, bar.centery
         replaying.post(pygame.MOUSEMOTION, rel=(1, 0), pos=at, buttons=(1, 0, 0))
     replaying.post(pygame.MOUSEBUTTONUP, button=1, pos=(0, 0))
-    replaying.until(lambda: replaying.top.index == 33, "the end of the drag")
+    replaying.until(lambda: stands_at(replaying, 33), "the end of the drag")
     replaying.steps(10)
     assert replaying.top.index == 33 and column(replaying) == 10
 
@@ -168,10 +187,10 @@ def test_the_overlay_knows_when_keys_were_held(replaying):
 def test_a_key_of_the_world_takes_over_where_the_picture_stands(replaying):
     replaying.press(pygame.K_SPACE)
     replaying.press(pygame.K_HOME)
-    replaying.until(lambda: replaying.top.index == 0, "the first picture")
+    replaying.until(lambda: stands_at(replaying, 0), "the first picture")
     for index in range(1, 5):
         replaying.press(pygame.K_PERIOD)
-        replaying.until(lambda wanted=index: replaying.top.index == wanted, "one picture on")
+        replaying.until(lambda wanted=index: stands_at(replaying, wanted), "one picture on")
     replaying.key(pygame.K_s, True)  # back
     replaying.until(lambda: isinstance(replaying.top, PlayScreen) and replaying.top.playing, "play")
     replaying.until(lambda: replaying.world.walked_steps <= 1, "steps back from the fifth")
@@ -229,7 +248,9 @@ def test_a_new_start_after_taking_over_is_no_branch(make_player, tmp_path):
 def test_the_keys_page_tells_the_replays_keys(replaying):
     replaying.press(pygame.K_k)
     assert isinstance(replaying.top, ReplayKeysScreen)
-    assert ("Enter", "take over and play on") in REPLAY_KEYS
+    (_, own), (_, world) = replaying.top._columns
+    assert ("Enter", "take over and play on") in own == list(REPLAY_KEYS)
+    assert ("W, Pad left y", "walk forward") in world and not any("Left" in keys.split(", ") for keys, _ in world)
     replaying.press(pygame.K_k)
     assert isinstance(replaying.top, ReplayScreen)
 

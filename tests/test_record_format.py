@@ -15,7 +15,6 @@ from astra_play.chunks import IDLE
 from astra_play.errors import RecordingError
 from astra_play.record.format import (
     FORMAT_VERSION,
-    MIGRATIONS,
     Branch,
     Chunk,
     End,
@@ -25,6 +24,7 @@ from astra_play.record.format import (
     from_line,
     to_line,
 )
+from astra_play.record.migrations import MIGRATIONS
 from astra_play.record.reader import read_head, read_recording
 
 # As a player of format 0 wrote it: the network's hash alone, the command line's words for settings, rows as lists.

@@ -67,8 +67,8 @@ def test_a_published_world_comes_again_to_the_bit_with_its_prompts(tmp_path: Pat
     own = shorten_chunks(make_tiny_published(tmp_path / "published"))
     world = load_world(own, "cpu", LoadOptions(live=True, prompt="a pond"))
     world.num_denoise_steps = 2
-    walk = restless_samples(world.config, 4)
-    plan = [start(1, 0, 64, 96), *walk[:2], Setting("prompt", "a desert"), *walk[2:]]
+    walk = restless_samples(world.config, 2)
+    plan = [start(1, 0, 64, 96), walk[0], Setting("prompt", "a desert"), walk[1]]
     recording = read_recording(record_offline(tmp_path / "pond.astra", world, plan, str(own), prompt="a pond"))
     replay = Replay(recording, load_world(own, "cpu", LoadOptions(live=True, prompt="a pond")))
     assert verify(replay).is_same
@@ -107,7 +107,7 @@ def test_going_anywhere_gives_what_a_walk_from_the_beginning_gives(tmp_path: Pat
     frames = [dull.step().frames.tobytes() for _ in range(100)]
     replay = Replay(recording, world_of(recording))
     rng = np.random.default_rng(0)
-    for place in [99, 0, 33, 32, 31, *rng.integers(0, 100, 12)]:
+    for place in [99, 0, 33, 32, 31, *rng.integers(0, 100, 5)]:
         assert replay.go_to(int(place)) and replay.index == place
         assert replay.step().frames.tobytes() == frames[place], place
     assert replay.checkpoint_indices == [32, 64, 96]
@@ -130,13 +130,13 @@ def test_the_row_maker_follows_so_that_play_can_go_on_from_anywhere(tmp_path: Pa
 
 
 def test_checkpoints_stay_within_their_bytes_and_spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recording = make_recording(tmp_path, 400)
+    recording = make_recording(tmp_path, 300)
     replay = Replay(recording, world_of(recording))
     replay.go_to(33)
     monkeypatch.setattr(replay_module, "MAX_CHECKPOINT_BYTES", int(4.5 * replay.checkpoint_bytes))
-    replay.go_to(399)
+    replay.go_to(299)
     assert 3 <= len(replay.checkpoint_indices) <= 4
-    assert replay.checkpoint_indices[-1] == 384 and replay.checkpoint_indices[0] <= 192
+    assert replay.checkpoint_indices[-1] == 288 and replay.checkpoint_indices[0] <= 160
 
 
 def test_thinning_keeps_the_newest_and_what_is_near() -> None:

@@ -7,11 +7,12 @@ import pytest
 from fakes import FakeClock, FakeWorld, ListOutput, fake_config
 
 from astra_play.actions.keymap import Keymap
+from astra_play.actions.row_makers import make_row_maker
 from astra_play.actions.rows import camera_motion
 from astra_play.actions.sources import LiveSource, ScriptedSource
 from astra_play.actions.state import InputState
-from astra_play.chunks import ActionChunk, InputEvent
-from astra_play.runtime.generator import Generator, Prompt, Reset, Settings
+from astra_play.chunks import ActionChunk, ActionSample, InputEvent
+from astra_play.runtime.generator import Generator, Prompt, Reset, Resume, Settings
 from astra_play.runtime.interfaces import ActionSource
 from astra_play.runtime.playout import PlayoutQueue
 from astra_play.runtime.stats import Stats
@@ -341,3 +342,35 @@ def test_threads_are_left_alone_where_the_world_says_that_fewer_are_no_faster() 
     bench = Bench(slow_world)
     bench.run_until(30.0)
     assert bench.world.num_threads == 4 == bench.generator.num_threads
+
+
+class ShortSource:
+    """A source that is over after a few samples, until it is given more."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def take(self, now_s: float) -> ActionSample | None:
+        return ActionSample(taken_at_s=now_s) if self.left > 0 else None
+
+
+def test_a_source_that_is_over_lets_the_picture_stand_until_there_is_more() -> None:
+    source = ShortSource(0)
+    bench = Bench(lambda clock: FakeWorld(clock=clock, step_s=0.01), source=source)
+    bench.show_frames_every_ms_until(2.0)
+    bench.at(1.0, lambda: setattr(source, "left", 1))
+    bench.run_until(2.0)
+    assert min(action.sample.taken_at_s for action in bench.world.actions) >= 1.0
+    counts = bench.playout.counts()
+    assert counts.underruns == 0 and counts.shown >= 5, "nothing was missed while nothing was to be shown"
+
+
+def test_a_world_in_mid_play_goes_on_where_it_was() -> None:
+    config = fake_config()
+    row_maker = make_row_maker(config)
+    bench = Bench(lambda clock: FakeWorld(config, clock, step_s=0.01),
+                  resume=Resume(lambda: row_maker, num_chunks=17), seed=5)
+    bench.run_until(0.5)
+    assert not {"reset", "prefill", "warm_up"} & set(bench.world.calls)
+    assert [chunk.chunk_index for chunk in bench.output.chunks][:3] == [17, 18, 19]
+    assert bench.stats.seed == 5

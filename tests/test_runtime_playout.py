@@ -286,3 +286,17 @@ def test_gap_that_begins_late_keeps_what_was_missed_before_it() -> None:
     playout.expect_gap()
     clock.advance(5.0)
     assert playout.due(clock.now()) is None and playout.counts().underruns == 3
+
+
+def test_a_window_that_steps_gets_every_frame_in_order_due_or_not() -> None:
+    clock = FakeClock()
+    queue = PlayoutQueue(clock, fps=10)
+    queue.publish(fake_chunk(0, num_frames=2))
+    queue.publish(fake_chunk(1))
+    queue.pause(clock.now())
+    places = []
+    while (frame := queue.next_waiting()) is not None:
+        places.append((frame.chunk.chunk_index, frame.frame_index))
+    assert places == [(0, 0), (0, 1), (1, 0)]
+    counts = queue.counts()
+    assert (counts.shown, counts.waiting, counts.dropped) == (3, 0, {})

@@ -74,7 +74,7 @@ def record_offline(path: Path, world: ReplayableWorld, plan: Sequence[ActionSamp
             world.reset(step.seed)
             if step.frames:
                 world.prefill(step.prompt_frames())
-            row_maker.reset()
+            row_maker.reset(step.hand_m)
             chunk_index, reset_count = 0, step.reset_count
         elif isinstance(step, Still):
             row_maker.stop_turning()

@@ -27,7 +27,7 @@ from .events import PAD_BUTTONS, key_control, to_input
 from .options import Choice
 from .play import LOADING_EVERY_S, PlayScreen
 from .present import Presenter
-from .screens import KeysScreen, world_keys
+from .replay_keys import COMMAND_KEYS, Command, ReplayKeysScreen
 from .takeover import TakenOver
 
 if TYPE_CHECKING:
@@ -37,25 +37,6 @@ log = logging.getLogger(__name__)
 
 SEEK_S = 5.0
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
-REPLAY_KEYS = (
-    ("Space", "pause, go on"), (",  .", "one picture back, on"), ("Left, right", "5 s back, on"),
-    ("Home, End", "first, last picture"), ("Click the bar", "go there"), ("-  =", "slower, faster"),
-    ("Enter", "take over and play on"), ("F1", "figures"), ("F2", "input overlay"), ("K", "this page"),
-    ("Esc", "leave the replay"),
-)
-# keys that mean something to the replay even where the keymap binds them; every other bound key takes over
-OWN_KEYS = {pygame.K_SPACE, pygame.K_LEFT, pygame.K_RIGHT, pygame.K_UP, pygame.K_DOWN, pygame.K_HOME, pygame.K_END,
-            pygame.K_COMMA, pygame.K_PERIOD, pygame.K_MINUS, pygame.K_EQUALS, pygame.K_PLUS, pygame.K_KP_MINUS,
-            pygame.K_KP_PLUS, pygame.K_RETURN, pygame.K_KP_ENTER, pygame.K_ESCAPE, pygame.K_F1, pygame.K_F2,
-            pygame.K_k}
-
-
-class ReplayKeysScreen(KeysScreen):
-    """The keys of a replay, and those of the world, which take over."""
-
-    def __init__(self, app: App, replay: ReplayScreen) -> None:
-        super().__init__(app, replay.keymap)
-        self._columns = (("The replay", list(REPLAY_KEYS)), ("Take over with", world_keys(replay.keymap)))
 
 
 class ReplayScreen:
@@ -90,7 +71,7 @@ class ReplayScreen:
         self.speed = 1.0
         self._base = {0: 0}  # reset_count -> chunk that the session began from there
         self._going_to: int | None = None
-        self._stop_after_frame = False
+        self._frames_left = 0  # to be shown before standing still, while paused
         self._covered = self._dragging = False
         self._due: DueFrame | None = None
         self._started_s, self._next_redraw_s = app.clock.now(), 0.0
@@ -124,7 +105,9 @@ class ReplayScreen:
         if self.session.status == "failed":
             self._app.leave_replay(self.session.error)
             return False
-        self._due = self.session.playout.due(now_s)
+        playout = self.session.playout
+        # a picture that is stepped to must not be passed over because the window was late
+        self._due = playout.next_waiting() if self._frames_left else playout.due(now_s)
         if self._due is not None:
             self._take(self._due)
             return True
@@ -140,9 +123,9 @@ class ReplayScreen:
         self._presenter.frame = due.frame
         self.index = self._base[due.chunk.reset_count] + due.chunk.chunk_index
         self._going_to = None
-        if self._stop_after_frame:
-            self._stop_after_frame = False
-            self.session.pause(True)
+        if self._frames_left:
+            self._frames_left -= 1
+            self.session.pause(self._stands)
 
     def _stop_at_end(self) -> None:
         """Stand on the last picture: the source has nothing more, and the session need not ask again."""
@@ -171,7 +154,7 @@ class ReplayScreen:
 
     @property
     def _stands(self) -> bool:
-        return self.is_paused and not self._stop_after_frame
+        return self.is_paused and not self._frames_left
 
     def close(self) -> None:
         self.control.leaving.set()
@@ -189,8 +172,8 @@ class ReplayScreen:
             self._dragging = False
         elif event.type == pygame.CONTROLLERBUTTONDOWN and PAD_BUTTONS.get(event.button) in ("pad start", "pad back"):
             self._app.leave_replay()
-        elif event.type == pygame.KEYDOWN and event.key in OWN_KEYS:
-            self._obey(event.key)
+        elif event.type == pygame.KEYDOWN and event.key in COMMAND_KEYS:
+            self._obey(COMMAND_KEYS[event.key])
         elif self._moves_world(event, polled_at_s):
             self.take_over(event, polled_at_s)
 
@@ -203,35 +186,33 @@ class ReplayScreen:
         self._input.handle(change)
         return bool(self._input.held())
 
-    def _obey(self, key: int) -> None:
-        match key:
-            case pygame.K_SPACE:
+    def _obey(self, command: Command) -> None:
+        match command:
+            case Command.PAUSE:
                 self.pause(not self.is_paused)
-            case pygame.K_PERIOD:
+            case Command.ON:
                 self.step(1)
-            case pygame.K_COMMA:
+            case Command.BACK:
                 self.step(-1)
-            case pygame.K_LEFT | pygame.K_DOWN:
+            case Command.EARLIER:
                 self.seek_by(-SEEK_S)
-            case pygame.K_RIGHT | pygame.K_UP:
+            case Command.LATER:
                 self.seek_by(SEEK_S)
-            case pygame.K_HOME:
+            case Command.FIRST:
                 self.seek(0)
-            case pygame.K_END:
+            case Command.LAST:
                 self.seek(len(self.control.turns) - 1)
-            case pygame.K_MINUS | pygame.K_KP_MINUS:
+            case Command.SLOWER:
                 self.change_speed(-1)
-            case pygame.K_EQUALS | pygame.K_PLUS | pygame.K_KP_PLUS:
+            case Command.FASTER:
                 self.change_speed(1)
-            case pygame.K_RETURN | pygame.K_KP_ENTER:
+            case Command.TAKE_OVER:
                 self.take_over()
-            case pygame.K_F1:
+            case Command.FIGURES:
                 self._app.change_settings(hud=not self._app.settings.hud)
-            case pygame.K_F2:
-                self._app.change_settings(input_overlay=not self._app.settings.input_overlay)
-            case pygame.K_k:
-                self._app.push(ReplayKeysScreen(self._app, self))
-            case pygame.K_ESCAPE:
+            case Command.KEYS:
+                self._app.push(ReplayKeysScreen(self._app, self.keymap))
+            case Command.LEAVE:
                 self._app.leave_replay()
 
     def _click(self, at: tuple[int, int]) -> None:
@@ -254,7 +235,7 @@ class ReplayScreen:
             self.is_paused = False
             self.seek(0)
             return
-        self.is_paused, self._stop_after_frame = paused, False
+        self.is_paused, self._frames_left, self.control.limit = paused, 0, None
         self.session.pause(paused)
         self._app.redraw()
 
@@ -262,10 +243,13 @@ class ReplayScreen:
         """Show the next picture, or the one before, and stand still."""
         if not self.is_paused:
             self.pause(True)
+        elif self._going_to is not None:
+            self.seek(self._going_to + step)
         elif step < 0:
             self.seek(self.index - 1)
-        elif self.index < len(self.control.turns) - 1 and self.index >= 0:
-            self._stop_after_frame = True
+        elif 0 <= self.index < len(self.control.turns) - 1:
+            self.control.limit = (self.control.limit if self._frames_left else self.control.index) + 1
+            self._frames_left += 1
             self.session.pause(False)
 
     def seek_by(self, seconds: float) -> None:
@@ -282,7 +266,7 @@ class ReplayScreen:
         self._going_to = index
         self.session.reset()
         self._base[self.session.reset_count] = index
-        self._stop_after_frame = self.is_paused
+        self._frames_left, self.control.limit = int(self.is_paused), index + 1 if self.is_paused else None
         self.session.pause(False)
         self._app.redraw()
 

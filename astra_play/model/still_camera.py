@@ -71,6 +71,9 @@ class StillCamera(CameraMotion):
         return moved.unflatten(0, ways_m.shape[:2])
 
 
+_LAYERS = "_table", "_known", "_hand", "_way_m", "_next_way_m"  # of a snapshot; none of them is ever written to
+
+
 class TablePicture(CarriedPicture):
     """A `CarriedPicture` of a still camera in two layers: the table, and the hand of the first picture over it."""
 

@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -22,9 +22,9 @@ from PIL import Image
 from ..chunks import ActionChunk, ActionSample, FrameChunk
 from ..config import from_dict, to_dict
 from ..errors import ConfigError
+from .migrations import FORMAT_VERSION, migrated, packed_rows
 
 SUFFIX, VIDEO_SUFFIX = ".astra", ".mp4"
-FORMAT_VERSION = 1
 HASH_DIGITS = 32  # of a chunk's hashes: 128 bits, which nobody meets twice by accident
 CRC_DIGITS = 8
 
@@ -207,7 +207,10 @@ def line_fields(line: bytes) -> dict[str, Any]:
 
 def to_value(fields: dict[str, Any], version: int = FORMAT_VERSION) -> Head | Entry:
     """Return the head or entry of a line's fields, written in format `version`; DamagedLine if they are not one."""
-    fields = migrated(fields, version)
+    try:
+        fields = migrated(fields, version)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedLine(f"it is not a line of format {version} ({error})") from None
     kind = fields.pop("kind")
     try:
         value = from_dict(PLAIN[kind], fields, where=kind)
@@ -257,7 +260,7 @@ PLAIN = {**KINDS, "start": _PlainStart, "chunk": _PlainChunk}
 def _plain_chunk(chunk: Chunk) -> _PlainChunk:
     sample = _PlainSample(tuple(sorted(chunk.sample.buttons)), chunk.sample.mouse_px, dict(chunk.sample.axes))
     return _PlainChunk(chunk.number, chunk.chunk_index, chunk.reset_count, round(chunk.time_s, 4), sample,
-                       _packed(chunk.rows), np.shape(chunk.rows), chunk.latents, chunk.frames, chunk.video)
+                       packed_rows(chunk.rows), np.shape(chunk.rows), chunk.latents, chunk.frames, chunk.video)
 
 
 def _chunk(plain: _PlainChunk) -> Chunk:
@@ -273,10 +276,6 @@ def _chunk(plain: _PlainChunk) -> Chunk:
                           tuple(sorted(plain.sample.axes.items())))
     return Chunk(plain.number, plain.chunk_index, plain.reset_count, plain.time_s, sample, rows, plain.latents,
                  plain.frames, plain.video)
-
-
-def _packed(rows: np.ndarray) -> str:
-    return base64.b64encode(np.ascontiguousarray(rows, "<f4").tobytes()).decode("ascii")
 
 
 def _png(frame: np.ndarray) -> str:
@@ -304,36 +303,3 @@ def array_hash(array: np.ndarray) -> str:
 def head_sha256(head: Head) -> str:
     """Return what a branch names its parent by."""
     return hashlib.sha256(to_line(head).encode("utf-8")).hexdigest()
-
-
-# --- migrations: one named step per version, fields -> fields of the next -------------------------------------------
-
-def name_v0_files_and_steps(fields: dict[str, Any]) -> dict[str, Any]:
-    """Version 0 hashed the network alone, called the settings as the command line does, and wrote rows as lists."""
-    renamed = dict(fields)
-    if fields["kind"] == "head":
-        renamed["weights_sha256"] = {"model.safetensors": renamed.pop("weights")}
-        renamed["guidance_scale"], renamed["num_denoise_steps"] = renamed.pop("guidance"), renamed.pop("steps")
-    elif fields["kind"] == "setting":
-        renamed["name"] = {"guidance": "guidance_scale", "steps": "num_denoise_steps"}.get(fields["name"],
-                                                                                           fields["name"])
-    elif fields["kind"] == "chunk":
-        rows = np.asarray(renamed["rows"], "<f4")
-        renamed["rows"], renamed["rows_shape"] = _packed(rows), list(rows.shape)
-    return renamed
-
-
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {0: name_v0_files_and_steps}
-
-
-def migrated(fields: dict[str, Any], version: int) -> dict[str, Any]:
-    """Return a line's fields as this version writes them; DamagedLine if an old line lacks what its version had."""
-    fields = dict(fields)
-    for step in range(version, FORMAT_VERSION):
-        try:
-            fields = MIGRATIONS[step](fields)
-        except (KeyError, TypeError, ValueError) as error:
-            raise DamagedLine(f"it is not a line of format {version} ({error})") from None
-    if fields["kind"] == "head":
-        fields["format_version"] = FORMAT_VERSION
-    return fields

@@ -38,6 +38,7 @@ class ReplayControl:
         self.recording = recording
         self.turns = turns_of(recording)
         self.leaving = threading.Event()
+        self.limit: int | None = None  # (window) the chunk before which to wait; None: go on to the end
         self._wanted = 0  # (window) the chunk to go to with the next reset
         self.index = 0  # (generator) the chunk that is made next
         self.is_going = False  # (generator) on the way to what is wanted
@@ -71,7 +72,8 @@ class ReplayControl:
 
     def take(self, now_s: float) -> ActionSample | None:
         """Return what was asked for in the chunk to come, None after the last: the replay is a session's source."""
-        return None if self.index >= len(self.turns) else self.turns[self.index].chunk.sample
+        limit = len(self.turns) if self.limit is None else min(self.limit, len(self.turns))
+        return None if self.index >= limit else self.turns[self.index].chunk.sample
 
     def close_world(self, replay: Replay | None, world: ReplayableWorld) -> None:
         """Give the world up, or bring it to where it was asked for and hand it over."""

@@ -164,10 +164,11 @@ class Generator:
 
     def _play(self, world: PlayableWorld) -> None:
         self._begin(world)
-        resume = self._settings.resume
-        row_maker = make_row_maker(world.config) if resume is None else resume.row_maker()
-        if resume is None:
+        if self._settings.resume is None:
+            row_maker = make_row_maker(world.config)
             row_maker.reset(self._settings.hand_m)
+        else:
+            row_maker = self._settings.resume.row_maker()
         start_fresh = True
         while True:
             self.wake.clear()  # before looking at anything: what is set after this line cuts the next wait short

@@ -140,6 +140,11 @@ class PlayoutQueue:
                 return None
             return self._show(self._waiting.popleft())
 
+    def next_waiting(self) -> DueFrame | None:
+        """Return the next frame whether or not it is due, or paused, for a window that steps; None if none waits."""
+        with self._lock:
+            return self._show(self._waiting.popleft()) if self._waiting else None
+
     def pause(self, now_s: float) -> None:
         """Stop the due clock. Pausing twice is pausing once."""
         with self._lock:
