@@ -25,7 +25,6 @@ HAND_HYPOTHESES = 3
 FAINT = 0.05  # share of the hand below which a pixel of the start picture is the table's own
 COVER_PX = 2  # around the hand, where a picture shows neither it nor the table alone
 COVERED = 0.1  # share of the hand within COVER_PX above which the table keeps what it had
-_LAYERS = "_table", "_known", "_hand", "_way_m", "_next_way_m"  # replaced and never written to
 
 
 class StillCamera(CameraMotion):
