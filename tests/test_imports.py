@@ -32,7 +32,8 @@ ALLOWED = {
     "codec": BASE,
     "model": BASE | {"codec", "actions"},
     "runtime": BASE | {"actions"},
-    "booth": BASE | {"runtime"},  # the supervisor outlives what it watches, so it carries neither windows nor networks
+    # the supervisor outlives what it watches, so it carries no network and opens the player's window in another process
+    "booth": BASE | {"runtime", "display", "argument_types"},
     "display": BASE | STAGES | {"runtime", "booth", "__init__"},
     "record": BASE | STAGES | {"runtime", "__init__"},
     "remote": BASE | STAGES | {"runtime", "__init__"},
