@@ -31,7 +31,7 @@ def main(mode: str, restarts: int, folder: Path) -> int:
     link.start()
     (folder / f"pid-{restarts}").write_text(str(os.getpid()))
     for turn in range(10**9):
-        ready = not (mode in ("slow start", "late start")) or (mode == "late start" and turn * TURN_S > 2.0)
+        ready = mode not in ("slow start", "late start") or (mode == "late start" and turn * TURN_S > 2.0)
         chunk_age_s = 0.0
         if ready and turn > 10:
             if mode == "crash":

@@ -254,7 +254,7 @@ def test_a_player_does_not_outlive_its_supervisor(tmp_path: Path) -> None:
 
 
 def test_the_supervisor_loads_neither_torch_nor_pygame() -> None:
-    code = ("import astra_play.booth.supervisor, astra_play.booth.command, sys\n"
+    code = ("import astra_play.booth.supervisor, astra_play.kiosk_cli, sys\n"
             "print(sorted({'torch', 'pygame', 'numpy', 'av'} & set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CHECKOUT)
     assert done.stdout.strip() == "[]"

@@ -18,9 +18,9 @@ PACKAGE = CHECKOUT / "astra_play"
 
 BASE = {"errors", "config", "chunks", "paths"}
 STAGES = {"actions", "model", "codec"}
-EVERYTHING = BASE | STAGES | {"runtime", "booth", "display", "record", "remote", "render", "render_options", "render_published",
-                               "argument_types", "train", "evaluate", "bench", "bench_published", "overlay", "doctor",
-                               "weights_cli", "weights_fetch", "cli", "__init__"}
+EVERYTHING = BASE | STAGES | {"runtime", "booth", "display", "record", "remote", "render", "render_options",
+                               "render_published", "argument_types", "train", "evaluate", "bench", "bench_published", "overlay", "doctor",
+                               "weights_cli", "weights_fetch", "kiosk_cli", "cli", "__init__"}
 # each part of the package -> the parts it may import besides itself; "__init__" is the package's own name and version
 ALLOWED = {
     "__init__": {"model"},  # lazily, for astra_play.load_world
@@ -32,8 +32,7 @@ ALLOWED = {
     "codec": BASE,
     "model": BASE | {"codec", "actions"},
     "runtime": BASE | {"actions"},
-    # the supervisor outlives what it watches, so it carries no network and opens the player's window in another process
-    "booth": BASE | {"runtime", "display", "argument_types"},
+    "booth": BASE | {"runtime"},  # the supervisor outlives what it watches, so it carries neither windows nor networks
     "display": BASE | STAGES | {"runtime", "booth", "__init__"},
     "record": BASE | STAGES | {"runtime", "__init__"},
     "remote": BASE | STAGES | {"runtime", "__init__"},
@@ -48,6 +47,7 @@ ALLOWED = {
     "bench_published": BASE | STAGES,
     "weights_cli": BASE | {"model"},
     "weights_fetch": BASE,
+    "kiosk_cli": BASE | {"runtime", "booth", "display", "argument_types"},
     "doctor": EVERYTHING - {"cli"},
     "cli": EVERYTHING,
     "__main__": {"cli"},
@@ -120,8 +120,8 @@ def test_no_import_goes_against_the_order() -> None:
 
 
 @pytest.mark.parametrize(("package", "free_parts"), [
-    ("torch", BASE | {"actions", "runtime", "booth", "render", "render_options", "render_published", "argument_types", "overlay",
-                      "cli", "doctor", "weights_cli", "weights_fetch", "__init__"}),
+    ("torch", BASE | {"actions", "runtime", "booth", "render", "render_options", "render_published", "argument_types",
+                      "overlay", "cli", "doctor", "weights_cli", "weights_fetch", "kiosk_cli", "__init__"}),
     ("transformers", ALLOWED.keys() - {"model"}),
     ("huggingface_hub", ALLOWED.keys() - {"weights_fetch"}),
     ("pygame", ALLOWED.keys() - {"display"}),

@@ -40,9 +40,9 @@ def findings(profile: Profile) -> Iterator[Finding]:
     if profile.save.what != "off":
         yield _writable("saves", profile.path(profile.save.folder))
     if profile.save.what == "qr":
-        yield _package("segno", "QR codes", is_needed=True)
+        yield _package("segno", "QR codes", "kiosk", is_needed=True)
     yield _writable("daily log", log_folder(profile))
-    yield _package("pynput", "global hotkeys", is_needed=False)
+    yield _package("pynput", "global hotkeys", "hotkeys", is_needed=False)
 
 
 def _world(name: str) -> Finding:
@@ -83,9 +83,9 @@ def _writable(what: str, folder: Path) -> Finding:
     return Finding(what, f"{folder}, {free_gb:.1f} GB free" + (", which is little" if free_gb < FREE_WANTED_GB else ""))
 
 
-def _package(name: str, needed_for: str, is_needed: bool) -> Finding:
+def _package(name: str, needed_for: str, extra: str, is_needed: bool) -> Finding:
     if importlib.util.find_spec(name) is None:
-        return Finding(name, f"not installed, so there are no {needed_for}; run: pip install 'astra-play[kiosk]'",
+        return Finding(name, f"not installed, so there are no {needed_for}; run: pip install 'astra-play[{extra}]'",
                        is_bad=is_needed)
     display = os.environ.get("WAYLAND_DISPLAY") if name == "pynput" else ""
     return Finding(name, f"{needed_for} may not work under Wayland; the chord works in the window" if display

@@ -56,7 +56,7 @@ class Hotkeys:
             self._listener = keyboard.GlobalHotKeys(bindings)
             self._listener.start()
         except ModuleNotFoundError:
-            self.missing = "pynput is not installed (pip install 'astra-play[kiosk]')"
+            self.missing = "pynput is not installed (pip install 'astra-play[hotkeys]')"
         except Exception as error:  # whatever a desktop has against it: a booth plays without global hotkeys
             self.missing = f"pynput cannot listen here ({_first_line(error)})"
         else:

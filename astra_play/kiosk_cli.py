@@ -10,15 +10,15 @@ import sys
 import threading
 from pathlib import Path
 
-from ..argument_types import positive_seconds
-from ..errors import AstraPlayError
-from ..runtime.clock import MonotonicClock, local_time
-from .check import findings
-from .daylog import DayLog, log_folder, read_day
-from .link import Alone, Link
-from .profile import EXAMPLE, Profile, load_profile
-from .report import report_lines
-from .supervisor import Supervisor, player_command
+from .argument_types import positive_seconds
+from .booth.check import findings
+from .booth.daylog import DayLog, log_folder, read_day
+from .booth.link import Alone, Link
+from .booth.profile import EXAMPLE, Profile, load_profile
+from .booth.report import report_lines
+from .booth.supervisor import Supervisor, player_command
+from .errors import AstraPlayError
+from .runtime.clock import MonotonicClock, local_time
 
 EXIT_BAD_PROFILE = 2
 
@@ -86,7 +86,7 @@ def supervise(profile: Profile, args: argparse.Namespace) -> int:
 
 def play(profile: Profile, args: argparse.Namespace) -> int:
     """Run the player, linked to its supervisor or alone."""
-    from ..display.kiosk import run_kiosk
+    from .display.kiosk import run_kiosk
 
     clock = MonotonicClock()
     link = Link(clock) if args.player else Alone(day_log_of(profile))
