@@ -78,11 +78,15 @@ class LatentChunk:
 
 @dataclass(frozen=True)
 class FrameChunk:
-    """The pictures of one chunk: (F, H, W, 3) uint8 RGB, with what it took to make them."""
+    """The pictures of one chunk: (F, H, W, 3) uint8 RGB, with what it took to make them.
+
+    `latents`: the clean latents (T, C, h, w) float32 that the frames were decoded from, for hashes; None: not kept.
+    """
 
     frames: np.ndarray
     chunk_index: int
     reset_count: int
     action: ActionChunk
     generate_ms: float = 0.0
+    latents: np.ndarray | None = None
     counters: dict[str, float] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from . import __version__
+from . import __version__, clips_cli
 from .argument_types import guidance_scale, positive_int, positive_seconds, seed_number
 from .errors import AstraPlayError, did_you_mean
 from .paths import DEFAULT_WORLD
@@ -140,6 +140,7 @@ def add_play_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--headless", action="store_true", help="no window: the same session on a dummy display")
     parser.add_argument("--script", type=Path, metavar="FILE", help="input events, one JSON object a line")
     parser.add_argument("--seconds", type=positive_seconds, metavar="S", help="stop after this time")
+    parser.add_argument("--record", type=Path, metavar="FILE.mp4", help="record from the first frame on")
     parser.add_argument("--stats-json", type=Path, metavar="OUT", help="write the session's figures")
     parser.add_argument("--frames-dir", type=Path, metavar="DIR", help="write every shown frame as a PNG")
 
@@ -208,7 +209,7 @@ def run_play(args: argparse.Namespace) -> int:
     return run_play(PlayOptions(
         world=args.world, image=args.image, prompt=args.prompt, seed=args.seed, guidance=args.guidance,
         steps=args.steps, headless=args.headless, script=args.script, seconds=args.seconds, stats_json=args.stats_json,
-        frames_dir=args.frames_dir, fullscreen=args.fullscreen, threads=args.threads,
+        frames_dir=args.frames_dir, record=args.record, fullscreen=args.fullscreen, threads=args.threads,
         memory=args.memory))
 
 
@@ -275,6 +276,14 @@ COMMANDS: dict[str, Command] = {
     "doctor": Command("report what works here, and what to do about what does not", add_doctor_options, run_doctor),
     "bench": Command("measure the speed of a world on this machine", module="astra_play.bench"),
     "evaluate": Command("compare rollouts with the simulator's truth", module="astra_play.evaluate.report"),
+    "clips": Command("list, trim, export and delete what was recorded", commands={
+        "list": Command("list the recordings, the newest first", clips_cli.add_list_options, clips_cli.list_clips),
+        "trim": Command("cut a stretch out of a recording", clips_cli.add_trim_options, clips_cli.trim_clip),
+        "export": Command("make a GIF, an animated WebP or another mp4", clips_cli.add_export_options,
+                          clips_cli.export_clip),
+        "delete": Command("move a recording to the trash, after a question", clips_cli.add_delete_options,
+                          clips_cli.delete_clip),
+    }),
     "weights": Command("look at the worlds in weights/", commands={
         "list": Command("list the worlds", run=run_weights_list),
         "fetch": Command("download the published files of a world, after a question",

@@ -7,6 +7,7 @@ nearest known one, and a value of the wrong type is an error that shows it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import types
 import typing
@@ -210,7 +211,7 @@ def from_dict(cls: type[T], data: Any, where: str = "config") -> T:
     """Build the dataclass `cls` from plain JSON/TOML values; ConfigError names the field and the value at fault."""
     if not isinstance(data, dict):
         raise ConfigError(f"{where} must be a table of names and values, but is {data!r}")
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     known = {f.name: f for f in dataclasses.fields(cls)}
     for name in data:
         if name not in known:
@@ -220,6 +221,11 @@ def from_dict(cls: type[T], data: Any, where: str = "config") -> T:
     if missing:
         raise ConfigError(f"{where} lacks {', '.join(missing)}; add them or take the file from the weights again")
     return cls(**{name: _convert(hints[name], value, f"{where}.{name}") for name, value in data.items()})
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)  # reads the hints as code, which is slow for a file of a thousand values
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

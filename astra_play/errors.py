@@ -34,6 +34,10 @@ class DataError(AstraPlayError):
     """Training data is missing, damaged, or was made with other settings."""
 
 
+class RecordingError(AstraPlayError):
+    """A recording, or what is made of one, cannot be read or written."""
+
+
 class FetchError(AstraPlayError):
     """Published files cannot be downloaded."""
 

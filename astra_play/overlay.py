@@ -80,13 +80,18 @@ def draw_overlay(frame: np.ndarray, row: np.ndarray) -> np.ndarray:
 
     Rows that are no 3x4 matrix (vehicles) and frames too small for the caps come back unchanged.
     """
+    return draw_caps(frame, keys_of(row)) if len(row) in (12, 13) else frame.copy()
+
+
+def draw_caps(frame: np.ndarray, pressed: frozenset[str]) -> np.ndarray:
+    """Return a copy of a frame (H, W, 3) uint8 with the caps of W A S D and the arrows, those `pressed` lit.
+
+    Frames too small for the caps come back unchanged.
+    """
     frame = frame.copy()
-    if len(row) not in (12, 13):
-        return frame
     height, width, _ = frame.shape
     cap = max(MIN_CAP_PX, round(height * CAP_OF_HEIGHT))
     margin = max(2, cap // 3)
-    pressed = keys_of(row)
     for keys, on_the_left in ((WASD, True), (ARROWS, False)):
         weighted, rest = _block(tuple(keys.items()), frozenset(pressed & keys.keys()), cap)
         block_height, block_width = rest.shape[:2]

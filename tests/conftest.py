@@ -26,6 +26,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     """Keep the tests away from the settings, keymap and pictures of whoever runs them."""
     home = tmp_path_factory.mktemp("home")
     for name in ("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME",
-                 "XDG_PICTURES_DIR"):
+                 "XDG_PICTURES_DIR", "XDG_VIDEOS_DIR"):
         monkeypatch.setenv(name, str(home))
+    monkeypatch.delenv("ASTRA_PLAY_RECORDINGS", raising=False)
     return home

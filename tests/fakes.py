@@ -111,6 +111,10 @@ class FakeWorld:
             self._num_frames += 1
         return frames
 
+    @property
+    def last_latents(self) -> np.ndarray:
+        return np.full((1, 4, 2, 2), self._num_frames, np.float32)
+
     def commit(self) -> None:
         self._call("commit", self.commit_s)
 

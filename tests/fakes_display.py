@@ -80,6 +80,10 @@ class CardWorld:
         self.chunk_index += 1
         return frame[None]
 
+    @property
+    def last_latents(self) -> np.ndarray:
+        return np.full((1, 4, 2, 2), self.chunk_index, np.float32)
+
     def commit(self) -> None:
         pass
 

@@ -191,7 +191,8 @@ def test_a_stopped_process_is_a_hang_too(make_booth, tmp_path: Path) -> None:
     if not hasattr(signal, "SIGSTOP"):
         pytest.skip("this system cannot stop a process")
     booth = make_booth(tmp_path, "play")
-    booth.until(lambda: (tmp_path / "on-0").exists() and booth.entries("on"), "the supervisor has heard that the player is on")
+    booth.until_on(0)
+    booth.until(lambda: booth.entries("on"), "the supervisor has heard that the player is on")
     os.kill(int((tmp_path / "pid-0").read_text()), signal.SIGSTOP)
     booth.until_on(1)
     assert booth.end() == 0
@@ -210,7 +211,8 @@ def test_a_late_start_is_waited_for_and_a_start_without_end_is_not(make_booth, t
     assert never.restarts()[0]["reason"].startswith("slow start")
 
 
-def test_a_player_that_ends_by_the_operators_wish_ends_the_booth_and_its_entries_are_kept(make_booth, tmp_path: Path) -> None:
+def test_a_player_that_ends_by_the_operators_wish_ends_the_booth_and_its_entries_are_kept(make_booth,
+                                                                                          tmp_path: Path) -> None:
     booth = make_booth(tmp_path, "stop")
     assert booth.join() == 0
     entries = read_day(tmp_path / "log", local_time().date())

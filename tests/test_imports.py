@@ -19,8 +19,9 @@ PACKAGE = CHECKOUT / "astra_play"
 BASE = {"errors", "config", "chunks", "paths"}
 STAGES = {"actions", "model", "codec"}
 EVERYTHING = BASE | STAGES | {"runtime", "booth", "display", "record", "remote", "render", "render_options",
-                               "render_published", "argument_types", "train", "evaluate", "bench", "bench_published", "overlay", "doctor",
-                               "weights_cli", "weights_fetch", "kiosk_cli", "cli", "__init__"}
+                               "render_published", "argument_types", "train", "evaluate", "bench", "bench_published",
+                               "overlay", "doctor", "weights_cli", "weights_fetch", "clips_cli", "kiosk_cli", "cli",
+                               "__init__"}
 # each part of the package -> the parts it may import besides itself; "__init__" is the package's own name and version
 ALLOWED = {
     "__init__": {"model"},  # lazily, for astra_play.load_world
@@ -33,8 +34,8 @@ ALLOWED = {
     "model": BASE | {"codec", "actions"},
     "runtime": BASE | {"actions"},
     "booth": BASE | {"runtime"},  # the supervisor outlives what it watches, so it carries neither windows nor networks
-    "display": BASE | STAGES | {"runtime", "booth", "__init__"},
-    "record": BASE | STAGES | {"runtime", "__init__"},
+    "display": BASE | STAGES | {"runtime", "record", "booth", "__init__"},
+    "record": BASE | STAGES | {"runtime", "overlay", "__init__"},
     "remote": BASE | STAGES | {"runtime", "__init__"},
     "overlay": BASE,
     "argument_types": BASE,
@@ -47,6 +48,7 @@ ALLOWED = {
     "bench_published": BASE | STAGES,
     "weights_cli": BASE | {"model"},
     "weights_fetch": BASE,
+    "clips_cli": BASE | {"record", "argument_types"},
     "kiosk_cli": BASE | {"runtime", "booth", "display", "argument_types"},
     "doctor": EVERYTHING - {"cli"},
     "cli": EVERYTHING,

@@ -14,7 +14,7 @@ import numpy as np
 import pygame
 
 from ..actions.keymap import default_keymap, load_keymap
-from ..errors import AstraPlayError, ImageError
+from ..errors import AstraPlayError, ImageError, RecordingError
 from ..paths import DEFAULT_WORLD
 from ..runtime.clock import MonotonicClock
 from ..runtime.interfaces import Clock
@@ -28,6 +28,7 @@ from .listmenu import Line
 from .options import Choice, PlayOptions
 from .photo import photo_folder
 from .play import MAX_NEW_SEED, PlayScreen
+from .recording import check_record_path
 from .screens import FailureScreen, MenuScreen, PauseScreen, Screen
 from .sentence import as_sentence
 from .settings import PlayerSettings
@@ -67,6 +68,10 @@ class App:
         own_keymap = not options.headless or options.keymap_path is not None
         self.keymap = load_keymap(options.keymap_path) if own_keymap else default_keymap()
         self.photo_folder: Path = options.photo_folder or photo_folder()
+        self.record_path = options.record
+        if self.record_path is not None:
+            check_record_path(self.record_path)
+        self.record_error: RecordingError | None = None  # the first thing that could not be recorded
         self.unattended = UnattendedRun(options) if _is_unattended(options) else None
         self.text = Text()
         self.toasts = Toasts()
@@ -105,7 +110,11 @@ class App:
         if self._failure is not None:
             raise as_sentence(self._failure) from self._failure
         if self.unattended is not None:
+            if self.play_screen is not None:
+                self.play_screen.recording.close()
             self.unattended.finish(self._figures_json())
+            if self.options.record is not None and self.record_error is not None:
+                raise self.record_error
 
     def close(self) -> None:
         """Leave every screen, remember the window, and give everything back. Closing twice is harmless."""

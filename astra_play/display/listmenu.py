@@ -120,15 +120,17 @@ class ListMenu:
         colour = theme.TEXT if focused else theme.TEXT_SOFT
         canvas.write(line.label, (box.left + px(14), box.centery), theme.BODY, colour, anchor="midleft")
         if line.value is not None:
-            self._draw_value(canvas, line.value(), box, focused)
+            self._draw_value(canvas, line.value(), box, focused, has_steps=line.change is not None)
         elif line.hint:
             canvas.write(line.hint, (box.right - px(14), box.centery), theme.SMALL, theme.TEXT_FAINT, anchor="midright")
 
-    def _draw_value(self, canvas: Canvas, value: str, box: pygame.Rect, focused: bool) -> None:
+    def _draw_value(self, canvas: Canvas, value: str, box: pygame.Rect, focused: bool, has_steps: bool) -> None:
         px = canvas.px
         half = pygame.Rect(box.centerx, box.top, box.width // 2 - px(14), box.height)
         canvas.write(value, half.center, theme.BODY, theme.TEXT if focused else theme.TEXT_SOFT, anchor="center",
                      width_px=half.width - px(40))
+        if not has_steps:
+            return
         colour = theme.ACCENT if focused else theme.LINE
         for x, sign in ((half.left + px(6), -1), (half.right - px(6), 1)):
             tip, base, rise = x + sign * px(4), x - sign * px(3), px(5)

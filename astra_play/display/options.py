@@ -20,6 +20,7 @@ class PlayOptions:
     seconds: float | None = None  # end after this much play, counted from the first generated frame
     stats_json: Path | None = None
     frames_dir: Path | None = None  # every shown frame as a PNG of its native size
+    record: Path | None = None  # the video of the first session; its action log goes beside it
     headless: bool = False
     seed: int | None = None  # None: a random one, or 0 without a window
     guidance: float | None = None

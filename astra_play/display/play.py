@@ -31,6 +31,7 @@ from .options import Choice
 from .photo import save_photo
 from .present import Presenter
 from .prompt_change import PromptChange
+from .recording import RecordingControl
 from .settings import GUIDANCE_RANGE, STEPS_RANGE
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class PlayScreen:
         self._next_redraw_s = 0.0
         self._figures = FigureReader(self.session, self.config)
         self._prompt_change = PromptChange(app, self)
+        self.recording = RecordingControl(app, self)
         self._motion_px_s = (0.0, 0.0)
         self._motion_at_s = 0.0
         self.session.start()
@@ -121,6 +123,7 @@ class PlayScreen:
 
     def tick(self, now_s: float) -> bool:
         """Take the frame that is due; return whether the window must be drawn again."""
+        self.recording.tick()
         if self.session.status == "failed":
             self._app.fail(self.session.error, self.choice)
             return False
@@ -187,6 +190,7 @@ class PlayScreen:
     def close(self) -> None:
         self._app.window.release_mouse()
         self.session.stop()
+        self.recording.close()
         if self.num_shown:
             log.info("%s", self.session.stats.summary())
 
@@ -258,6 +262,10 @@ class PlayScreen:
                 self.change_steps(1)
             case pygame.K_p | pygame.K_F12:
                 self.take_photo()
+            case pygame.K_r:
+                self.recording.toggle()
+            case pygame.K_F9:
+                self.recording.save_last()
             case pygame.K_t:
                 self.open_prompt(pygame.key.name(event.key))
             case _:
@@ -356,6 +364,7 @@ class PlayScreen:
             doing = DOING.get(self.session.status, "Painting the first frame")
             hud.draw_loading(canvas, self.config.title, doing, now_s - self._started_s)
         self._prompt_change.draw(canvas, now_s)
+        self.recording.draw(canvas)
         settings = self._app.settings
         if settings.hud:
             hud.draw_hud(canvas, self._figures.at(now_s))

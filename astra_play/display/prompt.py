@@ -44,12 +44,17 @@ class PromptScreen(StillScreen):
 
     see_through = True
 
-    def __init__(self, app: App, prompt: str, take: Callable[[str], None], opened_by: str = "") -> None:
-        """`opened_by`: the letter of the key that opened the line, which is not meant to be written."""
+    def __init__(self, app: App, prompt: str, take: Callable[[str], None], opened_by: str = "", title: str = "Prompt",
+                 asks: str = "What should be seen here?") -> None:
+        """`opened_by`: the letter of the key that opened the line, which is not meant to be written.
+
+        `asks`: stands in the empty line.
+        """
         super().__init__(app)
         self.line = TextLine(prompt)
         self._take = take
         self._echo = opened_by
+        self._title, self._asks = title, asks
         self._blink_at_s = app.clock.now() + BLINK_S
         self._cursor_shown = True
         app.window.begin_text()
@@ -143,7 +148,7 @@ class PromptScreen(StillScreen):
         panel = pygame.Rect(0, 0, width, px(64) + field_height + px(70))
         panel.midbottom = canvas.width_px // 2, canvas.height_px - px(TOAST_ROOM)
         canvas.panel(panel, theme.PANEL, alpha=242, border=theme.LINE, radius=10)
-        title = canvas.write("Prompt", (panel.left + pad, panel.top + px(20)), theme.HEADING)
+        title = canvas.write(self._title, (panel.left + pad, panel.top + px(20)), theme.HEADING)
         canvas.line((title.left, title.bottom + px(6)), (title.left + px(34), title.bottom + px(6)), theme.ACCENT, 2)
         field = pygame.Rect(panel.left + pad, panel.top + px(64), width - 2 * pad, field_height)
         canvas.panel(field, theme.BACKGROUND, border=theme.ACCENT, radius=6)
@@ -151,7 +156,7 @@ class PromptScreen(StillScreen):
             at = field.left + field_pad, field.top + field_pad + index * line_height
             self._draw_line(canvas, line, at, cursor, is_cursor_line=first + index == cursor_line)
         if not shown:
-            canvas.write("What should be seen here?", (field.left + field_pad + px(6), field.top + field_pad),
+            canvas.write(self._asks, (field.left + field_pad + px(6), field.top + field_pad),
                          theme.BODY, theme.TEXT_FAINT)
         canvas.hints(HINTS, (panel.left + pad, field.bottom + px(20)))
         if len(lines) > MAX_LINES:

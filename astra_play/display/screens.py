@@ -16,6 +16,7 @@ from .drop import first_picture
 from .listmenu import Line, ListMenu
 from .menu import StartMenu
 from .navigation import Move, Navigator
+from .recording import open_folder_line, shown_folder
 from .settings import GUIDANCE_RANGE, SENSITIVITY_RANGE, STEPS_RANGE
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ IDLE_POLL_S = 0.03  # menus wake up on events; this only bounds how late a toast
 
 PLAYER_KEYS = (
     ("Esc", "pause, free the mouse"), ("Backspace", "start again, same seed"), ("N", "new seed"),
-    ("P", "photo"), ("T", "prompt, where text is read"), ("[  ]", "guidance down, up"), ("-  =", "steps down, up"),
+    ("P", "photo"), ("R", "record, end recording"), ("F9", "save the last 30 s"),
+    ("T", "prompt, where text is read"), ("[  ]", "guidance down, up"), ("-  =", "steps down, up"),
     ("F1", "figures"), ("F2", "input overlay"), ("F11", "full screen"), ("Drop a picture", "start there"),
 )
 
@@ -201,6 +203,7 @@ class PauseScreen(ListScreen):
             Line("Start again", lambda: self._reset(new_seed=False), hint="Backspace"),
             Line("New seed", lambda: self._reset(new_seed=True), hint="N"),
             *([Line("Prompt", self._open_prompt, hint="T")] if play.reads_text else []),
+            *play.recording.lines(leave=app.pop),
             Line("Settings", lambda: app.push(SettingsScreen(app))),
             Line("Keys", lambda: app.push(KeysScreen(app, play.keymap))),
             Line("Back to the menu", app.to_menu),
@@ -239,6 +242,9 @@ class SettingsScreen(ListScreen):
             Line("Mouse speed", value=lambda: f"{app.settings.mouse_sensitivity:.1f}", change=self._change_mouse),
             Line("Guidance", value=lambda: _own(app.settings.guidance, "{:.2f}"), change=self._change_guidance),
             Line("Denoise steps", value=lambda: _own(app.settings.steps, "{}"), change=self._change_steps),
+            Line("Controls in videos", value=lambda: _on(app.settings.controls_in_video),
+                 change=lambda step: app.change_settings(controls_in_video=not app.settings.controls_in_video)),
+            Line("Recordings", lambda: open_folder_line(app), value=lambda: shown_folder(app.settings)),
             Line("Done", app.pop, hint="Esc"),
         ]
         super().__init__(app, ListMenu("Settings", lines, back=app.pop, width=520,

@@ -39,6 +39,8 @@ class PlayerSettings:
     guidance: float | None = None  # None: as the world's config says
     steps: int | None = None  # None: as the world's config says
     mouse_sensitivity: float = 1.0
+    recordings_folder: str = ""  # an absolute path; "": the user's videos folder
+    controls_in_video: bool = False
 
 
 def default_path() -> Path:

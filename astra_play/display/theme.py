@@ -14,6 +14,7 @@ TEXT_FAINT: Colour = (112, 121, 135)
 ACCENT: Colour = (236, 178, 96)  # late sun: the only warm tone, so the eye finds the focus at once
 GOOD: Colour = (132, 196, 148)
 WARNING: Colour = (232, 120, 98)
+RECORDING: Colour = (226, 62, 58)
 
 # Text heights in units. 14 is the smallest: at 720p it is about as high as the text of a desktop menu.
 SMALL = 14

@@ -60,6 +60,7 @@ class World:
         self._noise = torch.Generator(device)
         self._commit_noise = torch.Generator(device)
         self._unpainted = False  # a chunk was generated whose pictures nobody has asked for yet
+        self._last_latents: Tensor | None = None
         self.reset(0)
 
     @property
@@ -174,6 +175,7 @@ class World:
         self._run.reset()
         self._decoder.reset()
         self._unpainted = False
+        self._last_latents = None
         self._noise.manual_seed(seed)
         self._commit_noise.manual_seed(seed + COMMIT_STREAM)
 
@@ -254,7 +256,17 @@ class World:
         noise = torch.randn(shape, generator=self._noise, device=self.device)
         clean = self._run.generate(noise, rows, self._sigmas, self.guidance_scale)
         self._unpainted = self._run.carried is not None
-        return LatentChunk(clean[0] * self._scale, action.chunk_index, action.reset_count)
+        self._last_latents = clean[0] * self._scale
+        return LatentChunk(self._last_latents, action.chunk_index, action.reset_count)
+
+    @property
+    def last_latents(self) -> np.ndarray | None:
+        """The clean latents (T, C, h, w) float32 of the newest chunk, read-only; None before the first."""
+        if self._last_latents is None:
+            return None
+        latents = self._last_latents.float().cpu().numpy()  # no copy on a processor: each chunk makes its own tensor
+        latents.flags.writeable = False
+        return latents
 
     @torch.inference_mode()
     def decode(self, chunk: LatentChunk) -> np.ndarray:

@@ -18,6 +18,7 @@ from ..actions.row_makers import RowMaker, make_row_maker
 from ..chunks import ActionChunk, ActionSample, FrameChunk
 from ..config import WorldConfig
 from .interfaces import ActionSource, Clock, FrameOutput, PlayableWorld
+from .journal import Journal
 from .playout import PlayoutQueue
 from .stats import Distribution, Stats
 from .threads import ThreadKeeper
@@ -106,6 +107,7 @@ class Generator:
         self._stats = stats
         self._settings = settings
         self.outputs: tuple[FrameOutput, ...] = (playout,) if settings.paced else ()
+        self.journal = Journal()
         self.commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self.prompt_outcomes: queue.SimpleQueue[PromptOutcome] = queue.SimpleQueue()
         self.stop = threading.Event()
@@ -158,6 +160,7 @@ class Generator:
             if self.paused.is_set():
                 self._clock.wait(PAUSED_WAIT_S, self.wake)
                 row_maker.stop_turning()  # a flick that was still turning ended when the player let go
+                self.journal.stilled()
                 start_fresh = True
                 continue
             begin_s = self._wait_until_last_moment()
@@ -180,6 +183,7 @@ class Generator:
             world.num_denoise_steps = settings.num_denoise_steps
         self._note_settings(world)
         self.num_threads = world.num_threads
+        self.journal.changed("num_threads", self.num_threads)
         # without pacing the number stays, since another one may round sums the other way
         if settings.keep_threads and settings.paced and world.probes_threads:
             self._thread_keeper = ThreadKeeper(world.num_threads, world.config.chunk_s)
@@ -188,6 +192,7 @@ class Generator:
             world.warm_up()
         if not self.stop.is_set():
             self._start_world(world, settings.seed, settings.prompt_frames)
+            self.journal.started(settings.seed, self._reset_count, settings.prompt_frames)
         self.phase = "playing"
 
     def _start_world(self, world: PlayableWorld, seed: int, prompt_frames: np.ndarray | None) -> None:
@@ -221,11 +226,13 @@ class Generator:
         if prompt is not None:
             self._read_prompt(world, prompt)
             row_maker.stop_turning()
+            self.journal.stilled()
         if reset is None:
             return prompt is not None
         self._start_world(world, reset.seed, reset.prompt_frames)
         self._reset_count = reset.reset_count
         row_maker.reset()
+        self.journal.started(reset.seed, reset.reset_count, reset.prompt_frames)
         return True
 
     def _read_prompt(self, world: PlayableWorld, prompt: Prompt) -> None:
@@ -239,12 +246,15 @@ class Generator:
             self.prompt_outcomes.put(PromptOutcome(prompt.text, error))
         else:
             self.prompt_outcomes.put(PromptOutcome(prompt.text))
+            self.journal.changed("prompt", prompt.text)
         finally:
             self.phase = before
 
     def _note_settings(self, world: PlayableWorld) -> None:
         self.guidance_scale = world.guidance_scale
         self.num_denoise_steps = world.num_denoise_steps
+        self.journal.changed("guidance_scale", self.guidance_scale)
+        self.journal.changed("num_denoise_steps", self.num_denoise_steps)
         self._stats.passes_per_chunk = world.passes_per_chunk()
 
     def _wait_until_last_moment(self) -> float | None:
@@ -271,9 +281,11 @@ class Generator:
         generate_s = self._clock.now() - step_s
         if self.stop.is_set():
             return  # nobody is left to look at it
-        chunk = FrameChunk(frames, action.chunk_index, action.reset_count, action, 1000.0 * generate_s)
+        chunk = FrameChunk(frames, action.chunk_index, action.reset_count, action, 1000.0 * generate_s,
+                           world.last_latents)
         for output in self.outputs:
             output.publish(chunk)
+        self.journal.made(chunk)
         published_s = self._clock.now()
         if paced:
             self._lead.add(published_s - begin_s)  # a late wake-up delays the frame as much as a slow network does
@@ -290,6 +302,7 @@ class Generator:
         if num_threads != self.num_threads:
             log.info("Compute threads: %d instead of %d.", num_threads, self.num_threads)
             world.num_threads = self.num_threads = num_threads
+            self.journal.changed("num_threads", num_threads)
 
     def _action(self, row_maker: RowMaker, sample: ActionSample) -> ActionChunk:
         return ActionChunk(sample, row_maker.rows(sample), self.config.controls.modality,

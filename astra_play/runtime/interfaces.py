@@ -46,6 +46,11 @@ class PlayableWorld(Protocol):
         """Generate and decode one chunk: return its frames (F, H, W, 3) uint8. The commit is left for `commit`."""
         ...
 
+    @property
+    def last_latents(self) -> np.ndarray | None:
+        """The clean latents (T, C, h, w) float32 of the newest chunk, read-only and never written again."""
+        ...
+
     def commit(self) -> None:
         """Write the finished chunk to the history (free when it is folded into the next chunk's first pass)."""
         ...

@@ -26,6 +26,7 @@ from .generator import (
     WorldFactory,
 )
 from .interfaces import ActionSource, Clock, FrameOutput
+from .journal import Journal
 from .playout import PlayoutQueue
 from .stats import Stats
 
@@ -132,6 +133,11 @@ class Session:
     def add_output(self, output: FrameOutput) -> None:
         """Send every chunk that is finished from now on to `output` too; it is closed when the session stops."""
         self._generator.outputs = (*self._generator.outputs, output)
+
+    @property
+    def journal(self) -> Journal:
+        """Tells what a replay must know; subscribe before `start`."""
+        return self._generator.journal
 
     def pause(self, paused: bool) -> None:
         """Stop the world and its due clock, or let both go on."""

@@ -1,0 +1,161 @@
+"""Recording as the player meets it: R and F9, the red dot with its time, and the sentences that say what came of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pygame
+
+from ..config import WorldConfig
+from ..errors import RecordingError
+from ..record.facts import make_head
+from ..record.library import LOG_SUFFIX, VIDEO_SUFFIX, recordings_folder
+from ..record.recorder import Recorder, Target
+from . import theme
+from .canvas import Canvas
+from .listmenu import Line
+from .settings import PlayerSettings
+
+if TYPE_CHECKING:
+    from .app import App
+    from .play import PlayScreen
+
+TOAST_S = 6.0  # a path takes longer to read than a word
+
+
+class RecordingControl:
+    """The recorder of one play screen, from before its session starts until after it has stopped."""
+
+    def __init__(self, app: App, play: PlayScreen) -> None:
+        self._app, self._play = app, play
+        config, choice, memory = play.config, play.choice, app.options.memory
+        self._recorder = Recorder(config, lambda: make_head(config, choice.world, choice.prompt, memory))
+        play.session.journal.subscribe(self._recorder)
+        if app.record_path is not None:
+            path, app.record_path = app.record_path, None  # the first session's, not that of the next one
+            self._recorder.begin(self._target(path.parent, path.stem))
+
+    # --- commands ---------------------------------------------------------------------------------------------------
+
+    @property
+    def is_recording(self) -> bool:
+        return self._recorder.is_recording
+
+    def toggle(self) -> None:
+        """Begin to record with the next frame, or end the recording."""
+        if self.is_recording:
+            self._recorder.end()
+        else:
+            self._recorder.begin(self._target())
+
+    def save_last(self) -> None:
+        """Save the last 30 s after the fact."""
+        self._play.toast("Saving the last 30 s")
+        self._recorder.save_last(self._target())
+
+    def lines(self, leave: Callable[[], None]) -> list[Line]:
+        """Return the lines of the pause menu; `leave` closes it."""
+        def then_leave(deed: Callable[[], None]) -> Callable[[], None]:
+            def both() -> None:
+                deed()
+                leave()
+            return both
+
+        return [Line("Stop recording" if self.is_recording else "Record", then_leave(self.toggle), hint="R"),
+                Line("Save the last 30 s", then_leave(self.save_last), hint="F9")]
+
+    # --- the loop's face --------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Say what the recorder has to say."""
+        while (notice := self._recorder.notice()) is not None:
+            is_bad = notice.error is not None
+            self._app.toasts.show(notice.sentence, self._app.clock.now(), bad=is_bad, seconds=TOAST_S)
+            self._app.redraw()
+            if is_bad:
+                self._app.record_error = self._app.record_error or notice.error
+
+    def draw(self, canvas: Canvas) -> None:
+        """Draw the red dot, the time recorded and the frames that were dropped, in the top right corner."""
+        status = self._recorder.status
+        if status is not None:
+            draw_dot(canvas, status.seconds, status.num_dropped_frames)
+
+    def close(self) -> None:
+        """End a recording under way and wait until it is written. Closing twice is harmless."""
+        self._recorder.close()
+        self.tick()
+
+    def _target(self, folder: Path | None = None, name: str = "") -> Target:
+        now = datetime.now().astimezone()
+        settings = self._app.settings
+        return Target(folder or folder_of(settings), name or recording_name(self._play.config, now), now,
+                      settings.controls_in_video)
+
+
+def shown_folder(settings: PlayerSettings) -> str:
+    """Return the end of the path of the recordings folder, which tells one from another."""
+    return "/".join(folder_of(settings).parts[-2:])
+
+
+def folder_of(settings: PlayerSettings) -> Path:
+    return Path(settings.recordings_folder) if settings.recordings_folder else recordings_folder()
+
+
+def open_folder_line(app: App) -> None:
+    """Let the player write where recordings go; an empty line is the videos folder."""
+    from .prompt import PromptScreen
+
+    def take(text: str) -> None:
+        folder = Path(text).expanduser()
+        if text and not folder.is_absolute():
+            app.toasts.show(f"{text} is no whole path; write all of it, such as {recordings_folder()}",
+                            app.clock.now(), bad=True, seconds=TOAST_S)
+            app.redraw()
+        else:
+            app.change_settings(recordings_folder=str(folder) if text else "")
+
+    app.push(PromptScreen(app, str(folder_of(app.settings)), take, title="Folder for recordings",
+                          asks=str(recordings_folder())))
+
+
+def recording_name(config: WorldConfig, created: datetime) -> str:
+    """Return the name of a recording, "<world>-<scenario> YYYY-MM-DD HH.MM.SS", fit for every file system."""
+    world = "-".join(part for part in (config.name, config.scenario) if part)
+    return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', world) or 'world'} {created:%Y-%m-%d %H.%M.%S}"
+
+
+def check_record_path(path: Path) -> None:
+    """Refuse a --record FILE that cannot be written, before anything is loaded."""
+    if path.suffix.lower() != VIDEO_SUFFIX:
+        raise RecordingError(f"--record {path} does not end in {VIDEO_SUFFIX}; give such a name, and the action log "
+                             f"goes beside it with the ending {LOG_SUFFIX}")
+    if not path.absolute().parent.is_dir():
+        raise RecordingError(f"--record {path} lies in a folder that does not exist; make {path.absolute().parent} "
+                             "first")
+    for taken in (path, path.with_suffix(LOG_SUFFIX)):
+        if taken.exists():
+            raise RecordingError(f"{taken} exists already, and recordings replace nothing; give another name with "
+                                 "--record")
+
+
+def draw_dot(canvas: Canvas, seconds: float, num_dropped_frames: int) -> pygame.Rect:
+    """Draw the sign of a recording under way; return the box it fills."""
+    px = canvas.px
+    time_text = f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+    dropped = f"{num_dropped_frames} dropped" if num_dropped_frames else ""
+    size_px = px(theme.BODY)
+    width = px(44) + canvas.text.width_px(time_text, size_px)
+    width += px(14) + canvas.text.width_px(dropped, px(theme.SMALL)) if dropped else 0
+    box = pygame.Rect(0, 0, width, px(theme.BODY * 2.1))
+    box.topright = canvas.width_px - px(16), px(16)
+    canvas.panel(box, theme.BACKGROUND, alpha=205, radius=theme.BODY)
+    pygame.draw.circle(canvas.surface, theme.RECORDING, (box.left + px(18), box.centery), px(6))
+    words = canvas.write(time_text, (box.left + px(30), box.centery), theme.BODY, theme.TEXT, anchor="midleft")
+    if dropped:
+        canvas.write(dropped, (words.right + px(14), box.centery), theme.SMALL, theme.WARNING, anchor="midleft")
+    return box

@@ -1,0 +1,1 @@
+"""Outputs and sources that happen to be files: recordings, their videos, and what is made of them. No window."""

@@ -1,0 +1,163 @@
+"""A stretch of a recording -> a recording of its own: the video cut exactly, the log copied with a note.
+
+The log stays whole, since a replay begins at the seed; its note says what part of the session the video shows.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from ..errors import RecordingError
+from .export import Mp4File, Progress, Stretch, half_written, refuse_existing, stretch
+from .frames import NEAR_S, VideoFacts, frames, open_video, read_facts
+from .loglines import read_line, write_line
+
+# what the mp4 writer fills in by itself
+OWN_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder")
+TICKS_PER_S = 90_000  # of a video that is encoded again: a multiple of the usual frame rates
+
+
+@dataclass(frozen=True)
+class Trimmed:
+    """What was written. `copied`: no frame was encoded again. `log`: None if the source has none."""
+
+    path: Path
+    log: Path | None
+    length_s: float
+    copied: bool
+
+
+def trim(source: Path, out: Path, from_s: float = 0.0, to_s: float | None = None,
+         progress: Progress | None = None) -> Trimmed:
+    """Write the frames of an mp4 that begin within [from_s, to_s), each moment moved to the nearest frame's beginning.
+
+    Packets are copied as they are when the first is a keyframe and none refers to one that is left out; every other
+    stretch is encoded again, so that it is exact too. A log beside the source gets a copy beside `out`. None: to the
+    end. RecordingError for a source that is no video, an empty range, a file that exists or cannot be written.
+    """
+    if out.suffix.lower() != ".mp4":
+        raise RecordingError(f"{out} does not end in .mp4, and trimming keeps the video's kind; for another one "
+                             "there is: astra-play clips export")
+    facts = read_facts(source)
+    wanted = stretch(source, facts, from_s, to_s)
+    log, log_out = source.with_suffix(".astra"), out.with_suffix(".astra")
+    refuse_existing(out)
+    if log.is_file():
+        refuse_existing(log_out)
+    metadata = {**{name: value for name, value in facts.metadata.items() if name not in OWN_TAGS},
+                "trimmed": _note(source, wanted)}
+    with half_written(out) as part:
+        copied = _copy(source, part, wanted, metadata)
+        if not copied:
+            _encode_again(source, part, wanted, facts, metadata, progress)
+    has_log = log.is_file() and _copy_log(log, log_out, wanted)
+    return Trimmed(out, log_out if has_log else None, read_facts(out).length_s, copied)
+
+
+def _note(source: Path, wanted: Stretch) -> str:
+    return f"{source.name} from {wanted.from_s:.3f} s to {wanted.to_s:.3f} s"
+
+
+# --- the video ------------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class _Packet:
+    """One packet in the file's order: where it is shown, and whether a decoder can begin with it."""
+
+    time_s: float
+    is_keyframe: bool
+
+
+def kept_packets(packets: list[_Packet], from_s: float, to_s: float) -> range | None:
+    """Return which packets hold exactly the frames within [from_s, to_s), or None if they cannot stand alone.
+
+    They can when the first is a keyframe and they follow each other in the file: a frame refers only to packets before
+    its own, back to the keyframe.
+    """
+    kept = [index for index, packet in enumerate(packets) if from_s <= packet.time_s < to_s]
+    if not kept or not packets[kept[0]].is_keyframe or kept[-1] - kept[0] + 1 != len(kept):
+        return None
+    return range(kept[0], kept[-1] + 1)
+
+
+def _limits(wanted: Stretch) -> tuple[float, float]:
+    """Return the range with half a frame's tolerance, so that a moment means the frame that begins nearest to it."""
+    half_s = 0.5 / float(wanted.fps)
+    return wanted.from_s - half_s + NEAR_S, wanted.to_s - half_s + NEAR_S
+
+
+def _copy(source: Path, part: Path, wanted: Stretch, metadata: dict[str, str]) -> bool:
+    """Copy the packets if they can stand alone; False (and no file) if they cannot."""
+    import av
+
+    with open_video(source) as container:
+        stream = container.streams.video[0]
+        first = stream.start_time or 0
+        packets = [packet for packet in container.demux(stream) if packet.pts is not None]
+        times = [_Packet(float((packet.pts - first) * stream.time_base), packet.is_keyframe) for packet in packets]
+        kept = kept_packets(times, *_limits(wanted))
+        if kept is None:
+            return False
+        begin = min(packets[index].pts for index in kept)
+        output = av.open(str(part.absolute()), "w", format="mp4",
+                         options={"movflags": "+faststart+use_metadata_tags"})
+        with output:
+            output.metadata.update(metadata)
+            copy = output.add_stream_from_template(stream)
+            for packet in packets[kept.start:kept.stop]:
+                packet.pts, packet.dts = packet.pts - begin, packet.dts - begin
+                packet.stream = copy
+                output.mux(packet)
+    return True
+
+
+def _encode_again(source: Path, part: Path, wanted: Stretch, facts: VideoFacts, metadata: dict[str, str],
+                  progress: Progress | None) -> None:
+    """Decode and encode the frames, each at its own time: a gap in the source stays a gap."""
+    from_s, to_s = _limits(wanted)
+    begin_s: float | None = None
+    num_done = 0
+    with Mp4File(part, facts.width, facts.height, facts.fps, Fraction(1, TICKS_PER_S), metadata) as video:
+        for time_s, frame in frames(source, max(0.0, from_s), to_s):
+            if time_s < from_s:
+                continue
+            begin_s = time_s if begin_s is None else begin_s
+            video.write(frame, round((time_s - begin_s) * TICKS_PER_S))
+            num_done += 1
+            if progress is not None:
+                progress(num_done, max(num_done, wanted.num_frames))
+        if num_done == 0:
+            raise RecordingError(f"{source.name} shows no new frame between {wanted.from_s:g} s and {wanted.to_s:g} s; "
+                                 "give a longer stretch")
+
+
+# --- the log --------------------------------------------------------------------------------------------------------
+
+VIDEO_STARTS = re.compile(r"video starts at chunk (\d+)")
+
+
+def _copy_log(log: Path, out: Path, wanted: Stretch) -> bool:
+    """Copy every whole line before the first damaged one, with the note before the log's end; False if none is."""
+    lines, head, first_chunk = [], None, 0
+    with log.open("rb") as file:
+        for line in file:
+            entry = read_line(line)
+            if entry is None or (head is None and entry.get("kind") != "head"):
+                break
+            head = head or entry
+            if entry["kind"] == "mark" and (found := VIDEO_STARTS.match(str(entry.get("text")))):
+                first_chunk = int(found[1])
+            lines.append(line)
+    if head is None:
+        return False
+    chunk_s = head["frames_per_chunk"] / head["fps"]
+    first_chunk += int(wanted.from_s / chunk_s + NEAR_S)
+    note = write_line({"kind": "mark", "time_s": wanted.from_s, "text": f"video starts at chunk {first_chunk}; trimmed "
+                       f"from {log.with_suffix('.mp4').name}, {wanted.from_s:.3f} s to {wanted.to_s:.3f} s"})
+    before_end = len(lines) - 1 if read_line(lines[-1])["kind"] == "end" else len(lines)
+    with half_written(out) as part:
+        part.write_bytes(b"".join([*lines[:before_end], note, *lines[before_end:]]))
+    return True

@@ -1,0 +1,117 @@
+"""Trimming: exactly the frames of the range, without encoding where that can be, and a log that says what it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from recordings import FPS, make_log, make_recording, make_video, shown_by
+
+from astra_play.cli import main as cli_main
+from astra_play.errors import RecordingError
+from astra_play.record.frames import read_facts
+from astra_play.record.loglines import read_line, write_line
+from astra_play.record.trim import trim
+
+
+@pytest.mark.parametrize("b_frames", [0, 2])
+@pytest.mark.parametrize(("first", "last"), [(0, 48), (16, 48), (16, 30), (16, 17), (32, 45), (5, 29), (47, 48)])
+def test_trim_holds_exactly_the_frames_of_the_range(tmp_path, b_frames, first, last) -> None:
+    source = make_video(tmp_path / "source.mp4", b_frames=b_frames, fragmented=b_frames == 0)
+    made = trim(source, tmp_path / "out.mp4", first / FPS, last / FPS)
+    shown = shown_by(made.path)
+    assert [number for _, number in shown] == list(range(first, last))
+    assert [time for time, _ in shown] == pytest.approx(range(last - first), abs=0.01)
+    assert made.length_s == pytest.approx((last - first) / FPS, abs=0.01)
+    if b_frames == 0:
+        assert made.copied == (first % 16 == 0)
+
+
+def test_a_moment_between_frames_means_the_nearest_beginning(tmp_path) -> None:
+    source = make_video(tmp_path / "source.mp4")
+    made = trim(source, tmp_path / "out.mp4", 16.4 / FPS, 20.6 / FPS)
+    assert made.copied and [number for _, number in shown_by(made.path)] == [16, 17, 18, 19, 20]
+
+
+def test_gaps_of_dropped_frames_stay_gaps(tmp_path) -> None:
+    source = make_video(tmp_path / "source.mp4", ticks=[0, 1, 2, 8, 9, 10, 11, 20, 21])
+    made = trim(source, tmp_path / "out.mp4", 2 / FPS, 21 / FPS)
+    assert not made.copied
+    assert [time for time, _ in shown_by(made.path)] == pytest.approx([0, 6, 7, 8, 9, 18], abs=0.01)
+
+
+def test_metadata_is_kept_with_a_note(tmp_path) -> None:
+    source = make_video(tmp_path / "source.mp4", metadata={"world": "mini/drive", "seed": "7"})
+    for number, first in enumerate((0, 3)):
+        made = trim(source, tmp_path / f"out{number}.mp4", first / FPS, 2.0)
+        told = read_facts(made.path).metadata
+        assert told["world"] == "mini/drive" and told["seed"] == "7"
+        assert told["trimmed"].startswith("source.mp4 from ")
+
+
+def entries(path: Path) -> list[dict]:
+    return [read_line(line) for line in path.read_bytes().splitlines(keepends=True)]
+
+
+def test_log_is_copied_whole_with_a_note_before_its_end(tmp_path) -> None:
+    source = make_recording(tmp_path)
+    made = trim(source, tmp_path / "out.mp4", 1.0, 2.0)
+    old, new = entries(source.with_suffix(".astra")), entries(made.log)
+    assert made.log == tmp_path / "out.astra" and [one for one in new if one not in old] == [new[-2]]
+    assert new[-2]["kind"] == "mark" and new[-1]["kind"] == "end"
+    assert new[-2]["text"] == f"video starts at chunk 16; trimmed from {source.name}, 1.000 s to 2.000 s"
+
+
+def test_trim_of_a_trim_counts_on_from_where_its_video_begins(tmp_path) -> None:
+    first = trim(make_recording(tmp_path), tmp_path / "first.mp4", 1.0, 3.0)
+    second = trim(first.path, tmp_path / "second.mp4", 0.5, 1.0)
+    marks = [one["text"] for one in entries(second.log) if one["kind"] == "mark"]
+    assert marks[-1].startswith("video starts at chunk 24;")
+
+
+def test_damaged_log_is_copied_up_to_the_damage(tmp_path) -> None:
+    source = make_video(tmp_path / "source.mp4")
+    log = make_log(tmp_path / "source.astra")
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join([*lines[:10], lines[10].replace(b"chunk", b"chonk"), *lines[11:]]))
+    made = trim(source, tmp_path / "out.mp4", 1.0, 2.0)
+    assert [one["kind"] for one in entries(made.log)] == ["head", "start", *["chunk"] * 8, "mark"]
+
+
+def test_log_that_is_none_is_left_behind(tmp_path) -> None:
+    source = make_video(tmp_path / "source.mp4")
+    (tmp_path / "source.astra").write_text("scribbles\n")
+    made = trim(source, tmp_path / "out.mp4", 1.0, 2.0)
+    assert made.log is None and not (tmp_path / "out.astra").exists()
+
+
+def test_trim_refuses_what_it_would_write_over_and_other_kinds(tmp_path) -> None:
+    source = make_recording(tmp_path)
+    (tmp_path / "taken.astra").write_text("precious")
+    for out, sentence in ((source, "exists already"), (tmp_path / "taken.mp4", "taken.astra exists already"),
+                          (tmp_path / "out.gif", "does not end in .mp4")):
+        with pytest.raises(RecordingError, match=sentence):
+            trim(source, out, 1.0, 2.0)
+    assert (tmp_path / "taken.astra").read_text() == "precious" and not (tmp_path / "taken.mp4").exists()
+
+
+def test_line_of_a_log_is_whole_or_nothing() -> None:
+    entry = {"kind": "mark", "time_s": 1.5, "text": "hello, wörld"}
+    line = write_line(entry)
+    assert read_line(line) == entry
+    for cut in range(len(line)):
+        assert read_line(line[:cut]) is None
+    for index in range(len(line) - 1):
+        changed = line[:index] + bytes([line[index] ^ 1]) + line[index + 1:]
+        assert read_line(changed) is None, changed
+    assert read_line(b"00000000 " + json.dumps(entry).encode() + b"\n") is None
+
+
+def test_command_line_trims_and_says_how(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("ASTRA_PLAY_RECORDINGS", str(tmp_path))
+    source = make_recording(tmp_path)
+    assert cli_main(["clips", "trim", source.stem, "--from", "1", "--to", "2", "--out", str(tmp_path / "a.mp4")]) == 0
+    assert "1.00 s, copied without encoding" in capsys.readouterr().out
+    assert cli_main(["clips", "trim", str(source), "--from", "0.3", "--out", str(tmp_path / "b.mp4")]) == 0
+    assert "encoded again" in capsys.readouterr().out
