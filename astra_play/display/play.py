@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pygame
 
+from ..actions.keymap import Keymap
 from ..actions.sources import LiveSource
 from ..actions.state import InputState
 from ..chunks import InputEvent
 from ..codec.pixels import load_start_image
 from ..errors import AstraPlayError, ConfigError, ImageError
 from ..runtime.clock import process_age_s
-from ..runtime.interfaces import PlayableWorld
+from ..runtime.interfaces import ActionSource, PlayableWorld
 from ..runtime.playout import DueFrame
 from ..runtime.session import Session, Settings
 from . import hud
@@ -62,11 +63,11 @@ class PlayScreen:
         self._start = self._start_frames(choice)
         if choice.prompt and not self.reads_text:
             raise ConfigError(f"the world {self.config.name!r} reads no text; leave the prompt out")
-        self.keymap = app.keymap.limited_to(self.config.controls.buttons, self.config.controls.modality)
+        self.keymap = self._make_keymap()
         self.input = InputState(self.keymap)
         guidance = settings.guidance if options.guidance is None else options.guidance
         steps = settings.steps if options.steps is None else options.steps
-        self.session = Session(self._load_world, LiveSource(self.input), app.clock,
+        self.session = Session(self._load_world, self._make_source(), app.clock,
                                Settings(seed=choice.seed, prompt_frames=self._start, guidance_scale=guidance,
                                         num_denoise_steps=steps, keep_threads=options.threads is None))
         if options.headless:  # nobody spent time in a menu: the player has waited since the process began
@@ -85,10 +86,21 @@ class PlayScreen:
         self._next_redraw_s = 0.0
         self._figures = FigureReader(self.session, self.config)
         self._prompt_change = PromptChange(app, self)
-        self.recording = RecordingControl(app, self)
+        self.recording = self._make_recording()
         self._motion_px_s = (0.0, 0.0)
         self._motion_at_s = 0.0
         self.session.start()
+
+    # --- what a kiosk has of its own --------------------------------------------------------------------------------
+
+    def _make_keymap(self) -> Keymap:
+        return self._app.keymap.limited_to(self.config.controls.buttons, self.config.controls.modality)
+
+    def _make_source(self) -> ActionSource:
+        return LiveSource(self.input)
+
+    def _make_recording(self) -> RecordingControl:
+        return RecordingControl(self._app, self)
 
     # --- what it starts from ----------------------------------------------------------------------------------------
 
