@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,14 @@ class DayLog:
         self._day: datetime.date | None = None
         self.num_unwritten = 0  # today, because the day's file is full or the disk takes nothing
         self._has_warned = False
+        self._lock = threading.Lock()  # a save that ends late writes its entry from its own thread
 
     def add(self, kind: str, **fields: Any) -> None:
         """Write one entry; never raises, since a booth must outlive its diary."""
+        with self._lock:
+            self._add(kind, fields)
+
+    def _add(self, kind: str, fields: dict[str, Any]) -> None:
         now = self._wall_time()
         try:
             if now.date() != self._day:

@@ -169,7 +169,7 @@ class StartMenu:
         else:
             self._draw_picture(canvas, card.start, picture_box)
             if focused and self._preview.frame is not None:
-                canvas.surface.blit(_cover(self._preview.frame, picture_box.size, canvas.surface), picture_box)
+                canvas.surface.blit(cover(self._preview.frame, picture_box.size, canvas.surface), picture_box)
         text_box = pygame.Rect(box.left, picture_box.bottom, box.width, box.bottom - picture_box.bottom)
         colour = theme.WARNING if card.world.error else theme.TEXT if focused else theme.TEXT_SOFT
         canvas.write(card.start.title, (text_box.left + px(12), text_box.centery), theme.BODY, colour,
@@ -198,7 +198,7 @@ class StartMenu:
         if key not in self._scaled:
             if len(self._scaled) > 4 * len(self.cards):  # a window dragged to a new size leaves its old ones behind
                 self._scaled.clear()
-            self._scaled[key] = _cover(frame, box.size, canvas.surface)
+            self._scaled[key] = cover(frame, box.size, canvas.surface)
         canvas.surface.blit(self._scaled[key], box)
 
     def _draw_backdrop(self, canvas: Canvas) -> None:
@@ -209,7 +209,7 @@ class StartMenu:
         key = (path, canvas.box.size)
         if key not in self._backdrops:
             self._backdrops.clear()
-            self._backdrops[key] = _blur(frame, canvas.box.size, canvas.surface)
+            self._backdrops[key] = blur(frame, canvas.box.size, canvas.surface)
         canvas.surface.blit(self._backdrops[key], (0, 0))
 
     def _picture(self, path: Path | None) -> np.ndarray | None:
@@ -252,7 +252,7 @@ def draw_drop_area(canvas: Canvas, box: pygame.Rect) -> None:
                  width_px=frame.width - px(12))
 
 
-def _cover(frame: np.ndarray, size: tuple[int, int], like: pygame.Surface) -> pygame.Surface:
+def cover(frame: np.ndarray, size: tuple[int, int], like: pygame.Surface) -> pygame.Surface:
     """Scale a picture so that it fills the box, cutting what stands over."""
     height, width, _ = frame.shape
     inner = fit(*size, pygame.Rect(0, 0, width, height))
@@ -260,7 +260,7 @@ def _cover(frame: np.ndarray, size: tuple[int, int], like: pygame.Surface) -> py
     return pygame.transform.smoothscale(enlarge(cut, *size).convert(like), size)
 
 
-def _blur(frame: np.ndarray, size: tuple[int, int], like: pygame.Surface) -> pygame.Surface:
+def blur(frame: np.ndarray, size: tuple[int, int], like: pygame.Surface) -> pygame.Surface:
     """Return the light of a picture, spread over a whole window and dimmed."""
     tiny = Image.fromarray(frame).resize(BACKDROP_SIZE, Image.Resampling.BOX).resize(
         (BACKDROP_SIZE[0] * 8, BACKDROP_SIZE[1] * 8), Image.Resampling.BICUBIC)

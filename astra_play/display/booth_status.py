@@ -1,0 +1,59 @@
+"""The operator's status page: what a booth has done since it was started, over whatever is on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pygame
+
+from . import theme
+from .canvas import Canvas
+
+WIDTH = 560
+ROW = 24
+
+
+@dataclass(frozen=True)
+class BoothStatus:
+    """One reading for the page."""
+
+    phase: str
+    up_s: float
+    restarts: int
+    visits: int
+    failures: int
+    fps: float
+    target_fps: float
+    latency_ms: tuple[float | None, float | None, float | None]  # p50, p95, p99
+    underruns: int
+    memory_mb: float
+    keys: tuple[tuple[str, str], ...]  # chord, what it does
+    hotkeys: str  # what is missing of the global hotkeys, or that they listen
+
+    def rows(self) -> list[tuple[str, str]]:
+        latency = " / ".join("-" if value is None else f"{value:.0f}" for value in self.latency_ms)
+        hours, minutes = divmod(int(self.up_s) // 60, 60)
+        return [("now", self.phase), ("running", f"{hours} h {minutes:02d} min"), ("restarts", str(self.restarts)),
+                ("visits", str(self.visits)), ("failed worlds", str(self.failures)),
+                ("shown", f"{self.fps:.1f} of {self.target_fps:.0f} fps"), ("latency p50/95/99", f"{latency} ms"),
+                ("underruns", str(self.underruns)), ("memory", f"{self.memory_mb:.0f} MB"), *self.keys]
+
+
+def draw_status(canvas: Canvas, status: BoothStatus) -> pygame.Rect:
+    """Draw the page in the top left corner; return the box it fills."""
+    px, rows = canvas.px, status.rows()
+    pad = px(18)
+    notes = canvas.text.wrap(status.hotkeys, px(theme.SMALL), px(WIDTH) - 2 * pad)
+    height = 2 * pad + px(34) + len(rows) * px(ROW) + len(notes) * px(ROW)
+    box = pygame.Rect(px(24), px(24), min(px(WIDTH), canvas.width_px - px(48)), height)
+    canvas.panel(box, theme.BACKGROUND, alpha=235, border=theme.ACCENT, radius=10)
+    canvas.write("Booth", (box.left + pad, box.top + pad), theme.HEADING, theme.ACCENT)
+    y = box.top + pad + px(38)
+    for name, value in rows:
+        canvas.write(name, (box.left + pad, y), theme.SMALL, theme.TEXT_SOFT)
+        canvas.write(value, (box.right - pad, y), theme.SMALL, anchor="topright", width_px=box.width - px(180))
+        y += px(ROW)
+    for line in notes:
+        canvas.write(line, (box.left + pad, y), theme.SMALL, theme.TEXT_FAINT)
+        y += px(ROW)
+    return box
