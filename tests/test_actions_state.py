@@ -219,6 +219,14 @@ def driven(buttons: tuple[str, ...], seed: int = 2, seconds: int = 600) -> tuple
     return pushed, {button for button, sum_s in pushed.items() if sum_s > 0.0}
 
 
+def test_autopilot_on_foot_keeps_looking_where_it_began() -> None:
+    source, left_s = AutopilotSource(5), 0.0
+    for tick in range(600 * 20):
+        buttons = source.take(tick / 20).buttons
+        left_s += ("turn_left" in buttons) / 20 - ("turn_right" in buttons) / 20
+        assert abs(left_s) <= 2.5  # 188 degrees in the default world
+
+
 def test_autopilot_drives_on_and_steers_back_what_it_steered() -> None:
     pushed, seen = driven(("accelerate", "brake", "steer_left", "steer_right"))
     assert seen == {"accelerate", "steer_left", "steer_right"}

@@ -59,7 +59,7 @@ class Leg:
 class AutopilotSource:
     """A gentle wander for the attract loop; how it wanders follows from the buttons that the world knows.
 
-    On foot: mostly ahead, a turn now and then, a rest now and then. In a car: along at a moderate speed, with light
+    On foot: mostly ahead, turns to either side in turn, a rest now and then. In a car: along at a moderate speed, with light
     touches of the wheel that are taken back. With an arm: slow strokes about the place where it began, a grip now and
     then. The plan depends on the seed and on the time since the first reading, not on how often it is read.
     """
@@ -75,6 +75,7 @@ class AutopilotSource:
         self._leg_ends_s = 0.0
         self._strokes = dict.fromkeys(ARM_AXES, 0.0)  # where the hand is, in seconds of full strength
         self._grips = False
+        self._turned_left_s = 0.0
 
     def take(self, now_s: float) -> ActionSample:
         if self._started_s is None:
@@ -89,12 +90,17 @@ class AutopilotSource:
 
     def _walk_legs(self) -> list[Leg]:
         kind = self._random.random()
-        turn = self._random.choice(("turn_left", "turn_right"))
+        # mostly back towards where the start picture looks: its way is open there, and a house is soon in front of one
+        # who keeps turning to the same side
+        back = "turn_left" if self._turned_left_s < 0.0 else "turn_right"
+        turn = back if self._random.random() < 0.75 else self._random.choice(("turn_left", "turn_right"))
+        if kind < 0.45:
+            return [Leg(self._random.uniform(0.8, 1.8), frozenset({"forward"}))]
         if kind < 0.55:
-            return [Leg(self._random.uniform(1.0, 3.0), frozenset({"forward"}))]
-        if kind < 0.90:
-            return [Leg(self._random.uniform(0.4, 1.2), frozenset({"forward", turn}))]
-        return [Leg(self._random.uniform(0.5, 1.0), frozenset({turn}))]
+            return [Leg(self._random.uniform(0.4, 1.0))]
+        seconds = self._random.uniform(0.3, 0.9)
+        self._turned_left_s += seconds if turn == "turn_left" else -seconds
+        return [Leg(seconds, frozenset({"forward", turn} if kind < 0.80 else {turn}))]
 
     def _drive_legs(self) -> list[Leg]:
         gas = ("accelerate", self._random.uniform(0.5, 0.8))

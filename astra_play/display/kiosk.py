@@ -20,7 +20,7 @@ from ..booth.profile import OperatorKeys, Profile
 from ..booth.watch import Beat
 from ..codec.pixels import load_start_image
 from ..errors import AstraPlayError, ConfigError
-from ..runtime.clock import local_time
+from ..runtime.clock import local_time, process_age_s
 from ..runtime.interfaces import Clock
 from .app import App
 from .booth_attract import ClipScreen, HoldScreen, TourScreen
@@ -264,6 +264,8 @@ class KioskApp(App):
 
     def note_began(self, length_s: float | None = None) -> None:
         """The first moving picture of a tour, a clip or a visit is there."""
+        if not self._has_begun:
+            self.link.record("on", after_s=round(process_age_s(), 1), restarts=self.num_restarts)
         self._num_failures, self._has_begun = 0, True
         self.policy.began(self._policy_clock.now(), length_s)
 
