@@ -196,7 +196,8 @@ def test_a_stopped_process_is_a_hang_too(make_booth, tmp_path: Path) -> None:
     os.kill(int((tmp_path / "pid-0").read_text()), signal.SIGSTOP)
     booth.until_on(1)
     assert booth.end() == 0
-    assert "no heartbeat" in booth.restarts()[0]["reason"]
+    (entry,) = booth.restarts()
+    assert "no heartbeat" in entry["reason"] and any("booth_player.py" in line for line in entry["stack"])
 
 
 def test_a_late_start_is_waited_for_and_a_start_without_end_is_not(make_booth, tmp_path: Path) -> None:

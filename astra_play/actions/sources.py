@@ -59,9 +59,9 @@ class Leg:
 class AutopilotSource:
     """A gentle wander for the attract loop; how it wanders follows from the buttons that the world knows.
 
-    On foot: mostly ahead, turns to either side in turn, a rest now and then. In a car: along at a moderate speed, with light
-    touches of the wheel that are taken back. With an arm: slow strokes about the place where it began, a grip now and
-    then. The plan depends on the seed and on the time since the first reading, not on how often it is read.
+    On foot: mostly ahead, turns to either side in turn, a rest now and then. In a car: along at a moderate speed, with
+    light touches of the wheel that are taken back. With an arm: slow strokes about the place where it began, a grip now
+    and then. The plan depends on the seed and on the time since the first reading, not on how often it is read.
     """
 
     def __init__(self, seed: int, buttons: Iterable[str] = WANDER_BUTTONS) -> None:

@@ -66,6 +66,7 @@ class Child:
         self._stack = deque(maxlen=STACK_LINES)
         if hasattr(signal, "SIGUSR1"):  # reaches a process that holds Python's lock as well
             self._send_signal(signal.SIGUSR1)
+            self._send_signal(signal.SIGCONT)  # a stopped process tells nothing
         else:
             self._say(STACK_WORD)
 

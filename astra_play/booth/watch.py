@@ -65,7 +65,9 @@ class Watch:
             waited_s = now_s - self._started_s
             return f"slow start: no picture after {waited_s:.0f} s" if waited_s > limits.start_s else ""
         silent_s = now_s - self._heard_s
-        if silent_s > limits.hang_s:
+        is_silent = silent_s > limits.hang_s / 2  # then the ages of its last beat say less than its silence
+        worst_s = max(beat.loop_age_s, beat.chunk_age_s or 0.0) + silent_s
+        if is_silent and worst_s > limits.hang_s:
             return f"hang: no heartbeat for {silent_s:.1f} s"
         if beat.loop_age_s + silent_s > limits.hang_s:
             return f"hang: the window stood still for {beat.loop_age_s + silent_s:.1f} s"

@@ -1,13 +1,18 @@
-"""The operator's status page: what a booth has done since it was started, over whatever is on."""
+"""The figures of a booth: the operator's status page over whatever is on, and those of a session for the daily log."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pygame
 
 from . import theme
 from .canvas import Canvas
+
+if TYPE_CHECKING:
+    from .kiosk import KioskApp
+    from .play import PlayScreen
 
 WIDTH = 560
 ROW = 24
@@ -37,6 +42,30 @@ class BoothStatus:
                 ("visits", str(self.visits)), ("failed worlds", str(self.failures)),
                 ("shown", f"{self.fps:.1f} of {self.target_fps:.0f} fps"), ("latency p50/95/99", f"{latency} ms"),
                 ("underruns", str(self.underruns)), ("memory", f"{self.memory_mb:.0f} MB"), *self.keys]
+
+
+def read_status(kiosk: KioskApp, up_s: float) -> BoothStatus:
+    """Read the booth and the session on screen, if there is one."""
+    play, keys = kiosk.play_screen, kiosk.profile.operator
+    stats = play.session.stats if play is not None else None
+    missing = kiosk.hotkeys.missing if kiosk.hotkeys is not None else "they are off without a window"
+    return BoothStatus(
+        phase=kiosk.policy.phase + (f", {play.choice.world}" if play else ""), up_s=up_s, restarts=kiosk.num_restarts,
+        visits=kiosk.num_visits, failures=kiosk.num_failed, fps=stats.recent_fps if stats else 0.0,
+        target_fps=play.config.fps if play else 0.0,
+        latency_ms=tuple(stats.input_to_flip_ms.recent(q) if stats else None for q in (0.5, 0.95, 0.99)),
+        underruns=play.session.playout.counts().underruns if play else 0, memory_mb=stats.rss_mb() if stats else 0.0,
+        keys=tuple((f"{keys.chord}+{letter}", command) for letter, command in keys.commands().items()),
+        hotkeys=f"Global hotkeys: {missing or 'listening'}.")
+
+
+def session_figures(play: PlayScreen) -> dict[str, object]:
+    """Return a session's figures for the daily log."""
+    stats, counts = play.session.stats, play.session.playout.counts()
+    latency = {f"latency_{name}_ms": stats.input_to_flip_ms.whole_run(quantile)
+               for name, quantile in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
+    return {"fps": round(stats.fps, 2), "target_fps": play.config.fps, **latency, "underruns": counts.underruns,
+            "dropped": sum(counts.dropped.values()), "shown": counts.shown, "rss_mb": round(stats.rss_mb(), 1)}
 
 
 def draw_status(canvas: Canvas, status: BoothStatus) -> pygame.Rect:

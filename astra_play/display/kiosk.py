@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pygame
@@ -18,18 +17,17 @@ from ..booth.link import BoothLink
 from ..booth.policy import Policy, View, Visit
 from ..booth.profile import OperatorKeys, Profile
 from ..booth.watch import Beat
-from ..codec.pixels import load_start_image
-from ..errors import AstraPlayError, ConfigError
+from ..errors import AstraPlayError
 from ..runtime.clock import local_time, process_age_s
 from ..runtime.interfaces import Clock
 from .app import App
 from .booth_attract import ClipScreen, HoldScreen, TourScreen
 from .booth_draw import draw_ring
+from .booth_offer import Offer, Turn
 from .booth_pages import ChooseScreen, ThanksScreen
 from .booth_play import BoothPlay, VisitRecording
-from .booth_status import BoothStatus, draw_status
+from .booth_status import draw_status, read_status, session_figures
 from .canvas import Canvas
-from .catalogue import WorldEntry
 from .kiosk_events import TouchSense, is_locked, operator_command
 from .options import Choice, PlayOptions
 from .play import PlayScreen
@@ -84,14 +82,14 @@ class KioskApp(App):
         self.num_restarts, self.num_visits, self.num_failed = num_restarts, 0, 0
         self._started_s = self.clock.now()
         self._ends_s = None if seconds is None else self._started_s + seconds
-        self._worlds = self._offered(profile.worlds)
-        self._tours = self._offered(profile.tours)
+        self._offer = Offer(profile, options.catalogue)
         self._operator = OperatorCommands()
-        self._hotkeys = make_hotkeys(profile.operator, self._operator.give) if make_hotkeys else None
+        self.hotkeys = make_hotkeys(profile.operator, self._operator.give) if make_hotkeys else None
         self._sense = TouchSense()
         self._shown: tuple[str, int] | None = None  # phase and turn of the screen that is on
         self._num_failures = 0  # in a row
         self._has_begun = False
+        self._window_s = 0.0  # from the start of the process until the window was there
         self._status_on = False
         self._last_event_s = self._figures_s = self._started_s
         self._ring: tuple[tuple[int, int], float] | None = None
@@ -100,31 +98,18 @@ class KioskApp(App):
         self._save: VisitSave | None = None
         self._last_frame: np.ndarray | None = None
 
-    def _offered(self, names: tuple[str, ...]) -> list[WorldEntry]:
-        """Return the entries of worlds by the names that the profile gives them, scenarios left out included."""
-        entries = {entry.name: entry for entry in self.options.catalogue.entries()}
-        offered = []
-        for name in names:
-            entry = entries.get(name) or next((e for key, e in entries.items() if key.startswith(f"{name}/")), None)
-            if entry is None:
-                self.options.catalogue.config(name)  # says what is wrong with the name
-                raise ConfigError(f"the world {name!r} lies outside of weights/; copy its folder there to offer it")
-            if entry.error:
-                raise ConfigError(f"the world {name!r} cannot be offered: {entry.error}")
-            offered.append(entry)
-        return offered
-
     # --- beginning and end ------------------------------------------------------------------------------------------
 
     def _open_first_screen(self) -> None:
         self.window.lock()
         self._sync()
+        self._window_s = process_age_s()
 
     def close(self) -> None:
         self.policy.stop(self._policy_clock.now())
         self._record_visits()
-        if self._hotkeys is not None:
-            self._hotkeys.close()
+        if self.hotkeys is not None:
+            self.hotkeys.close()
         if self._save is not None:
             self._save.close(SAVE_WITHIN_S)
             self._save = None
@@ -197,36 +182,28 @@ class KioskApp(App):
             self._save.close()
             self._save = None
         if phase == "attract":
-            self._begin_turn(self.policy.turn)
+            self._begin_turn(self._offer.turn(self.policy.turn))
         elif phase == "choose":
             self._open_choices()
         elif phase == "play":
-            self._begin_world(self._entry(self.policy.world), self._first_seed(), BoothPlay)
+            self._begin_world(self._offer.visit(self.policy.world, self._first_seed()), BoothPlay)
         else:
             visit = self._ending_visit
             self.push(ThanksScreen(self, self._last_frame, visit is not None and visit.reason == "time up", self._save))
 
-    def _begin_turn(self, turn: int) -> None:
-        """Show the next part of the attract loop: clips between the tours, where there are any."""
-        clips = self._clips()
-        number, is_clip = divmod(turn, 2) if clips else (turn, 0)
-        if is_clip:
-            try:
-                self.push(ClipScreen(self, clips[number % len(clips)]))
-            except AstraPlayError as error:
-                self.push(HoldScreen(self, self._last_frame))
-                self.clip_failed(error)
+    def _begin_turn(self, turn: Turn) -> None:
+        """Show a part of the attract loop."""
+        if turn.tour is not None:
+            self._begin_world(turn.tour, TourScreen)
             return
-        self._begin_world(self._tours[number % len(self._tours)], number // len(self._tours), TourScreen)
+        try:
+            self.push(ClipScreen(self, turn.clip))
+        except AstraPlayError as error:
+            self.push(HoldScreen(self, self._last_frame))
+            self.clip_failed(error)
 
-    def _clips(self) -> list[Path]:
-        folder = self.profile.path(self.profile.attract.clips)
-        return sorted(folder.glob("*.mp4")) if folder is not None and folder.is_dir() else []
-
-    def _begin_world(self, entry: WorldEntry, number: int, screen: type[PlayScreen]) -> None:
-        """Start a session in a world; its start points take turns by `number`, which is the seed too."""
-        start = entry.starts[number % len(entry.starts)] if entry.starts else None
-        choice = Choice(entry.name, number, start.picture if start else None)
+    def _begin_world(self, choice: Choice, screen: type[PlayScreen]) -> None:
+        """Start a session in a world."""
         try:
             play = screen(self, choice)
         except (AstraPlayError, OSError) as error:
@@ -236,26 +213,11 @@ class KioskApp(App):
         self.push(play)
 
     def _open_choices(self) -> None:
-        if len(self._worlds) == 1 and not self.policy.failed_world:
-            self.choose(self._worlds[0].name)
+        if len(self._offer.worlds) == 1 and not self.policy.failed_world:
+            self.choose(self._offer.worlds[0].name)
             self._sync()
             return
-        self.push(ChooseScreen(self, self._worlds, self._start_pictures()))
-
-    def _start_pictures(self) -> dict[str, np.ndarray]:
-        pictures = {}
-        for entry in self._worlds:
-            path = entry.starts[0].picture if entry.starts else None
-            if path is not None:
-                try:
-                    config = self.options.catalogue.config(entry.name)
-                    pictures[entry.name] = load_start_image(path, config.width, config.height)
-                except AstraPlayError as error:
-                    log.warning("%s", error)
-        return pictures
-
-    def _entry(self, name: str) -> WorldEntry:
-        return next(entry for entry in self._worlds if entry.name == name)
+        self.push(ChooseScreen(self, self._offer.worlds, self._offer.pictures()))
 
     # --- what the screens tell --------------------------------------------------------------------------------------
 
@@ -265,7 +227,8 @@ class KioskApp(App):
     def note_began(self, length_s: float | None = None) -> None:
         """The first moving picture of a tour, a clip or a visit is there."""
         if not self._has_begun:
-            self.link.record("on", after_s=round(process_age_s(), 1), restarts=self.num_restarts)
+            self.link.record("on", window_s=round(self._window_s, 1), world_s=round(process_age_s(), 1),
+                             restarts=self.num_restarts)
         self._num_failures, self._has_begun = 0, True
         self.policy.began(self._policy_clock.now(), length_s)
 
@@ -309,7 +272,7 @@ class KioskApp(App):
             self.num_visits += 1
             self._ending_visit = visit
             play = self.play_screen
-            figures = _figures(play) if isinstance(play, BoothPlay) else {}
+            figures = session_figures(play) if isinstance(play, BoothPlay) else {}
             self.link.record("visit", world=visit.world, reason=visit.reason, played_s=round(visit.played_s, 1),
                              **figures)
             if isinstance(play, BoothPlay):
@@ -334,7 +297,7 @@ class KioskApp(App):
         now_s, play = self.clock.now(), self.play_screen
         if now_s - self._figures_s >= FIGURES_EVERY_S and play is not None and play.playing:
             self._figures_s = now_s
-            self.link.record("figures", phase=self.policy.phase, world=play.choice.world, **_figures(play))
+            self.link.record("figures", phase=self.policy.phase, world=play.choice.world, **session_figures(play))
 
     # --- drawing ----------------------------------------------------------------------------------------------------
 
@@ -344,27 +307,4 @@ class KioskApp(App):
         if self._ring is not None and now_s - self._ring[1] < RING_S and self.policy.phase in ("choose", "play"):
             draw_ring(canvas, self._ring[0])
         if self._status_on:
-            draw_status(canvas, self._status(now_s))
-
-    def _status(self, now_s: float) -> BoothStatus:
-        play, keys = self.play_screen, self.profile.operator
-        stats = play.session.stats if play is not None else None
-        missing = self._hotkeys.missing if self._hotkeys is not None else "they are off without a window"
-        return BoothStatus(
-            phase=self.policy.phase + (f", {play.choice.world}" if play else ""), up_s=now_s - self._started_s,
-            restarts=self.num_restarts, visits=self.num_visits, failures=self.num_failed,
-            fps=stats.recent_fps if stats else 0.0, target_fps=play.config.fps if play else 0.0,
-            latency_ms=tuple(stats.input_to_flip_ms.recent(q) if stats else None for q in (0.5, 0.95, 0.99)),
-            underruns=play.session.playout.counts().underruns if play else 0,
-            memory_mb=stats.rss_mb() if stats else 0.0,
-            keys=tuple((f"{keys.chord}+{letter}", command) for letter, command in keys.commands().items()),
-            hotkeys=f"Global hotkeys: {missing or 'listening'}.")
-
-
-def _figures(play: PlayScreen) -> dict[str, object]:
-    """Return a session's figures for the daily log."""
-    stats, counts = play.session.stats, play.session.playout.counts()
-    latency = {f"latency_{name}_ms": stats.input_to_flip_ms.whole_run(quantile)
-               for name, quantile in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
-    return {"fps": round(stats.fps, 2), "target_fps": play.config.fps, **latency, "underruns": counts.underruns,
-            "dropped": sum(counts.dropped.values()), "shown": counts.shown, "rss_mb": round(stats.rss_mb(), 1)}
+            draw_status(canvas, read_status(self, now_s - self._started_s))
