@@ -16,6 +16,7 @@ from .booth.daylog import DayLog, log_folder, read_day
 from .booth.link import Alone, Link
 from .booth.profile import EXAMPLE, Profile, load_profile
 from .booth.report import report_lines
+from .booth.service import service_text
 from .booth.supervisor import Supervisor, player_command
 from .errors import AstraPlayError
 from .runtime.clock import MonotonicClock, local_time
@@ -28,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--print-profile", action="store_true", help="print a commented profile with every setting")
     what.add_argument("--check", action="store_true", help="look whether the profile fits this machine, and end")
+    what.add_argument("--print-service", action="store_true",
+                      help="print how this system starts the booth at boot and restarts its supervisor")
     what.add_argument("--report", nargs="?", const="today", metavar="DATE",
                       help="print a day's summary of the log, as 2026-11-24 (today)")
     what.add_argument("--unsupervised", action="store_true", help="the player alone: nobody restarts it")
@@ -43,6 +46,9 @@ def main(args: argparse.Namespace) -> int:
         print(EXAMPLE, end="")
         return 0
     profile = load_profile(args.profile)
+    if args.print_service:
+        print(service_text(args.profile), end="")
+        return 0
     if args.check:
         return print_check(profile)
     if args.report:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import plistlib
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from astra_play.booth.hotkeys import REPEAT_S, Hotkeys, OperatorCommands
 from astra_play.booth.profile import EXAMPLE, OperatorKeys, Profile, load_profile, parse_profile
 from astra_play.booth.qr import address_of, qr_squares
 from astra_play.booth.report import report_lines, summarise
+from astra_play.booth.service import service_text
 from astra_play.booth.texts import GERMAN, Texts
 from astra_play.errors import ConfigError, DataError
 
@@ -264,3 +266,14 @@ def test_check_ends_with_the_number_of_what_must_be_mended(capsys: pytest.Captur
 def test_report_of_a_wrong_date_says_how_to_write_one(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     assert cli.main(["kiosk", "--report", "yesterday"]) == 2
     assert "write it as 2026-11-24" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("platform", "words"), [
+    ("linux", ("Type=notify", "Restart=on-failure", "WatchdogSec=", "-m astra_play kiosk --profile")),
+    ("darwin", ("SuccessfulExit", "<string>--profile</string>")),
+    ("win32", ("Task Scheduler", "kiosk --profile"))])
+def test_service_keeps_the_supervisor_alive(tmp_path: Path, platform: str, words: tuple[str, ...]) -> None:
+    text = service_text(tmp_path / "my booth.toml", platform, "python")
+    assert all(word in text for word in words) and str(tmp_path / "my booth.toml") in text
+    if platform == "darwin":
+        assert plistlib.loads(text.encode())["ProgramArguments"][-1] == str(tmp_path / "my booth.toml")

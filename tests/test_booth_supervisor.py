@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -261,3 +262,15 @@ def test_the_supervisor_loads_neither_torch_nor_pygame() -> None:
             "print(sorted({'torch', 'pygame', 'numpy', 'av'} & set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CHECKOUT)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no systemd here")
+def test_systemd_is_told_that_the_supervisor_lives(make_booth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(str(tmp_path / "n"))
+        notify.settimeout(PATIENCE_S)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "n"))
+        booth = make_booth(tmp_path, "play")
+        heard = [notify.recv(100) for _ in range(3)]
+        booth.end()
+    assert heard == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]

@@ -58,7 +58,8 @@ status = "i"                  # the status page, on and off
 
 [supervisor]
 start_s = 180.0               # a start that has not shown its first picture by then is a hang
-hang_s = 6.0                  # a window or a world that stands still for so long is restarted
+hang_s = 5.0                  # a window or a world that stands still for so long is restarted; a published world that
+                              # takes seconds per chunk needs more
 
 [log]
 folder = ""                   # daily logs; "": the user's log folder
@@ -136,7 +137,7 @@ class WatchLimits:
     """When the supervisor loses patience."""
 
     start_s: float = 180.0
-    hang_s: float = 6.0
+    hang_s: float = 5.0
 
 
 @dataclass(frozen=True)
