@@ -28,6 +28,7 @@ from . import bench_published, paths
 from .actions.row_makers import make_row_maker
 from .chunks import ActionChunk, ActionSample
 from .config import WorldConfig, load_world_config
+from .errors import ConfigError
 from .model.checkpoint import CODEC_FILE, MODEL_FILE, read_tensors
 from .model.cost import H200_FLOP_S
 from .model.framepack import WINDOW
@@ -340,13 +341,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tflops", type=_positive(float), default=H200_FLOP_S / 1e12, metavar="X",
                         help="of a published world: predict for a GPU of so many TFLOP/s (%(default)g, an H200)")
     parser.add_argument("--threads", type=_positive(int), metavar="N", help="compute threads (chosen by a probe)")
+    parser.add_argument("--record", action="store_true",
+                        help="measure instead what recording costs the generator, in paired runs on one thread")
 
 
 def main(args: argparse.Namespace) -> int:
     """Run `bench`."""
     folder, clock = paths.world_folder(args.world), MonotonicClock()
     config = load_world_config(folder)
-    if config.model.history == "framepack":
+    if args.record:
+        from . import bench_record
+
+        if config.model.history == "framepack":
+            raise ConfigError(f"{args.world} is a published world, whose chunks take seconds here; bench --record "
+                              "measures worlds that are played in real time")
+        result = bench_record.measure_recording(folder, args.seconds, args.threads, clock)
+        print(bench_record.table(result))
+    elif config.model.history == "framepack":
         if args.threads:
             torch.set_num_threads(args.threads)
         result = bench_published_world(folder, config, args.seconds, args.tflops * 1e12, clock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from tiny_published import make_tiny_published
 from tiny_world import make_tiny_world
 
-from astra_play import bench, bench_published
+from astra_play import bench, bench_published, bench_record
 from astra_play.cli import main as cli_main
 from astra_play.config import load_world_config
 from astra_play.model.checkpoint import save_config
@@ -158,3 +159,31 @@ def test_full_size_is_counted_without_weights_and_not_timed_on_a_slow_machine(tm
 def test_mini_and_published_worlds_fill_their_windows(published: Path, folder: Path) -> None:
     assert bench.chunks_to_fill(load_world_config(folder)) == 4
     assert bench.chunks_to_fill(load_world_config(published).played_live()) == 10
+
+
+# --- the cost of recording ------------------------------------------------------------------------------------------
+
+def test_recording_is_compared_with_the_neighbouring_block_of_the_same_turn() -> None:
+    base = [[10.0, 10.0, 90.0], [20.0, 20.0, 20.0], [40.0, 40.0, 40.0]]  # a machine that becomes slower and slower
+    cost = bench_record.cost_percent([[10.1, 10.1, 10.1], [20.4, 20.4, 99.0], [41.2, 41.2, 41.2]], base)
+    assert cost["median"] == pytest.approx(2.0) and cost["quartiles"] == pytest.approx([1.5, 2.5])
+
+
+def test_bench_record_prints_the_cost_and_leaves_nothing_behind(folder: Path, tmp_path: Path,
+                                                                capsys: pytest.CaptureFixture[str],
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_record, "BLOCK_S", 0.2)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    out = tmp_path / "bench.json"
+    threads = torch.get_num_threads()
+    try:
+        assert cli_main(["bench", "--world", str(folder), "--seconds", "0.5", "--record", "--json", str(out)]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    result = json.loads(out.read_text())
+    turns, block = result["turns"], result["chunks_per_block"]
+    assert turns == bench_record.MIN_TURNS and result["recorded_chunks"] == (turns + 1) * block
+    assert result["threads"] == 1 and result["video_mb"] > 0 and result["buffer_mb"] > 0
+    assert {"clock", "own"} == result["arms"][bench_record.RECORDING]["cost_percent"].keys()
+    assert f"recorded {result['recorded_chunks']} chunks" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir() if path != folder] == ["bench.json"]

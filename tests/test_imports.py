@@ -20,8 +20,8 @@ BASE = {"errors", "config", "chunks", "paths"}
 STAGES = {"actions", "model", "codec"}
 EVERYTHING = BASE | STAGES | {"runtime", "booth", "display", "record", "remote", "render", "render_options",
                                "render_published", "argument_types", "train", "evaluate", "bench", "bench_published",
-                               "overlay", "doctor", "weights_cli", "weights_fetch", "clips_cli", "kiosk_cli", "cli",
-                               "__init__"}
+                               "bench_record", "overlay", "doctor", "weights_cli", "weights_fetch", "clips_cli",
+                               "kiosk_cli", "cli", "__init__"}
 # each part of the package -> the parts it may import besides itself; "__init__" is the package's own name and version
 ALLOWED = {
     "__init__": {"model"},  # lazily, for astra_play.load_world
@@ -44,7 +44,8 @@ ALLOWED = {
     "render": BASE | STAGES | {"runtime", "record", "render_options", "render_published"},
     "train": BASE | STAGES | {"record"},
     "evaluate": BASE | STAGES | {"record", "train"},
-    "bench": BASE | STAGES | {"runtime", "record", "evaluate", "bench_published"},
+    "bench": BASE | STAGES | {"runtime", "record", "evaluate", "bench_published", "bench_record"},
+    "bench_record": BASE | STAGES | {"runtime", "record"},
     "bench_published": BASE | STAGES,
     "weights_cli": BASE | {"model"},
     "weights_fetch": BASE,

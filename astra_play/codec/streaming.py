@@ -44,16 +44,16 @@ class StreamingDecoder:
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
-        self._memory: Any = None
+        self.memory: Any = None  # the codec's, which never changes it: one that was kept may be put back
 
     def reset(self) -> None:
         """Forget the stream: the next chunk is a first one."""
-        self._memory = None
+        self.memory = None
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
         """Return the (F, H, W, 3) uint8 frames of a chunk of codec latents (T, C, h, w)."""
-        pictures, self._memory = self.codec.decode_chunk(latents[None], self._memory)
+        pictures, self.memory = self.codec.decode_chunk(latents[None], self.memory)
         return pixels.to_uint8(pictures[0])
 
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -269,6 +270,14 @@ class CarriedPicture:
     def reset(self) -> None:
         """Forget the picture."""
         self._picture = self._moved = self._others = self._anchors = None
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what `restore` needs to go on from here, between two chunks; playing on changes nothing in it."""
+        return {"picture": self._picture}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        self.reset()
+        self._picture = snapshot["picture"]
 
     def show(self, pictures: Tensor) -> None:
         """Carry a given picture on from here, (B, 3, H, W) in [-1, 1]."""

@@ -9,7 +9,7 @@ for by `StreamConfig.framepack_cache_sigma`.
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ from .transformer import SIGMA_SCALE, Transformer
 
 # What an action row says of its latent frame; see FramePackHistory.
 RowPlacement = Literal["leaving", "entering"]
+
+_SNAPSHOT = "num_latents", "routing", "_latents", "_rows", "_text"  # none of their tensors is ever written to
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +99,15 @@ class FramePackHistory:
         self.num_latents = 0
         self._latents = self._rows = self.routing = None
         self._kept.clear()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what `restore` needs to go on from here, the text included; playing on changes nothing in it."""
+        return {name: getattr(self, name) for name in _SNAPSHOT}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        for name in _SNAPSHOT:
+            setattr(self, name, snapshot[name])
+        self._kept.clear()  # the next chunk makes its own
 
     def set_text(self, text: Tensor, negative: Tensor | None = None) -> None:
         """Take the text states (B, L, text_dim) of the prompt and, for text guidance, of the negative prompt.

@@ -7,6 +7,7 @@ The loop that play, evaluation and training on own rollouts share: expect (the a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,6 +46,17 @@ class FreeRun:
         if self.carried is not None:
             self.carried.reset()
         self._palette = self._last = self._finished = None
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what `restore` needs to go on from here, after a commit; playing on changes nothing in it."""
+        return {"history": self.history.snapshot(), "palette": self._palette, "last": self._last,
+                "carried": None if self.carried is None else self.carried.snapshot()}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        self.history.restore(snapshot["history"])
+        if self.carried is not None:
+            self.carried.restore(snapshot["carried"])
+        self._palette, self._last, self._finished = snapshot["palette"], snapshot["last"], None
 
     @property
     def anchor(self) -> Tensor:

@@ -9,6 +9,7 @@ own.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from .anchor import repeat_last
 from .kv_cache import KVCache
 from .sampler import guide
 from .transformer import Transformer
+
+_KEPT = "routing", "shares", "_pending", "_last"  # of a snapshot; passes make new tensors and never write to these
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,15 @@ class CausalHistory:
     @property
     def has_past(self) -> bool:
         return self._last is not None
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what `restore` needs to go on from here; playing on changes nothing in it."""
+        return {"cache": self.cache.snapshot(), **{name: getattr(self, name) for name in _KEPT}}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        self.cache.restore(snapshot["cache"])
+        for name in _KEPT:
+            setattr(self, name, snapshot[name])
 
     def push(self, latents: Tensor, rows: Tensor, anchor: Tensor | None = None) -> None:
         """Take a finished chunk; it enters the cache with the next pass, or at once with `flush`.

@@ -57,6 +57,18 @@ class KVCache:
         """Forget everything; buffers stay where they are."""
         self.num_committed = 0
 
+    def snapshot(self) -> tuple[int, Tensor]:
+        """Return what `restore` needs to go on from here: copies of the filled part, (3, ..., filled tokens, D)."""
+        filled = self.num_context * self.chunk_tokens
+        buffers = self._keys, self._rotated, self._values
+        return self.num_committed, torch.stack([buffer[..., :filled, :] for buffer in buffers])
+
+    def restore(self, snapshot: tuple[int, Tensor]) -> None:
+        """Go on from a snapshot of this cache."""
+        self.num_committed, filled = snapshot
+        for buffer, kept in zip((self._keys, self._rotated, self._values), filled, strict=True):
+            buffer[..., :kept.shape[-2], :] = kept
+
     def slot_of(self, chunk_index: int) -> int:
         """The slot that chunk `chunk_index` since reset lives in."""
         return chunk_index if chunk_index < self.num_slots else (

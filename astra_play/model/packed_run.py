@@ -7,6 +7,7 @@ history that is packed anew at every denoise step (model/framepack_history.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -37,6 +38,14 @@ class PackedRun:
         """Forget the past; the text stays."""
         self.history.reset()
         self._finished = None
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what `restore` needs to go on from here, after a commit; playing on changes nothing in it."""
+        return {"history": self.history.snapshot(), "text_guidance_scale": self.text_guidance_scale}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        self.history.restore(snapshot["history"])
+        self.text_guidance_scale, self._finished = snapshot["text_guidance_scale"], None
 
     def set_text(self, text: Tensor, negative: Tensor | None = None) -> None:
         """Take the text states (1, L, text_dim) of the prompt and of the negative prompt, from the next chunk on."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,6 +82,13 @@ class TablePicture(CarriedPicture):
     def reset(self) -> None:
         super().reset()
         self._kept, self._num_shown, self._way_m = [], 0, None
+
+    def snapshot(self) -> dict[str, Any]:
+        return {**super().snapshot(), "kept": tuple(self._kept), "num_shown": self._num_shown}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        super().restore(snapshot)
+        self._kept, self._num_shown = list(snapshot["kept"]), snapshot["num_shown"]
 
     def show(self, pictures: Tensor) -> None:
         """Carry a given picture on from here, (B, 3, H, W) in [-1, 1]."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,6 +54,16 @@ class Surroundings(CarriedPicture):
     def reset(self) -> None:
         super().reset()
         self._map = self._yaw_rad = self._pitch_rad = self._view = None
+
+    def snapshot(self) -> dict[str, Any]:
+        own_map = None if self._map is None else self._map.clone()  # the view is written into it
+        return {**super().snapshot(), "map": own_map, "view": self._view, "yaw": self._yaw_rad,
+                "pitch": self._pitch_rad}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        super().restore(snapshot)
+        self._map = None if snapshot["map"] is None else snapshot["map"].clone()
+        self._view, self._yaw_rad, self._pitch_rad = snapshot["view"], snapshot["yaw"], snapshot["pitch"]
 
     def show(self, pictures: Tensor) -> None:
         """Take the picture that the player sees now, (B, 3, H, W) in [-1, 1]; the first one looks level and ahead."""

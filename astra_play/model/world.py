@@ -27,6 +27,7 @@ from .framepack_history import RowPlacement
 from .free_run import FreeRun
 from .packed_run import PackedRun
 from .sampler import add_noise, schedule_for
+from .snapshot import WorldSnapshot
 from .transformer import Transformer
 
 log = logging.getLogger(__name__)
@@ -287,6 +288,26 @@ class World:
             self._run.paint()
             self._unpainted = False
         self._run.commit()
+
+    @torch.inference_mode()
+    def snapshot(self) -> WorldSnapshot:
+        """Return everything that is to come depends on, after committing the finished chunk, which changes nothing."""
+        self.commit()
+        return WorldSnapshot(self._run.snapshot(), self._decoder.memory, self._noise.get_state(),
+                             self._commit_noise.get_state(), self.guidance_scale, tuple(self._sigmas))
+
+    @torch.inference_mode()
+    def restore(self, snapshot: WorldSnapshot) -> None:
+        """Go on from a snapshot of this world as if it had never been left; the snapshot can be used again.
+
+        Compute threads are the process's and stay as they are.
+        """
+        self._run.restore(snapshot.run)
+        self._decoder.memory = snapshot.decoder_memory
+        self._noise.set_state(snapshot.noise)
+        self._commit_noise.set_state(snapshot.commit_noise)
+        self.guidance_scale, self._sigmas = snapshot.guidance_scale, snapshot.sigmas
+        self._unpainted, self._last_latents = False, None
 
     def close(self) -> None:
         """Give the memory back; the world cannot be used afterwards. Closing twice is harmless."""

@@ -21,7 +21,7 @@ from ..chunks import ActionSample
 BUFFER_S = 30.0
 MAX_RAW_BYTES = 64_000_000  # if the whole time fits uncompressed, nothing is gained by working for it
 MAX_BYTES = 128_000_000
-# The encoder's finest quantiser: two small errors, this one and the video's, are not seen; a frame takes 1 to 3 ms.
+# A fine quantiser: two small errors, this one and the video's, are not seen. A frame takes 1 to 3 ms.
 JPEG_OPTIONS = {"qmin": "2", "qmax": "2"}
 
 

@@ -8,7 +8,6 @@ Pure: dataclasses <-> text, no torch, no window, no video.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import io
 import json
@@ -22,7 +21,7 @@ from PIL import Image
 
 from ..chunks import ActionChunk, ActionSample, FrameChunk
 from ..config import from_dict, to_dict
-from ..errors import ConfigError, RecordingError
+from ..errors import ConfigError
 
 SUFFIX, VIDEO_SUFFIX = ".astra", ".mp4"
 FORMAT_VERSION = 1
@@ -81,28 +80,29 @@ class Head:
         return self.frames_per_chunk / self.fps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Start:
     """The world was started, or reset: everything before it is forgotten.
 
-    `frames`: prompt frames as base64 PNGs, () where the world began with its own; `hand_m`: place of an arm's hand.
+    `frames`: prompt frames, each (H, W, 3) uint8, () where the world began with its own; `hand_m`: place of an arm's
+    hand, None where there is none or it was not chosen.
     """
 
     reset_count: int
     seed: int
-    frames: tuple[str, ...] = ()
+    frames: tuple[np.ndarray, ...] = ()
     hand_m: tuple[float, float, float] | None = None
 
     @classmethod
     def of(cls, reset_count: int, seed: int, prompt_frames: np.ndarray | None,
            hand_m: Sequence[float] | None = None) -> Start:
         """`prompt_frames`: (F, H, W, 3) uint8, or None."""
-        frames = () if prompt_frames is None else tuple(_png(frame) for frame in prompt_frames)
-        return cls(reset_count, seed, frames, None if hand_m is None else tuple(float(part) for part in hand_m))
+        return cls(reset_count, seed, () if prompt_frames is None else tuple(prompt_frames),
+                   None if hand_m is None else tuple(float(part) for part in hand_m))
 
     def prompt_frames(self) -> np.ndarray | None:
-        """Return the prompt frames (F, H, W, 3) uint8, or None; RecordingError if a picture cannot be read."""
-        return np.stack([_picture(png) for png in self.frames]) if self.frames else None
+        """Return the prompt frames (F, H, W, 3) uint8, or None."""
+        return np.stack(self.frames) if self.frames else None
 
 
 @dataclass(frozen=True)
@@ -118,46 +118,33 @@ class Still:
     """The controls were let go before the next chunk, so that no turn was left to make."""
 
 
-@dataclass(frozen=True)
-class Sample:
-    """What the player asked for (chunks.ActionSample without its times)."""
-
-    buttons: tuple[str, ...] = ()
-    mouse_px: tuple[float, float] = (0.0, 0.0)
-    axes: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Chunk:
-    """One chunk: the action rows that the network ate, and hashes of what it made of them."""
+    """One chunk: what the player asked for, the action rows that the network ate, and hashes of what it made of them.
+
+    `sample`: its times are not kept. `rows`: (T, A) float32. The hashes are those of `array_hash`, "" where none was
+    made. `video`: False if the video beside the log goes without its frames.
+    """
 
     number: int  # over all resets
     chunk_index: int  # since the reset
     reset_count: int
-    time_s: float  # when its first frame was due, on the recorder's clock
-    sample: Sample
-    rows: str  # base64 of little-endian float32
-    rows_shape: tuple[int, int]
-    latents: str  # hashes as of `array_hash`; latents "": not kept
+    time_s: float  # when it was due, on the recorder's clock
+    sample: ActionSample
+    rows: np.ndarray
+    latents: str  # of the clean latents
     frames: str
-    video: bool = True  # False: the video went without its frames
+    video: bool = True
 
     @classmethod
-    def of(cls, chunk: FrameChunk, number: int, time_s: float, latents: np.ndarray | None,
-           video: bool = True) -> Chunk:
-        """`latents`: the clean latents of the chunk, float32. Hashing takes a moment: not on the generator thread."""
-        sample, rows = chunk.action.sample, np.ascontiguousarray(chunk.action.rows, "<f4")
-        return cls(number, chunk.chunk_index, chunk.reset_count, round(time_s, 4),
-                   Sample(tuple(sorted(sample.buttons)), sample.mouse_px, dict(sample.axes)),
-                   base64.b64encode(rows.tobytes()).decode("ascii"), rows.shape,
+    def of(cls, chunk: FrameChunk, number: int, time_s: float, latents: np.ndarray | None, video: bool = True) -> Chunk:
+        """Return the entry of a chunk as it left the world; its hashes take a moment (`array_hash`)."""
+        return cls(number, chunk.chunk_index, chunk.reset_count, time_s, chunk.action.sample, chunk.action.rows,
                    "" if latents is None else array_hash(latents), array_hash(chunk.frames), video)
 
     def action(self, modality: str) -> ActionChunk:
         """Return what was given to the world."""
-        rows = np.frombuffer(base64.b64decode(self.rows), "<f4").astype(np.float32).reshape(self.rows_shape)
-        sample = ActionSample(frozenset(self.sample.buttons), self.sample.mouse_px,
-                              tuple(sorted(self.sample.axes.items())))
-        return ActionChunk(sample, rows, modality, self.chunk_index, self.reset_count)
+        return ActionChunk(self.sample, self.rows, modality, self.chunk_index, self.reset_count)
 
 
 @dataclass(frozen=True)
@@ -187,8 +174,19 @@ KIND_OF = {cls: kind for kind, cls in KINDS.items()}
 
 def to_line(value: Head | Entry) -> str:
     """Return the line of a head or entry, its line break included."""
-    text = json.dumps({"kind": KIND_OF[type(value)], **to_dict(value)}, ensure_ascii=False, separators=(",", ":"))
+    if isinstance(value, Start):
+        value_fields = to_dict(_PlainStart(value.reset_count, value.seed, tuple(map(_png, value.frames)), value.hand_m))
+    elif isinstance(value, Chunk):
+        value_fields = to_dict(_plain_chunk(value))
+    else:
+        value_fields = to_dict(value)
+    text = json.dumps({"kind": KIND_OF[type(value)], **value_fields}, ensure_ascii=False, separators=(",", ":"))
     return f"{zlib.crc32(text.encode('utf-8')):0{CRC_DIGITS}x} {text}\n"
+
+
+def from_line(line: str | bytes, version: int = FORMAT_VERSION) -> Head | Entry:
+    """Return the head or entry of a line, its break included; DamagedLine if it is not whole."""
+    return to_value(line_fields(line.encode("utf-8") if isinstance(line, str) else line), version)
 
 
 def line_fields(line: bytes) -> dict[str, Any]:
@@ -202,7 +200,7 @@ def line_fields(line: bytes) -> dict[str, Any]:
         fields = json.loads(text)
     except (ValueError, RecursionError):
         raise DamagedLine("it is not JSON") from None
-    if not isinstance(fields, dict) or fields.get("kind") not in KINDS:
+    if not isinstance(fields, dict) or fields.get("kind") not in PLAIN:
         raise DamagedLine("its kind is unknown")
     return fields
 
@@ -212,32 +210,73 @@ def to_value(fields: dict[str, Any], version: int = FORMAT_VERSION) -> Head | En
     fields = migrated(fields, version)
     kind = fields.pop("kind")
     try:
-        value = from_dict(KINDS[kind], fields, where=kind)
-        if isinstance(value, Chunk):
-            _check_rows(value)
+        value = from_dict(PLAIN[kind], fields, where=kind)
     except ConfigError as error:
         raise DamagedLine(str(error)) from None
-    return value
+    if isinstance(value, _PlainStart):
+        return Start(value.reset_count, value.seed, tuple(map(_picture, value.frames)), value.hand_m)
+    return _chunk(value) if isinstance(value, _PlainChunk) else value
 
 
-def _check_rows(chunk: Chunk) -> None:
+@dataclass(frozen=True)
+class _PlainStart:
+    """A start as it is written: `frames` are base64 of lossless PNGs."""
+
+    reset_count: int
+    seed: int
+    frames: tuple[str, ...] = ()
+    hand_m: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class _PlainSample:
+    buttons: tuple[str, ...] = ()
+    mouse_px: tuple[float, float] = (0.0, 0.0)
+    axes: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _PlainChunk:
+    """A chunk as it is written: `rows` are base64 of little-endian float32 numbers."""
+
+    number: int
+    chunk_index: int
+    reset_count: int
+    time_s: float
+    sample: _PlainSample
+    rows: str
+    rows_shape: tuple[int, int]
+    latents: str
+    frames: str
+    video: bool = True
+
+
+PLAIN = {**KINDS, "start": _PlainStart, "chunk": _PlainChunk}
+
+
+def _plain_chunk(chunk: Chunk) -> _PlainChunk:
+    sample = _PlainSample(tuple(sorted(chunk.sample.buttons)), chunk.sample.mouse_px, dict(chunk.sample.axes))
+    return _PlainChunk(chunk.number, chunk.chunk_index, chunk.reset_count, round(chunk.time_s, 4), sample,
+                       _packed(chunk.rows), np.shape(chunk.rows), chunk.latents, chunk.frames, chunk.video)
+
+
+def _chunk(plain: _PlainChunk) -> Chunk:
     try:
-        num_bytes = len(base64.b64decode(chunk.rows, validate=True))
-    except binascii.Error:
+        data = base64.b64decode(plain.rows, validate=True)
+    except ValueError:
         raise DamagedLine("its rows are not base64") from None
-    if min(chunk.rows_shape) < 1 or num_bytes != 4 * chunk.rows_shape[0] * chunk.rows_shape[1]:
-        raise DamagedLine(f"its rows have {num_bytes} bytes, which {chunk.rows_shape[0]} x {chunk.rows_shape[1]} "
-                          "numbers do not")
+    num_rows, width = plain.rows_shape
+    if min(num_rows, width) < 1 or len(data) != 4 * num_rows * width:
+        raise DamagedLine(f"its rows have {len(data)} bytes, which {num_rows} x {width} numbers do not")
+    rows = np.frombuffer(data, "<f4").astype(np.float32).reshape(num_rows, width)
+    sample = ActionSample(frozenset(plain.sample.buttons), plain.sample.mouse_px,
+                          tuple(sorted(plain.sample.axes.items())))
+    return Chunk(plain.number, plain.chunk_index, plain.reset_count, plain.time_s, sample, rows, plain.latents,
+                 plain.frames, plain.video)
 
 
-def array_hash(array: np.ndarray) -> str:
-    """Return the hash of an array's numbers as they lie in memory, in HASH_DIGITS hex digits."""
-    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()[:HASH_DIGITS]
-
-
-def head_sha256(head: Head) -> str:
-    """Return what a branch names its parent by."""
-    return hashlib.sha256(to_line(head).encode("utf-8")).hexdigest()
+def _packed(rows: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(rows, "<f4").tobytes()).decode("ascii")
 
 
 def _png(frame: np.ndarray) -> str:
@@ -250,9 +289,21 @@ def _picture(png: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(base64.b64decode(png, validate=True))) as picture:
             return np.asarray(picture.convert("RGB"))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise RecordingError(f"a start picture of the recording cannot be read ({error}); make the recording "
-                             "again") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DamagedLine(f"its start picture cannot be read, {error}") from None
+
+
+def array_hash(array: np.ndarray) -> str:
+    """Return the hash of an array's numbers as they lie in memory, in HASH_DIGITS hex digits.
+
+    It takes a moment for a large picture, so it is not for the generator thread.
+    """
+    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()[:HASH_DIGITS]
+
+
+def head_sha256(head: Head) -> str:
+    """Return what a branch names its parent by."""
+    return hashlib.sha256(to_line(head).encode("utf-8")).hexdigest()
 
 
 # --- migrations: one named step per version, fields -> fields of the next -------------------------------------------
@@ -268,7 +319,7 @@ def name_v0_files_and_steps(fields: dict[str, Any]) -> dict[str, Any]:
                                                                                            fields["name"])
     elif fields["kind"] == "chunk":
         rows = np.asarray(renamed["rows"], "<f4")
-        renamed["rows"], renamed["rows_shape"] = base64.b64encode(rows.tobytes()).decode("ascii"), list(rows.shape)
+        renamed["rows"], renamed["rows_shape"] = _packed(rows), list(rows.shape)
     return renamed
 
 

@@ -41,15 +41,16 @@ class StartLines:
     def lines(self) -> Iterator[str]:
         """Yield every line with its end."""
         for block in self._blocks:
-            yield from zlib.decompress(block).decode("utf-8").splitlines(keepends=True)
+            # splitlines would also break lines at separators inside a prompt
+            yield from (f"{line}\n" for line in zlib.decompress(block).decode("utf-8").split("\n")[:-1])
         yield from self._open
 
 
 class Past:
     """The starts that can still be recorded from. One thread uses it."""
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self._max_bytes = max_bytes
+    def __init__(self, max_bytes: int | None = None) -> None:
+        self._max_bytes = MAX_BYTES if max_bytes is None else max_bytes
         self._starts: deque[StartLines] = deque()
 
     def begin(self, reset_count: int, seed: int, head: Head, line: str) -> None:

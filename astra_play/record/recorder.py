@@ -43,8 +43,10 @@ class Recorder:
         self._queue: queue.SimpleQueue = queue.SimpleQueue()
         self.board = Board()
         self._waiting_in_bytes = 0  # frames ever put into the queue; the writer counts those it took out
+        self._num_heard = self._num_asked = 0  # put into the queue by the generator's thread, and by the main thread
         self._closed = False
         self._wants_recording = False
+        self._was_asked = False  # for anything, so that closing must wait
         self._thread = threading.Thread(target=self._run, name="astra-recorder", daemon=True)
         self._thread.start()
 
@@ -67,10 +69,8 @@ class Recorder:
         """Queue an entry of the journal; never waits."""
         if self._closed:
             return
-        if isinstance(entry, Made):
-            self._queue.put(self._heard(entry))
-        else:
-            self._queue.put(entry)
+        self._num_heard += 1
+        self._queue.put(self._heard(entry) if isinstance(entry, Made) else entry)
 
     def _heard(self, made: Made) -> HeardChunk:
         chunk, num_frames = made.chunk, len(made.chunk.frames)
@@ -93,22 +93,32 @@ class Recorder:
         """The recording under way, or None."""
         return self.board.status
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything that was heard is written; for measurements and tests."""
+        return self._num_heard + self._num_asked == self.board.num_done and not self.board.has_frames
+
     def begin(self, target: Target) -> None:
         """Begin a recording with the next frame; what becomes of it is told by `notice`."""
         if not self.is_recording:
             self.board.has_failed = False
-            self._wants_recording = True
-            self._queue.put(Begin(target))
+            self._wants_recording = self._was_asked = True
+            self._ask(Begin(target))
 
     def end(self, reason: str = "stopped") -> None:
         """End the recording under way."""
         if self._wants_recording:
             self._wants_recording = False
-            self._queue.put(End(reason))
+            self._ask(End(reason))
 
     def save_last(self, target: Target) -> None:
         """Save what the frame buffer holds, the last 30 s, while play and a recording go on."""
-        self._queue.put(Save(target))
+        self._was_asked = True
+        self._ask(Save(target))
+
+    def _ask(self, command: Begin | End | Save | Leave) -> None:
+        self._num_asked += 1
+        self._queue.put(command)
 
     def notice(self) -> Notice | None:
         """Return one thing that the player must hear of, or None."""
@@ -122,8 +132,8 @@ class Recorder:
         if self._closed:
             return
         self._closed = True
-        self._queue.put(Leave(reason))
-        if not self.board.is_ready and not self._wants_recording:
+        self._ask(Leave(reason))
+        if not self.board.is_ready and not self._was_asked:
             return  # nothing was asked for, and reading large weights takes seconds
         self._thread.join(CLOSE_WITHIN_S)
         if self._thread.is_alive():

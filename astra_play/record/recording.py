@@ -2,7 +2,7 @@
 
 Lines are handed to the system one by one and frames in whole fragments, so a process that is killed leaves two files
 that can be used up to that moment. When the disk takes no more, the video is cut behind its last whole fragment, which
-makes the room for the log's last line.
+mostly makes room for the log's last line; a log without one holds every line before it all the same.
 """
 
 from __future__ import annotations
@@ -102,10 +102,11 @@ class Recording:
                 self._log.write(lines)
             self._video = VideoWriter(self.video_path, config.width, config.height, config.fps, config.title,
                                       video_facts(head, seed, self.log_path.name), open_file)
-        except (OSError, RecordingError):
+        except (OSError, RecordingError) as error:
             self._log.close()
-            for path in (self.log_path, self.video_path):
-                path.unlink(missing_ok=True)
+            self.log_path.unlink(missing_ok=True)
+            if not isinstance(error, FileExistsError):  # that one would be somebody else's
+                self.video_path.unlink(missing_ok=True)
             raise
 
     @property
@@ -206,7 +207,7 @@ class Recording:
         if self.num_frames == 0:
             self.video_path.unlink(missing_ok=True)
         try:
-            self._log.write(to_line(Mark(time_s, f"video ends, {self.num_frames} frames")) * (self.num_frames > 0)
+            self._log.write(to_line(Mark(time_s, "video ends")) * (self.num_frames > 0)
                             + to_line(End(self.num_chunks, self.num_dropped_frames, reason)))
         finally:
             self._log.close()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from .buffer import KeptChunk
-from .format import Chunk, Mark, line_fields, to_line, to_value
+from .format import CRC_DIGITS, Mark, from_line, to_line
 from .past import StartLines
 from .recording import Recording
+
+# A chunk's line and its number: reading hours of lines in full for the last few would keep Python busy for seconds.
+CHUNK_LINE = re.compile(rf'[0-9a-f]{{{CRC_DIGITS}}} \{{"kind":"chunk","number":(\d+),')
 
 
 class SavedLast:
@@ -49,10 +53,11 @@ def with_video(starts: list[StartLines], chunks: Iterable[KeptChunk]) -> Iterato
     first = min(held, default=None)
     for start in starts:
         for line in start.lines():
-            entry = to_value(line_fields(line.encode("utf-8"))) if held else None
-            if not isinstance(entry, Chunk):
+            chunk = CHUNK_LINE.match(line)
+            if chunk is None or int(chunk[1]) not in held:
                 yield line
                 continue
+            entry = from_line(line)
             if entry.number == first:  # what a recording says in play, at the same place
                 yield to_line(Mark(entry.time_s, f"video starts at chunk {first}"))
-            yield to_line(replace(entry, video=True)) if entry.number in held else line
+            yield to_line(replace(entry, video=True))

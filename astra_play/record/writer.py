@@ -17,6 +17,7 @@ from ..errors import RecordingError
 from ..runtime.journal import Changed, Started, Stilled
 from . import format as lines
 from .buffer import FrameBuffer
+from .frames import read_facts
 from .messages import Begin, Board, End, HeardChunk, Leave, Notice, Save, Status, Target
 from .past import Past, StartLines
 from .recording import OpenFile, Recording, create_file, reason_of
@@ -58,25 +59,37 @@ class Writer:
         except Exception as error:
             log.debug("The recording thread failed.", exc_info=True)
             self._fail(error)
-            while not isinstance(self._take(wait=True), Leave):  # or frames would pile up
-                pass
+            for saved in self._saved:
+                saved.recording.abandon("failed", self._time_s)
+            self._board.has_frames = False
+            self._refuse(error)
+
+    def _refuse(self, error: Exception) -> None:
+        """Take what comes, or frames would pile up, and say to every wish that nothing is recorded any more."""
+        while not isinstance(item := self._take(wait=True), Leave):
+            if isinstance(item, (Begin, Save)):
+                self._tell_failure(error, "Nothing can be recorded in this session")
+            self._board.num_done += 1
 
     def _work(self) -> bool:
         """Do the most urgent thing there is, or wait for one; False once everything is written after a Leave."""
-        recording, saved = self._recording, self._saved
-        has_frames = (recording is not None and recording.num_waiting > 0) or bool(saved)
-        item = self._take(wait=not has_frames)
+        item = self._take(wait=not self._board.has_frames)
         if isinstance(item, Leave):
             self._end(item.reason)
             while self._saved:
                 self._save_on()
             return False
-        if item is not None:
-            self._obey(item)
-        elif recording is not None and recording.num_waiting > 0:
-            self._try(recording.encode_one)
-        elif saved:
-            self._save_on()
+        try:
+            if item is not None:
+                self._obey(item)
+            elif self._recording is not None and self._recording.num_waiting > 0:
+                self._try(self._recording.encode_one)
+            elif self._saved:
+                self._save_on()
+        finally:
+            recording = self._recording
+            self._board.has_frames = (recording is not None and recording.num_waiting > 0) or bool(self._saved)
+            self._board.num_done += item is not None
         return True
 
     def _take(self, wait: bool) -> object | None:
@@ -120,7 +133,7 @@ class Writer:
     def _hear_chunk(self, heard: HeardChunk) -> None:
         sample, reset_count = heard.chunk.action.sample, heard.chunk.reset_count
         self._first_s = sample.taken_at_s if self._first_s is None else self._first_s
-        self._time_s = sample.taken_at_s - self._first_s
+        self._time_s = round(sample.taken_at_s - self._first_s, 4)
         self._buffer.add(heard.number, reset_count, self._num_frames, heard.num_frames, heard.frames, sample)
         self._num_frames += heard.num_frames
         self._next_number = heard.number + 1
@@ -202,13 +215,11 @@ class Writer:
         recording, self._recording = self._recording, None
         self._board.has_failed = True
         if recording is None:
-            self._tell_failure(error, "Recording is no longer possible")
+            log.warning("Nothing can be recorded in this session: %s", error)
             return
         known = error if isinstance(error, (OSError, RecordingError)) else RecordingError(str(error))
         recording.abandon(reason_of(known), self._time_s)
-        kept = f"{recording.num_frames / self._config.fps:.0f} s of it are kept" \
-            if recording.video_path.exists() else "nothing of it is left there"
-        self._tell_failure(known, f"The recording in {recording.video_path.parent} stopped, {kept}")
+        self._tell_failure(known, f"The recording in {recording.video_path.parent} stopped, {_what_is_kept(recording)}")
 
     # --- saving the last seconds ------------------------------------------------------------------------------------
 
@@ -267,6 +278,14 @@ def chunk_entry(heard: HeardChunk, time_s: float) -> lines.Chunk:
     """Return the log's entry of a chunk that is in no video; its hashes are "" for what was left out on the way."""
     entry = lines.Chunk.of(heard.chunk, heard.number, time_s, heard.chunk.latents, video=False)
     return entry if heard.frames is not None else replace(entry, frames="")
+
+
+def _what_is_kept(recording: Recording) -> str:
+    """Say what a recording that was cut off left on the disk."""
+    try:
+        return f"{read_facts(recording.video_path).length_s:.1f} s of its video are kept"
+    except RecordingError:
+        return "its actions are kept without a video" if recording.log_path.exists() else "nothing of it is left there"
 
 
 def _summary(verb: str, recording: Recording, fps: int) -> str:
