@@ -274,3 +274,21 @@ def test_systemd_is_told_that_the_supervisor_lives(make_booth, tmp_path: Path, m
         heard = [notify.recv(100) for _ in range(3)]
         booth.end()
     assert heard == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+
+
+def test_the_command_starts_a_booth_and_ends_it_with_its_player(tmp_path: Path) -> None:
+    (tmp_path / "booth.toml").write_text('[log]\nfolder = "log"\n')
+    done = subprocess.run([sys.executable, "-m", "astra_play", "kiosk", "--profile", str(tmp_path / "booth.toml"),
+                           "--headless", "--seconds", "2"], cwd=CHECKOUT, capture_output=True, text=True,
+                          timeout=PATIENCE_S)
+    assert done.returncode == 0, done.stderr
+    kinds = [entry["kind"] for entry in read_day(tmp_path / "log", local_time().date())]
+    assert kinds[0] == "start" and kinds[-1] == "stop" and "restart" not in kinds
+
+
+def test_the_command_says_what_is_wrong_with_a_world_and_does_not_try_again(tmp_path: Path) -> None:
+    (tmp_path / "booth.toml").write_text('worlds = ["nowhere"]\n[log]\nfolder = "log"\n')
+    done = subprocess.run([sys.executable, "-m", "astra_play", "kiosk", "--profile", str(tmp_path / "booth.toml"),
+                           "--headless"], cwd=CHECKOUT, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 2 and "there is no world 'nowhere'" in done.stderr
+    assert "restart" not in [entry["kind"] for entry in read_day(tmp_path / "log", local_time().date())]

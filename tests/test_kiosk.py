@@ -227,6 +227,13 @@ def test_the_touch_that_woke_the_booth_chooses_nothing_when_it_comes_twice(visit
     assert visitor.phase == "choose"
 
 
+def test_start_page_calls_worlds_as_the_profile_does(make_visitor) -> None:
+    visitor = make_visitor(f'{PROFILE}[titles]\n"card two" = "Zweite Karte"\n[descriptions]\ncard = "Eine Karte."\n')
+    visitor.wake()
+    assert [(entry.title, entry.description) for entry in visitor.top._worlds] == \
+        [("Test card", "Eine Karte."), ("Zweite Karte", "")]
+
+
 def test_a_single_world_needs_no_choice(make_visitor) -> None:
     visitor = make_visitor(PROFILE.replace('["card", "card two"]', '["card"]'))
     visitor.press(pygame.K_SPACE)

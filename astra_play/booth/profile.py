@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..config import from_dict
-from ..errors import ConfigError
+from ..errors import ConfigError, did_you_mean
 from .texts import Language, Texts, texts_of
 
 MAX_S = 86_400.0  # of any time: a day; more is a slip of the keyboard
@@ -65,6 +65,12 @@ hang_s = 5.0                  # a window or a world that stands still for so lon
 folder = ""                   # daily logs; "": the user's log folder
 keep_days = 60
 max_mb = 20.0                 # of one day; more is counted and not written
+
+[titles]                      # of worlds, where theirs are not in the visitors' language
+# "mini/explore" = "Im Park"
+
+[descriptions]                # the line under the title
+# "mini/explore" = "Spaziere durch Parks und kleine Orte."
 
 [texts]                       # any text of the screens, for example:
 # invitation = "Play me"
@@ -165,6 +171,8 @@ class Profile:
     operator: OperatorKeys = field(default_factory=OperatorKeys)
     supervisor: WatchLimits = field(default_factory=WatchLimits)
     log: LogPlan = field(default_factory=LogPlan)
+    titles: dict[str, str] = field(default_factory=dict)
+    descriptions: dict[str, str] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     base: str = ""  # the folder that paths are taken from; the file does not say it
 
@@ -205,6 +213,10 @@ def parse_profile(text: str, name: str, base: Path) -> Profile:
     if "base" in data:
         raise ConfigError(f"{name} has no setting 'base'; paths are taken from the folder of the file")
     profile = from_dict(Profile, {**data, "base": str(base)}, name)
+    for table in ("titles", "descriptions"):
+        for world in getattr(profile, table).keys() - set(profile.worlds):
+            raise ConfigError(f"{name} [{table}] names the world {world!r}, which is not offered"
+                              f"{did_you_mean(world, profile.worlds)}")
     for wrong, sentence in _contradictions(profile):
         if wrong:
             raise ConfigError(f"{name}: {sentence}")

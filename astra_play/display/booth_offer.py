@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,9 @@ class Offer:
         """ConfigError or WeightsError for a world that cannot be played here."""
         self._catalogue = catalogue
         self._clips_folder = profile.path(profile.attract.clips)
-        self.worlds = self._entries(profile.worlds)
+        self.worlds = [dataclasses.replace(entry, title=profile.titles.get(name, entry.title),
+                                           description=profile.descriptions.get(name, entry.description))
+                       for name, entry in zip(profile.worlds, self._entries(profile.worlds), strict=True)]
         self._tours = self._entries(profile.tours)
 
     def _entries(self, names: tuple[str, ...]) -> list[WorldEntry]:

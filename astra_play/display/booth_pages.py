@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CARDS_A_ROW = 3
 CARD_GAP = 28
+MAX_CARD = 500  # of one or two worlds: wider ones would crowd the title
 CARD_TEXT = 72
 GUARD_S = 0.4  # the touch that woke the booth often comes twice
 LIVELY_POLL_S = 0.02
@@ -98,7 +99,7 @@ class ChooseScreen(StillScreen):
         rows = -(-len(self._worlds) // CARDS_A_ROW)
         gap, text = px(CARD_GAP), px(CARD_TEXT)
         width = (area.width - (columns - 1) * gap) // columns
-        width = min(width, ((area.height - (rows - 1) * gap) // rows - text) * 4 // 3)
+        width = min(width, px(MAX_CARD), ((area.height - (rows - 1) * gap) // rows - text) * 4 // 3)
         height = width * 3 // 4 + text
         left = area.centerx - (columns * width + (columns - 1) * gap) // 2
         top = area.centery - (rows * height + (rows - 1) * gap) // 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pygame
@@ -51,7 +52,7 @@ class BoothPlay(PlayScreen):
         self._touch = TouchControls(self._controls)
         self._done_box = pygame.Rect(0, 0, 0, 0)
         self._had_finger = app.profile.touch.controls == "always"
-        self._shown_seconds = -1
+        self._shown_seconds: tuple[int, int] = (0, 0)  # of the two countdowns as they were drawn last
 
     # --- what a kiosk has of its own --------------------------------------------------------------------------------
 
@@ -116,8 +117,7 @@ class BoothPlay(PlayScreen):
         """Take the frame that is due; also draw again when a second of a countdown has passed."""
         changed = super().tick(now_s)
         view = self._kiosk.view()
-        seconds = hash((None if view.left_s is None else int(view.left_s),
-                        None if view.warning_s is None else int(view.warning_s)))
+        seconds = whole_seconds(view.left_s), whole_seconds(view.warning_s)
         if seconds != self._shown_seconds:
             self._shown_seconds = seconds
             return True
@@ -137,7 +137,7 @@ class BoothPlay(PlayScreen):
     def _draw_loading(self, canvas: Canvas, waited_s: float) -> None:
         canvas.shade(150)
         centre = canvas.box.center
-        canvas.write(self.config.title, (centre[0], centre[1] - canvas.px(30)), theme.TITLE, anchor="midbottom")
+        canvas.write(self._kiosk.title_of(self.choice.world), (centre[0], centre[1] - canvas.px(30)), theme.TITLE, anchor="midbottom")
         canvas.write(self._kiosk.words.loading, centre, theme.HEADING, theme.TEXT_SOFT, anchor="midtop")
         track = pygame.Rect(0, 0, canvas.px(280), canvas.px(5))
         track.midtop = centre[0], centre[1] + canvas.px(52)
@@ -165,7 +165,7 @@ class BoothPlay(PlayScreen):
         return getattr(self._kiosk.words, f"{way}_hint" if self.shows_touch else f"keys_{way}_hint")
 
     def _draw_time_left(self, canvas: Canvas, left_s: float, is_last: bool) -> None:
-        seconds, words = max(0, int(left_s + 0.999)), self._kiosk.words
+        seconds, words = whole_seconds(left_s), self._kiosk.words
         said = words.last_seconds.format(seconds=seconds) if is_last else \
             words.time_left.format(minutes=seconds // 60, seconds=seconds % 60)
         draw_pill(canvas, said, (canvas.width_px // 2, canvas.px(TOP)), 28 if is_last else theme.HEADING, lit=is_last)
@@ -175,6 +175,12 @@ class BoothPlay(PlayScreen):
         canvas.shade(130)
         centre = canvas.box.center
         canvas.write(words.still_there, (centre[0], centre[1] - px(96)), theme.TITLE, anchor="midbottom")
-        canvas.write(str(max(0, int(warning_s + 0.999))), centre, 96, theme.ACCENT, anchor="center")
-        canvas.write(words.idle_warning.format(seconds=max(0, int(warning_s + 0.999))), (centre[0], centre[1] + px(84)),
-                     theme.BODY, theme.TEXT_SOFT, anchor="midtop", width_px=canvas.width_px - px(80))
+        seconds = whole_seconds(warning_s)
+        canvas.write(str(seconds), centre, 96, theme.ACCENT, anchor="center")
+        canvas.write(words.idle_warning.format(seconds=seconds), (centre[0], centre[1] + px(84)), theme.BODY,
+                     theme.TEXT_SOFT, anchor="midtop", width_px=canvas.width_px - px(80))
+
+
+def whole_seconds(seconds: float | None) -> int:
+    """Return what a countdown shows: it reaches 0 when the time is over, not a second before."""
+    return 0 if seconds is None else max(0, math.ceil(seconds))

@@ -219,6 +219,9 @@ class KioskApp(App):
             return
         self.push(ChooseScreen(self, self._offer.worlds, self._offer.pictures()))
 
+    def title_of(self, world: str) -> str:
+        return next(entry.title for entry in self._offer.worlds if entry.name == world)
+
     # --- what the screens tell --------------------------------------------------------------------------------------
 
     def choose(self, world: str) -> None:
