@@ -137,7 +137,8 @@ class BoothPlay(PlayScreen):
     def _draw_loading(self, canvas: Canvas, waited_s: float) -> None:
         canvas.shade(150)
         centre = canvas.box.center
-        canvas.write(self._kiosk.title_of(self.choice.world), (centre[0], centre[1] - canvas.px(30)), theme.TITLE, anchor="midbottom")
+        title = self._kiosk.title_of(self.choice.world)
+        canvas.write(title, (centre[0], centre[1] - canvas.px(30)), theme.TITLE, anchor="midbottom")
         canvas.write(self._kiosk.words.loading, centre, theme.HEADING, theme.TEXT_SOFT, anchor="midtop")
         track = pygame.Rect(0, 0, canvas.px(280), canvas.px(5))
         track.midtop = centre[0], centre[1] + canvas.px(52)
