@@ -55,7 +55,7 @@ STAMP = VENV / "astra-play.json"  # what was installed last, written after pip s
 MARKER = VENV / "astra-play-installing"  # exists while .venv is being changed: found later, the change was cut short
 SPACE_NEEDED_GB = 1.5  # measured: 1.1 GB of installed packages (torch for the CPU: 0.8) and pip's temporary copies
 # By the first word or the first two; train: the simulator, text: the text encoder of an imported world.
-EXTRAS_FOR = {"test": ["dev"], "data": ["train"], "train": ["train"], "evaluate": ["train"],
+EXTRAS_FOR = {"test": ["dev"], "kiosk": ["kiosk"], "data": ["train"], "train": ["train"], "evaluate": ["train"],
               "weights fetch": ["fetch", "text"], "weights import": ["text"]}
 EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
 

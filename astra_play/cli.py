@@ -271,6 +271,8 @@ def run_data_show(args: argparse.Namespace) -> int:
 COMMANDS: dict[str, Command] = {
     "play": Command("open the player", add_play_options, run_play),
     "render": Command("generate frames to a video or pictures, without pacing", add_all_render_options, run_render),
+    "kiosk": Command("run a booth: attract loop, visitors, a supervisor that restarts what breaks",
+                     module="astra_play.kiosk_cli"),
     "doctor": Command("report what works here, and what to do about what does not", add_doctor_options, run_doctor),
     "bench": Command("measure the speed of a world on this machine", module="astra_play.bench"),
     "evaluate": Command("compare rollouts with the simulator's truth", module="astra_play.evaluate.report"),

@@ -209,6 +209,40 @@ def test_autopilot_presses_only_what_the_world_knows() -> None:
     assert {button for i in range(600) for button in source.take(i * 0.1).buttons} == {"forward"}
 
 
+def driven(buttons: tuple[str, ...], seed: int = 2, seconds: int = 600) -> tuple[dict[str, float], set[str]]:
+    """Return how long each button was pushed (seconds of full strength), and every button seen."""
+    source, pushed = AutopilotSource(seed, buttons), dict.fromkeys(buttons, 0.0)
+    for tick in range(seconds * 20):
+        sample = source.take(tick / 20)
+        for button, strength in (*((button, 1.0) for button in sample.buttons), *sample.axes):
+            pushed[button] += strength / 20
+    return pushed, {button for button, sum_s in pushed.items() if sum_s > 0.0}
+
+
+def test_autopilot_on_foot_keeps_looking_where_it_began() -> None:
+    source, left_s = AutopilotSource(5), 0.0
+    for tick in range(600 * 20):
+        buttons = source.take(tick / 20).buttons
+        left_s += ("turn_left" in buttons) / 20 - ("turn_right" in buttons) / 20
+        assert abs(left_s) <= 2.5  # 188 degrees in the default world
+
+
+def test_autopilot_drives_on_and_steers_back_what_it_steered() -> None:
+    pushed, seen = driven(("accelerate", "brake", "steer_left", "steer_right"))
+    assert seen == {"accelerate", "steer_left", "steer_right"}
+    assert pushed["accelerate"] > 600 * 0.4
+    assert pushed["steer_left"] == pytest.approx(pushed["steer_right"], abs=0.5)
+
+
+def test_autopilot_of_an_arm_keeps_the_hand_over_the_table_and_opens_what_it_closed() -> None:
+    buttons = ("forward", "back", "left", "right", "up", "down", "grip", "release")
+    pushed, seen = driven(buttons)
+    assert seen == set(buttons)
+    for one, other in (("forward", "back"), ("left", "right"), ("up", "down")):
+        assert abs(pushed[one] - pushed[other]) <= 1.5
+    assert pushed["grip"] == pytest.approx(pushed["release"], abs=0.9)
+
+
 def test_default_keymap_moves_with_wasd() -> None:
     state = InputState(default_keymap().limited_to(("forward", "left")))
     for event in (key("w", True), key("a", True)):

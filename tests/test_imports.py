@@ -18,10 +18,10 @@ PACKAGE = CHECKOUT / "astra_play"
 
 BASE = {"errors", "config", "chunks", "paths"}
 STAGES = {"actions", "model", "codec"}
-EVERYTHING = BASE | STAGES | {"runtime", "display", "record", "remote", "render", "render_options", "render_published",
-                               "argument_types", "train", "evaluate", "bench", "bench_published", "bench_record",
-                               "overlay", "doctor", "weights_cli", "weights_fetch", "clips_cli",
-                               "replay_cli", "cli", "__init__"}
+EVERYTHING = BASE | STAGES | {"runtime", "booth", "display", "record", "remote", "render", "render_options",
+                               "render_published", "argument_types", "train", "evaluate", "bench", "bench_published",
+                               "bench_record", "overlay", "doctor", "weights_cli", "weights_fetch", "clips_cli",
+                               "replay_cli", "kiosk_cli", "cli", "__init__"}
 # each part of the package -> the parts it may import besides itself; "__init__" is the package's own name and version
 ALLOWED = {
     "__init__": {"model"},  # lazily, for astra_play.load_world
@@ -33,7 +33,8 @@ ALLOWED = {
     "codec": BASE,
     "model": BASE | {"codec", "actions"},
     "runtime": BASE | {"actions"},
-    "display": BASE | STAGES | {"runtime", "record", "__init__"},
+    "booth": BASE | {"runtime"},  # the supervisor outlives what it watches, so it carries neither windows nor networks
+    "display": BASE | STAGES | {"runtime", "record", "booth", "__init__"},
     "record": BASE | STAGES | {"runtime", "overlay", "__init__"},
     "remote": BASE | STAGES | {"runtime", "__init__"},
     "overlay": BASE,
@@ -50,6 +51,7 @@ ALLOWED = {
     "weights_fetch": BASE,
     "clips_cli": BASE | {"record", "argument_types"},
     "replay_cli": BASE | STAGES | {"record", "render", "display", "argument_types"},
+    "kiosk_cli": BASE | {"runtime", "booth", "display", "argument_types"},
     "doctor": EVERYTHING - {"cli"},
     "cli": EVERYTHING,
     "__main__": {"cli"},
@@ -122,8 +124,8 @@ def test_no_import_goes_against_the_order() -> None:
 
 
 @pytest.mark.parametrize(("package", "free_parts"), [
-    ("torch", BASE | {"actions", "runtime", "render", "render_options", "render_published", "argument_types", "overlay",
-                      "cli", "doctor", "weights_cli", "weights_fetch", "__init__"}),
+    ("torch", BASE | {"actions", "runtime", "booth", "render", "render_options", "render_published", "argument_types",
+                      "overlay", "cli", "doctor", "weights_cli", "weights_fetch", "kiosk_cli", "__init__"}),
     ("transformers", ALLOWED.keys() - {"model"}),
     ("huggingface_hub", ALLOWED.keys() - {"weights_fetch"}),
     ("pygame", ALLOWED.keys() - {"display"}),

@@ -101,6 +101,11 @@ class App:
         size = self.settings.window_width_px, self.settings.window_height_px
         fullscreen = (self.options.fullscreen or self.settings.fullscreen) and not self.options.headless
         self.window = Window(size, fullscreen, self.options.headless)
+        self._open_first_screen()
+        self._draw()
+        self._pads = Pads()  # after the first picture: looking for pads takes a while on some systems
+
+    def _open_first_screen(self) -> None:
         if self.options.replay is not None:
             self.push(ReplayScreen(self, self.options.replay))
         elif self.options.world is None and not self.options.headless and self.options.image is None:
@@ -109,8 +114,6 @@ class App:
             choice = Choice(self.options.world or DEFAULT_WORLD, self._first_seed(), self.options.image,
                             self.options.prompt)
             self.push(PlayScreen(self, choice))  # an error here is the command line's, not the window's
-        self._draw()
-        self._pads = Pads()  # after the first picture: looking for pads takes a while on some systems
 
     def run(self) -> None:
         """Loop until somebody quits or the run is over."""

@@ -209,7 +209,7 @@ class StartMenu:
         key = (path, canvas.box.size)
         if key not in self._backdrops:
             self._backdrops.clear()
-            self._backdrops[key] = _blur(frame, canvas.box.size, canvas.surface)
+            self._backdrops[key] = blur(frame, canvas.box.size, canvas.surface)
         canvas.surface.blit(self._backdrops[key], (0, 0))
 
     def _picture(self, path: Path | None) -> np.ndarray | None:
@@ -252,7 +252,7 @@ def draw_drop_area(canvas: Canvas, box: pygame.Rect) -> None:
                  width_px=frame.width - px(12))
 
 
-def _blur(frame: np.ndarray, size: tuple[int, int], like: pygame.Surface) -> pygame.Surface:
+def blur(frame: np.ndarray, size: tuple[int, int], like: pygame.Surface) -> pygame.Surface:
     """Return the light of a picture, spread over a whole window and dimmed."""
     tiny = Image.fromarray(frame).resize(BACKDROP_SIZE, Image.Resampling.BOX).resize(
         (BACKDROP_SIZE[0] * 8, BACKDROP_SIZE[1] * 8), Image.Resampling.BICUBIC)

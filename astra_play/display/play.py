@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pygame
 
+from ..actions.keymap import Keymap
 from ..actions.row_makers import Place
 from ..actions.sources import LiveSource
 from ..actions.state import InputState
@@ -19,7 +20,7 @@ from ..chunks import InputEvent
 from ..codec.pixels import load_hand_place, load_start_image
 from ..errors import AstraPlayError, ConfigError, ImageError
 from ..runtime.clock import process_age_s
-from ..runtime.interfaces import PlayableWorld
+from ..runtime.interfaces import ActionSource, PlayableWorld
 from ..runtime.playout import DueFrame
 from ..runtime.session import Session, Settings
 from . import hud
@@ -70,13 +71,13 @@ class PlayScreen:
             self._start, hand_m = taken.prompt_frames, taken.hand_m
         if choice.prompt and not self.reads_text:
             raise ConfigError(f"the world {self.config.name!r} reads no text; leave the prompt out")
-        self.keymap = app.keymap.limited_to(self.config.controls.buttons, self.config.controls.modality)
+        self.keymap = self._make_keymap()
         self.input = InputState(self.keymap)
         guidance = settings.guidance if options.guidance is None else options.guidance
         steps = settings.steps if options.steps is None else options.steps
         if taken is not None:
             guidance = steps = None  # as the recording has them
-        self.session = Session(self._load_world, LiveSource(self.input), app.clock,
+        self.session = Session(self._load_world, self._make_source(), app.clock,
                                Settings(seed=choice.seed, prompt_frames=self._start, hand_m=hand_m,
                                         guidance_scale=guidance, num_denoise_steps=steps,
                                         keep_threads=options.threads is None,
@@ -97,12 +98,23 @@ class PlayScreen:
         self._next_redraw_s = 0.0
         self._figures = FigureReader(self.session, self.config)
         self._prompt_change = PromptChange(app, self)
-        self.recording = RecordingControl(app, self)
+        self.recording = self._make_recording()
         if taken is not None:
             self.recording.continue_from(taken.before)
         self._motion_px_s = (0.0, 0.0)
         self._motion_at_s = 0.0
         self.session.start()
+
+    # --- what a kiosk has of its own --------------------------------------------------------------------------------
+
+    def _make_keymap(self) -> Keymap:
+        return self._app.keymap.limited_to(self.config.controls.buttons, self.config.controls.modality)
+
+    def _make_source(self) -> ActionSource:
+        return LiveSource(self.input)
+
+    def _make_recording(self) -> RecordingControl:
+        return RecordingControl(self._app, self)
 
     # --- what it starts from ----------------------------------------------------------------------------------------
 

@@ -68,6 +68,15 @@ class Window:
             self._window.set_fullscreen(desktop=True)  # desktop: the screen keeps its resolution, other windows theirs
         self.fullscreen = not self.fullscreen
 
+    def lock(self) -> None:
+        """Keep a booth's visitors inside: no pointer, and the desktop's own keys (Alt+Tab) reach the window instead."""
+        pygame.mouse.set_visible(False)
+        self._window.grab_keyboard = True
+
+    def restore(self) -> None:
+        """Bring a minimised window back."""
+        self._window.restore()
+
     def to_pixels(self, point: tuple[float, float]) -> tuple[int, int]:
         """Turn a mouse position in points into pixels of the surface."""
         width, height = self.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import threading
 import time
 
@@ -20,5 +21,10 @@ class MonotonicClock:
 
 
 def process_age_s() -> float:
-    """Seconds since this process was started, imports included; the one place where the wall clock is asked."""
+    """Seconds since this process was started, imports included."""
     return max(0.0, time.time() - psutil.Process().create_time())
+
+
+def local_time() -> datetime.datetime:
+    """Return the time on the wall with its zone: for names and logs that people read, never for pacing."""
+    return datetime.datetime.now().astimezone()
