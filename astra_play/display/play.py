@@ -374,7 +374,7 @@ class PlayScreen:
 
     def take_keymap(self) -> None:
         """Use the app's keymap from now on."""
-        self.keymap = self._app.keymap.limited_to(self.config.controls.buttons, self.config.controls.modality)
+        self.keymap = self._make_keymap()
         self.input.use(self.keymap, self._app.clock.now())
 
     def take_photo(self) -> None:
