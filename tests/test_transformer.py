@@ -4,6 +4,7 @@ schedules."""
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import sys
 import types
 
@@ -155,6 +156,20 @@ def test_flash_attention_is_used_where_it_is_installed_and_takes_the_case(monkey
     layers._flash_attention.cache_clear()
     assert torch.equal(layers.scaled_attention(query, key, value), plain) and len(calls) == 1
     layers._flash_attention.cache_clear()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available() or importlib.util.find_spec("flash_attn") is None,
+                    reason="needs a GPU and flash-attn")
+def test_flash_attention_is_as_near_to_the_truth_as_torchs_own_on_a_gpu() -> None:
+    torch.manual_seed(0)
+    for queries, keys in ((390, 390), (1560, 4680)):
+        query, key, value = (torch.randn(1, 12, count, 128, device="cuda", dtype=torch.bfloat16)
+                             for count in (queries, keys, keys))
+        truth = torch.nn.functional.scaled_dot_product_attention(query.double(), key.double(), value.double())
+        own = torch.nn.functional.scaled_dot_product_attention(query, key, value).double()
+        flash = layers.scaled_attention(query, key, value).double()
+        noise, error = ((x - truth).norm() / truth.norm() for x in (own, flash))
+        assert 0 < error < 2 * noise and (flash - own).norm() / own.norm() < 3 * noise
 
 
 def test_flash_attention_is_for_half_precision_on_a_gpu() -> None:
