@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -354,6 +355,21 @@ def test_minimising_brings_the_window_back(visitor: Visitor, monkeypatch: pytest
 
 
 # --- touch ----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("where", ["tour", "visit"])
+def test_a_gamepad_that_goes_lets_go_and_opens_no_menu(visitor: Visitor, where: str) -> None:
+    pad = SimpleNamespace(id=3, name="Booth pad")
+    visitor.app._pads._open[pad.id] = pad
+    if where == "visit":
+        visitor.enter()
+        visitor.key(pygame.K_w, True)
+        visitor.until(lambda: bool(visitor.top.input.held()), "a key is held")
+    screen = visitor.top
+    visitor.post(pygame.CONTROLLERDEVICEREMOVED, instance_id=pad.id)
+    visitor.steps(2)
+    assert visitor.top is screen and not screen.input.held() and not screen.session.paused
+    assert "Booth pad was unplugged" in visitor.app.toasts.message
+
 
 def test_controls_appear_with_the_first_finger_and_two_fingers_walk_and_turn_at_once(visitor: Visitor) -> None:
     visitor.enter()

@@ -263,6 +263,13 @@ class KioskApp(App):
             self._failure = error
             self.quit()
 
+    def pause_play(self, play: PlayScreen, message: str = "") -> None:
+        """Let go of what was held and say why; a pause menu would lead out of the booth, and nobody could leave it."""
+        play.let_go()
+        if message:
+            self.toasts.show(message, self.clock.now(), bad=True)
+        self.redraw()
+
     def view(self) -> View:
         """What the policy shows now."""
         return self.policy.view(self._policy_clock.now())
