@@ -76,6 +76,17 @@ def test_a_published_world_comes_again_to_the_bit_with_its_prompts(tmp_path: Pat
     assert verify(replay).is_same
 
 
+def test_going_back_to_the_start_forgets_a_prompt_that_came_later(tmp_path: Path) -> None:
+    own = shorten_chunks(make_tiny_published(tmp_path / "published"))
+    world = load_world(own, "cpu", LoadOptions(live=True))
+    walk = restless_samples(world.config, 2)
+    plan = [start(1, 0, 64, 96), walk[0], Setting("prompt", "a desert"), walk[1]]
+    replay = Replay(read_recording(record_offline(tmp_path / "none.astra", world, plan, str(own))), world)
+    replay.go_to(2)
+    replay.go_to(0)
+    assert verify(replay).is_same
+
+
 def test_the_first_difference_is_found_and_what_it_is(tmp_path: Path) -> None:
     recording = make_recording(tmp_path)
     entries = list(recording.entries)

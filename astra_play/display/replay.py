@@ -230,13 +230,15 @@ class ReplayScreen:
     # --- commands ---------------------------------------------------------------------------------------------------
 
     def pause(self, paused: bool) -> None:
-        """Stand still or go on; going on from the end begins anew."""
+        """Stand still or go on; going on from the end begins anew, and one on the way to a chunk stands there."""
         if not paused and self.index == len(self.control.turns) - 1 and self._going_to is None:
             self.is_paused = False
             self.seek(0)
             return
-        self.is_paused, self._frames_left, self.control.limit = paused, 0, None
-        self.session.pause(paused)
+        arrives = paused and self._going_to is not None
+        self.is_paused, self._frames_left = paused, int(arrives)
+        self.control.limit = self._going_to + 1 if arrives else None
+        self.session.pause(self._stands)
         self._app.redraw()
 
     def step(self, step: int) -> None:
