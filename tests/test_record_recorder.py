@@ -266,6 +266,19 @@ def test_saving_goes_on_beside_a_recording(make_play) -> None:
     assert len(play.check("last").chunks) == 80
 
 
+def test_a_save_asked_for_again_and_again_is_made_twice_and_then_refused(make_play) -> None:
+    may_work = threading.Event()
+    play = make_play(make_head=lambda: may_work.wait(PATIENCE_S) and make_head(card_config(FPS), "card"))
+    play.start()
+    play.chunk(10, settle=False)
+    for _ in range(4):
+        play.recorder.save_last(play.target())
+    may_work.set()
+    told = [notice.sentence for notice in play.close()]
+    assert len(list(play.folder.glob("*.mp4"))) == 2
+    assert sum("still being saved" in sentence for sentence in told) == 2
+
+
 def test_before_the_first_frame_there_is_nothing_to_save(make_play) -> None:
     play = make_play()
     play.start()
