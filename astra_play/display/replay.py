@@ -25,7 +25,7 @@ from . import hud, timeline
 from .canvas import Canvas
 from .events import PAD_BUTTONS, key_control, to_input
 from .options import Choice
-from .play import LOADING_EVERY_S, PlayScreen
+from .play import DOING, LOADING_EVERY_S, PlayScreen
 from .present import Presenter
 from .replay_keys import COMMAND_KEYS, Command, ReplayKeysScreen
 from .takeover import TakenOver
@@ -305,7 +305,7 @@ class ReplayScreen:
         self._presenter.draw(canvas.surface)
         now_s = self._app.clock.now()
         if self.index < 0:
-            doing = {"loading": "Loading the network", "warming up": "Warming up"}.get(self.session.status, "Beginning")
+            doing = DOING.get(self.session.status, "Beginning")
             hud.draw_loading(canvas, self.config.title, doing, now_s - self._started_s)
         else:
             self._draw_input(canvas)
