@@ -34,7 +34,8 @@ from .photo import photo_folder
 from .play import MAX_NEW_SEED, PlayScreen
 from .recording import check_record_path
 from .replay import ReplayScreen
-from .screens import FailureScreen, MenuScreen, PauseScreen, Screen
+from .screen import Screen
+from .screens import FailureScreen, MenuScreen, PauseScreen
 from .sentence import as_sentence
 from .settings import PlayerSettings
 from .text import Text
