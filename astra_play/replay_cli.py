@@ -16,7 +16,7 @@ from .argument_types import guidance_scale, positive_int
 from .config import load_world_config
 from .errors import ConfigError, RecordingError
 from .paths import find_world
-from .record.format import array_hash
+from .record.format import SUFFIX, array_hash
 from .record.library import Library
 from .record.match import check_weights, differences, find_recorded_world, world_name
 from .record.reader import Recording, read_recording
@@ -74,9 +74,10 @@ def _refuse_meaningless(args: argparse.Namespace) -> None:
 
 def recording_path(name: str) -> Path:
     """Return the log of a recording given by either of its files or by its name."""
-    if Path(name).suffix == ".astra":
-        return Path(name)
-    found = Library().find(name)
+    path, library = Path(name), Library()
+    if path.suffix == SUFFIX and (path.is_file() or not (library.folder / name).is_file()):
+        return path
+    found = library.find(name)
     if found.log is None:
         raise RecordingError(f"{found.name} is a video without its action log, so it can be watched but not replayed; "
                              "the log is the .astra file that was written beside it")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -38,6 +39,10 @@ def main(mode: str, restarts: int, folder: Path) -> int:
                 raise RuntimeError("the tests break this player on purpose")
             if mode == "fault":
                 ctypes.string_at(0)
+            if mode == "leave a child":
+                child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+                (folder / "child").write_text(str(child.pid))
+                return 1
             if mode == "hang":
                 clock.wait(600.0, never)
             if mode == "frozen world":

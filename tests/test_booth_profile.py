@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import plistlib
+import shutil
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,6 +48,7 @@ def test_printed_example_names_every_setting() -> None:
     ("worlds = []", "offer at least one world"),
     ("[times]\nidle_s = 0", "idle_s is 0; it must be above 0"),
     ("[times]\nidle_s = nan", "idle_s is nan"),
+    ("[supervisor]\nhang_s = 0.5", "hang_s is 0.5; a busy machine may stand still for a second, so give at least 2"),
     ("[times]\nsession_s = 15.0", "last_s is 20, longer than a whole session"),
     ("[times]\ntour_s = \"long\"", "must be of type float"),
     ("language = \"fr\"", "language is 'fr'"),
@@ -205,6 +207,14 @@ def test_a_disk_that_takes_nothing_ends_no_booth(tmp_path: Path) -> None:
     day_log = DayLog(tmp_path / "file" / "log", Wall())
     day_log.add("visit")
     assert day_log.num_unwritten == 1
+
+
+def test_a_folder_that_is_cleared_away_is_made_again(tmp_path: Path) -> None:
+    day_log = DayLog(tmp_path / "log", Wall())
+    day_log.add("visit", world="first")
+    shutil.rmtree(tmp_path / "log")
+    day_log.add("visit", world="second")
+    assert [entry["world"] for entry in read_day(tmp_path / "log", DAY)] == ["second"] and day_log.num_unwritten == 0
 
 
 def test_lines_cut_short_are_left_out_of_a_day(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,9 +17,12 @@ from typing import Any
 
 import psutil
 import pytest
+from fakes import FakeClock
 
+from astra_play.booth import supervisor as supervisor_module
 from astra_play.booth.daylog import DayLog, read_day
 from astra_play.booth.profile import WatchLimits
+from astra_play.booth.service import SYSTEMD
 from astra_play.booth.supervisor import Supervisor
 from astra_play.booth.watch import FIRST_WAIT_S, LONGEST_WAIT_S, SETTLED_S, Backoff, Beat, Watch
 from astra_play.runtime.clock import MonotonicClock, local_time
@@ -102,13 +107,18 @@ def test_beats_that_cannot_be_read_are_refused() -> None:
 class Booth:
     """A supervisor on a thread of its own, and what its players leave in a folder."""
 
-    def __init__(self, folder: Path, mode: str, limits: WatchLimits = LIMITS) -> None:
+    def __init__(self, folder: Path, mode: str, limits: WatchLimits = LIMITS, missing: int | None = None) -> None:
+        """`missing`: the restart at which the player's program is not there."""
         self.folder = folder
         self.stop = threading.Event()
         self.day_log = DayLog(folder / "log", local_time)
         environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-        self.supervisor = Supervisor(lambda restarts: [sys.executable, str(PLAYER), mode, str(restarts), str(folder)],
-                                     limits, self.day_log, MonotonicClock(), environment)
+
+        def command(restarts: int) -> list[str]:
+            program = sys.executable if restarts != missing else str(folder / "nowhere")
+            return [program, str(PLAYER), mode, str(restarts), str(folder)]
+
+        self.supervisor = Supervisor(command, limits, self.day_log, MonotonicClock(), environment)
         self.code: int | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -153,6 +163,13 @@ def make_booth() -> Iterator[Callable[..., Booth]]:
         booth.end()
 
 
+def is_running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def until(come_true: Callable[[], bool], what: str) -> None:
     ends_s = time.monotonic() + PATIENCE_S
     while not come_true():
@@ -174,6 +191,37 @@ def test_a_player_that_crashes_is_restarted_and_the_log_says_why(make_booth, tmp
     (entry,) = booth.restarts()
     assert entry["reason"] == reason and entry["down_s"] < 10.0
     assert any(trace in line for line in entry["last_lines"])
+
+
+def test_a_player_that_cannot_be_started_once_is_tried_again(make_booth, tmp_path: Path) -> None:
+    booth = make_booth(tmp_path, "crash", LIMITS, 1)
+    booth.until_on(2)
+    assert booth.end() == 0
+    assert [entry["reason"].partition(" (")[0] for entry in booth.restarts()] == ["exit code 1",
+                                                                                 "the player cannot be started"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows no process groups to end")
+def test_what_a_crashed_player_had_started_ends_with_it_and_holds_nothing_up(make_booth, tmp_path: Path) -> None:
+    booth = make_booth(tmp_path, "leave a child")
+    booth.until_on(1)
+    child = int((tmp_path / "child").read_text())
+    booth.until(lambda: not is_running(child), "the child has ended")
+    assert booth.end() == 0
+    assert [entry["reason"] for entry in booth.restarts()] == ["exit code 1"]
+
+
+def test_systemd_hears_of_the_supervisor_while_it_waits_to_restart(tmp_path: Path,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, told_s = FakeClock(), []
+    monkeypatch.setattr(supervisor_module, "_tell_systemd", lambda state: told_s.append(clock.now()))
+    supervisor = Supervisor(lambda restarts: [], LIMITS, DayLog(tmp_path, local_time), clock)
+    began_s = clock.now()
+    supervisor._rest(LONGEST_WAIT_S, threading.Event())
+    assert clock.now() - began_s == pytest.approx(LONGEST_WAIT_S)
+    patience_s = float(re.search(r"WatchdogSec=(\d+)", SYSTEMD)[1])
+    moments = [began_s, *told_s, clock.now()]
+    assert max(later - earlier for earlier, later in itertools.pairwise(moments)) < patience_s / 2
 
 
 @pytest.mark.parametrize(("mode", "word"), [("hang", "the window stood still"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,11 +17,13 @@ from recordings import make_log, make_recording, make_video, number_of
 
 from astra_play.display import exports as exports_module
 from astra_play.display.app import App, PlayOptions
+from astra_play.display.clipgrid import Thumbnails
 from astra_play.display.clips import ClipsScreen
 from astra_play.display.exports import unused
 from astra_play.display.screens import ListScreen, MenuScreen, SettingsScreen
 from astra_play.display.videopreview import DELAY_S, VideoPreview
 from astra_play.record.export import ExportStopped
+from astra_play.record.library import Library
 
 
 @pytest.fixture
@@ -117,6 +121,24 @@ def test_focus_walks_the_grid_and_stops_at_its_edges(open_page, folder) -> None:
         player.press(key)
         visited.append(player.top.grid.focus_index)
     assert visited == [0, 1, 2, 4, 4, 4, 1, 1]
+
+
+def test_a_picture_that_cannot_be_made_costs_no_other(folder) -> None:
+    make_recording(folder, "whole")
+    library = Library(folder, folder / "cache")
+    one, = library.clips()
+    lost = dataclasses.replace(one, name="lost")
+    thumbnails = Thumbnails(library)
+    whole, library.thumbnail = library.thumbnail, lambda clip: whole(clip) if clip is one else open("/nowhere/at all")
+    try:
+        thumbnails.get(lost)
+        thumbnails.get(one)
+        ends_s = time.monotonic() + 10.0
+        while thumbnails.get(one) is None and time.monotonic() < ends_s:
+            thumbnails.tick()
+        assert thumbnails.get(one) is not None and thumbnails.get(lost) is None
+    finally:
+        thumbnails.close()
 
 
 def test_removed_folder_leaves_an_empty_page_and_a_locked_one_its_reason(open_page, folder, monkeypatch) -> None:

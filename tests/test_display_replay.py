@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from astra_play.errors import RecordingError, WeightsError
 from astra_play.record.format import Chunk, Mark, Start
 from astra_play.record.reader import read_recording
 from astra_play.record.replay import Replay
+from astra_play.record.replayed import ReplayControl
 from astra_play.record.verify import verify
 
 NUM_CHUNKS = 40
@@ -114,6 +116,16 @@ def test_pause_stands_and_steps_go_one_picture_on_and_back(replaying):
     replaying.until(lambda: replaying.top.index > here + 3, "going on")
 
 
+def test_a_pause_on_the_way_to_a_chunk_arrives_there_and_stands(replaying):
+    replaying.top.seek(30)
+    replaying.top.pause(True)
+    replaying.until(lambda: stands_at(replaying, 30), "the picture that was asked for")
+    replaying.steps(10)
+    assert replaying.top.index == 30 and replaying.top.is_paused and replaying.top.session.paused
+    replaying.press(pygame.K_SPACE)
+    replaying.until(lambda: at_end(replaying), "the end")
+
+
 def test_keys_and_clicks_go_anywhere_and_show_what_was_there(replaying):
     replaying.press(pygame.K_SPACE)
     replaying.press(pygame.K_END)
@@ -200,6 +212,24 @@ def test_a_key_of_the_world_takes_over_where_the_picture_stands(replaying):
     replaying.press(pygame.K_BACKSPACE)
     replaying.until(lambda: replaying.world.chunk_index < 10 and replaying.world.walked_steps == 0, "a fresh start")
     assert replaying.world.prompt[0, 0, 0, 0] == 90, "from the recorded picture"
+
+
+def test_taking_over_a_replay_that_has_just_failed_says_so_instead_of_waiting(tmp_path):
+    control = ReplayControl(read_recording(record_card(tmp_path / "card.astra")))
+    control.close_world(None, CardWorld(card_config()))  # the session failed before the window had noticed
+    control.hand_over(3)
+    failures: list[str] = []
+
+    def wait() -> None:
+        try:
+            control.taken_over()
+        except RecordingError as error:
+            failures.append(str(error))
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    waiting.join(5.0)
+    assert not waiting.is_alive() and "ended before it could be taken over" in failures[0]
 
 
 def test_what_is_recorded_after_taking_over_replays_from_the_seed_and_names_its_parent(make_player, tmp_path):

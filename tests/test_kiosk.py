@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,10 @@ from astra_play.booth.watch import Beat
 from astra_play.display.booth_attract import ClipScreen, HoldScreen, TourScreen
 from astra_play.display.booth_pages import ChooseScreen, ThanksScreen
 from astra_play.display.booth_play import BoothPlay
+from astra_play.display.clip import Clip
 from astra_play.display.kiosk import MAX_FAILURES, KioskApp
 from astra_play.display.options import PlayOptions
-from astra_play.errors import ConfigError, WeightsError
+from astra_play.errors import ConfigError, DisplayError, WeightsError
 
 PROFILE = """
 worlds = ["card", "card two"]
@@ -355,6 +357,21 @@ def test_minimising_brings_the_window_back(visitor: Visitor, monkeypatch: pytest
 
 # --- touch ----------------------------------------------------------------------------------------------------------
 
+@pytest.mark.parametrize("where", ["tour", "visit"])
+def test_a_gamepad_that_goes_lets_go_and_opens_no_menu(visitor: Visitor, where: str) -> None:
+    pad = SimpleNamespace(id=3, name="Booth pad")
+    visitor.app._pads._open[pad.id] = pad
+    if where == "visit":
+        visitor.enter()
+        visitor.key(pygame.K_w, True)
+        visitor.until(lambda: bool(visitor.top.input.held()), "a key is held")
+    screen = visitor.top
+    visitor.post(pygame.CONTROLLERDEVICEREMOVED, instance_id=pad.id)
+    visitor.steps(2)
+    assert visitor.top is screen and not screen.input.held() and not screen.session.paused
+    assert "Booth pad was unplugged" in visitor.app.toasts.message
+
+
 def test_controls_appear_with_the_first_finger_and_two_fingers_walk_and_turn_at_once(visitor: Visitor) -> None:
     visitor.enter()
     assert not visitor.top.shows_touch
@@ -450,6 +467,21 @@ def test_clips_are_shown_between_the_tours_and_a_damaged_one_is_left_out(make_vi
     assert isinstance(visitor.top, HoldScreen) and visitor.link.of("failure")[0]["what"] == "clip"
     visitor.pass_time(2.5)
     assert isinstance(visitor.top, TourScreen)
+
+
+def test_a_clip_of_a_kind_that_cannot_be_decoded_is_one_sentence(tmp_path: Path, monkeypatch) -> None:
+    import av
+
+    write_clip(tmp_path / "odd.mp4")
+    clip = Clip(tmp_path / "odd.mp4")
+
+    def refuse(_: object) -> None:
+        raise av.error.PatchWelcomeError(1, "Not yet implemented in FFmpeg")
+
+    monkeypatch.setattr(clip, "_frames", map(refuse, [0]))
+    with pytest.raises(DisplayError, match=r"odd\.mp4 cannot be shown"):
+        clip.tick(0.0)
+    clip.close()
 
 
 # --- hours ----------------------------------------------------------------------------------------------------------

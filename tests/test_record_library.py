@@ -75,6 +75,22 @@ def test_recording_of_a_killed_player_is_told_to_be_cut_off(library) -> None:
     assert one.damage.startswith("The recording was cut off") and one.length_s == 10 / 16
 
 
+def test_log_that_goes_away_while_it_is_read_spoils_no_list(library, monkeypatch) -> None:
+    make_recording(library.folder, "stays")
+    make_log(library.folder / "goes.astra")
+    first_entries = library_module._first_entries
+
+    def read_and_lose(path: Path) -> list[dict]:
+        entries = first_entries(path)
+        if path.stem == "goes":
+            path.unlink()
+        return entries
+
+    monkeypatch.setattr(library_module, "_first_entries", read_and_lose)
+    assert {one.name for one in library.clips()} == {"stays", "goes"}
+    assert [one.name for one in library.clips()] == ["stays"]
+
+
 def test_newest_comes_first_and_hidden_and_other_files_are_left_out(library) -> None:
     for name in ("a", "b"):
         make_video(make_recording(library.folder, name).with_name(f".{name}.mp4"))

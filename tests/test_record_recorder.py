@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -266,6 +267,19 @@ def test_saving_goes_on_beside_a_recording(make_play) -> None:
     assert len(play.check("last").chunks) == 80
 
 
+def test_a_save_asked_for_again_and_again_is_made_twice_and_then_refused(make_play) -> None:
+    may_work = threading.Event()
+    play = make_play(make_head=lambda: may_work.wait(PATIENCE_S) and make_head(card_config(FPS), "card"))
+    play.start()
+    play.chunk(10, settle=False)
+    for _ in range(4):
+        play.recorder.save_last(play.target())
+    may_work.set()
+    told = [notice.sentence for notice in play.close()]
+    assert len(list(play.folder.glob("*.mp4"))) == 2
+    assert sum("still being saved" in sentence for sentence in told) == 2
+
+
 def test_before_the_first_frame_there_is_nothing_to_save(make_play) -> None:
     play = make_play()
     play.start()
@@ -488,6 +502,19 @@ def test_a_broken_recorder_says_so_when_it_is_wanted_and_holds_no_frames(make_pl
     play.settle()
     told = [notice.sentence for notice in play.close()]
     assert len(told) == 2 and all("the weights went away" in sentence for sentence in told)
+
+
+def test_a_video_library_that_cannot_be_loaded_is_said_to_every_wish(make_play, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "astra_play.record.writer", None)
+    play = make_play()
+    play.start()
+    play.chunk(3)
+    play.recorder.begin(play.target())
+    play.settle()
+    assert not play.recorder.is_recording
+    play.recorder.save_last(play.target())
+    told = play.close()
+    assert len(told) == 2 and all("Nothing can be recorded here" in notice.sentence and notice.error for notice in told)
 
 
 def test_a_setting_told_while_recording_is_in_the_log(make_play) -> None:

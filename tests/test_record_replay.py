@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny_published import make_tiny_published, shorten_chunks
-from tiny_recording import record_offline, restless_samples, write_recording
+from tiny_recording import record_offline, restless_samples, some_entries, write_recording
 from tiny_world import TINY_WORLD, make_tiny_world
 
 from astra_play import cli
@@ -25,6 +25,7 @@ from astra_play.record.match import check_weights, differences, find_recorded_wo
 from astra_play.record.reader import Recording, read_recording
 from astra_play.record.replay import Replay, thin, turns_of
 from astra_play.record.verify import native, psnr_db, verify
+from astra_play.replay_cli import recording_path
 
 CHECKPOINT_EVERY = 32  # chunks of the tiny world, 16 a second
 
@@ -73,6 +74,17 @@ def test_a_published_world_comes_again_to_the_bit_with_its_prompts(tmp_path: Pat
     replay = Replay(recording, load_world(own, "cpu", LoadOptions(live=True, prompt="a pond")))
     assert verify(replay).is_same
     replay.go_to(0)  # without a checkpoint: back to the first prompt too
+    assert verify(replay).is_same
+
+
+def test_going_back_to_the_start_forgets_a_prompt_that_came_later(tmp_path: Path) -> None:
+    own = shorten_chunks(make_tiny_published(tmp_path / "published"))
+    world = load_world(own, "cpu", LoadOptions(live=True))
+    walk = restless_samples(world.config, 2)
+    plan = [start(1, 0, 64, 96), walk[0], Setting("prompt", "a desert"), walk[1]]
+    replay = Replay(read_recording(record_offline(tmp_path / "none.astra", world, plan, str(own))), world)
+    replay.go_to(2)
+    replay.go_to(0)
     assert verify(replay).is_same
 
 
@@ -269,6 +281,15 @@ def test_errors_of_replay_are_one_sentence(tmp_path: Path, capsys: pytest.Captur
         assert cli.main(["replay", *arguments]) == 2
         error = capsys.readouterr().err
         assert error.startswith("astra-play: ") and error.count("\n") == 1 and complaint in error
+
+
+def test_a_recording_is_named_by_path_or_by_either_file_of_the_recordings_folder(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = write_recording(tmp_path / "walk 10.20.30.astra", some_entries())
+    monkeypatch.setenv("ASTRA_PLAY_RECORDINGS", str(tmp_path))
+    for given in (str(log), log.name, log.stem, "walk 10.20.30.mp4"):
+        assert recording_path(given) == log
+    assert recording_path(str(tmp_path / "none.astra")) == tmp_path / "none.astra"
 
 
 def test_rendering_anew_gives_the_recorded_frames_and_says_when_it_is_another_world(

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 from recordings import FPS, make_log, make_recording, make_video, shown_by
+from tiny_recording import some_entries, write_recording
 
 from astra_play.cli import main as cli_main
 from astra_play.errors import RecordingError
+from astra_play.record.format import Mark
 from astra_play.record.frames import read_facts
 from astra_play.record.library import read_line
+from astra_play.record.reader import read_recording
+from astra_play.record.replay import first_video_index
 from astra_play.record.trim import trim
 
 
@@ -79,6 +83,16 @@ def test_trim_of_a_trim_counts_on_from_where_its_video_begins(tmp_path) -> None:
     second = trim(first.path, tmp_path / "second.mp4", 0.5, 1.0)
     marks = [one["text"] for one in entries(second.log) if one["kind"] == "mark"]
     assert marks[-1].startswith("video starts at chunk 24;")
+
+
+def test_verify_holds_no_frames_against_a_trimmed_video(tmp_path) -> None:
+    marks = [Mark(0.0, "video starts at chunk 0"),
+             Mark(0.1, "video starts at chunk 2; trimmed from a.mp4, 0.125 s to 0.250 s")]
+    start, setting, _, *rest = some_entries()
+    whole = write_recording(tmp_path / "whole.astra", [start, setting, marks[0], *rest])
+    trimmed = write_recording(tmp_path / "trimmed.astra", [start, setting, marks[0], *rest[:-1], marks[1], rest[-1]])
+    assert first_video_index(read_recording(whole)) == 0
+    assert first_video_index(read_recording(trimmed)) is None
 
 
 def test_damaged_log_is_copied_up_to_the_damage(tmp_path) -> None:

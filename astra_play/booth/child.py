@@ -82,10 +82,19 @@ class Child:
         self._process.wait()
 
     def close(self) -> None:
-        """Take in what its pipes still hold and let go of them; the process must have ended."""
+        """Take in what its pipes still hold and let go of them; the process must have ended.
+
+        Whatever it started ends too, since it would hold the pipes open.
+        """
+        if os.name != "nt":
+            self._send_signal(signal.SIGKILL)
         for reader in self._readers:
             reader.join(JOIN_S)
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+        pipes = [self._process.stdin]
+        # closing a pipe that is still being read from would wait for its reader, perhaps for ever
+        pipes += [pipe for pipe, reader in zip((self._process.stdout, self._process.stderr), self._readers, strict=True)
+                  if not reader.is_alive()]
+        for pipe in pipes:
             try:
                 pipe.close()
             except OSError:

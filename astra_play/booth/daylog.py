@@ -50,6 +50,7 @@ class DayLog:
         try:
             if now.date() != self._day:
                 self._begin_day(now.date())
+            self.folder.mkdir(parents=True, exist_ok=True)  # somebody may have cleared it away, or its disk comes late
             path = day_file(self.folder, now.date())
             line = json.dumps({"t": now.isoformat(timespec="milliseconds"), "kind": kind, **fields}) + "\n"
             if path.exists() and path.stat().st_size + len(line) > self._max_bytes:
@@ -64,7 +65,6 @@ class DayLog:
 
     def _begin_day(self, day: datetime.date) -> None:
         self._day, self.num_unwritten, self._has_warned = day, 0, False
-        self.folder.mkdir(parents=True, exist_ok=True)
         oldest = day - datetime.timedelta(days=self._keep_days - 1)
         for path, its_day in day_files(self.folder):
             if its_day < oldest:

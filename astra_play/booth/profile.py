@@ -12,6 +12,7 @@ from ..config import from_dict
 from ..errors import ConfigError, did_you_mean
 from .texts import Language, Texts, texts_of
 
+MIN_HANG_S = 2.0  # four heartbeats
 MAX_S = 86_400.0  # of any time: a day; more is a slip of the keyboard
 
 EXAMPLE = """\
@@ -241,6 +242,9 @@ def _contradictions(profile: Profile) -> list[tuple[bool, str]]:
          f"operator.chord is {keys.chord!r}; join at least two of ctrl, alt and shift with +"),
         (len(letters) < 4 or not all(len(letter) == 1 and letter in "abcdefghijklmnopqrstuvwxyz" for letter in letters),
          f"operator keys are {', '.join(letters)}; they must be four different letters of a to z"),
+        (profile.supervisor.hang_s < MIN_HANG_S,
+         f"supervisor.hang_s is {profile.supervisor.hang_s:g}; a busy machine may stand still for a second, so give at "
+         f"least {MIN_HANG_S:g}"),
         (profile.log.keep_days < 1, f"log.keep_days is {profile.log.keep_days}; keep at least 1"),
         (times.last_s > times.session_s > 0, f"times.last_s is {times.last_s:g}, longer than a whole session "
                                              f"({times.session_s:g})"),

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..errors import AstraPlayError
 from .child import Child, exit_words
 from .daylog import DayLog
 from .profile import WatchLimits
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.1
-STACK_WAIT_S = 0.5  # for the stacks of a player that hangs, before it is killed
+REST_EVERY_S = 1.0  # between two signs of life to systemd while no player runs; its WatchdogSec is 8
+STACK_WAIT_S = 2.0  # for the first line of the stacks of a player that hangs; a busy machine is slow to wake it
+STACK_REST_S = 0.3  # for the other lines, before it is killed
 STOP_WAIT_S = 5.0  # for a player that was asked to stop; a world inside a long call may need its time
 EXIT_ERROR = 2  # the player's own sentence about a mistake in its settings
 
@@ -83,20 +86,31 @@ class Supervisor:
         self.num_restarts += 1
         log.warning("The player ended after %.0f s (%s); it is started again in %.1f s.", ending.lived_s, ending.reason,
                     wait_s)
-        self._clock.wait(wait_s, stop)
+        self._rest(wait_s, stop)
         down_s = self._clock.now() - ending.noticed_s
         self.down_s.append(down_s)
         self._day_log.add("restart", reason=ending.reason, exit_code=ending.code, lived_s=round(ending.lived_s, 1),
                           down_s=round(down_s, 2), restarts=self.num_restarts, stack=list(ending.stack),
                           last_lines=list(ending.lines))
 
+    def _rest(self, seconds: float, stop: threading.Event) -> None:
+        """Wait, and let systemd know meanwhile: its patience is shorter than the longest wait before a restart."""
+        ends_s = self._clock.now() + seconds
+        while (left_s := ends_s - self._clock.now()) > 0.0 and not self._clock.wait(min(left_s, REST_EVERY_S), stop):
+            _tell_systemd("WATCHDOG=1")
+
     def _play_once(self, stop: threading.Event) -> Ending:
         """Run one player to its end."""
-        child = Child(self._command(self.num_restarts), self._environment)
         started_s = self._clock.now()
+        try:
+            child = Child(self._command(self.num_restarts), self._environment)
+        except AstraPlayError as error:
+            if self.num_restarts == 0:
+                raise  # a mistake of whoever sets the booth up
+            return Ending(str(error), None, 0.0, is_wanted=False, was_ready=False, noticed_s=started_s)
         watch = Watch(self._limits, started_s)
         try:
-            reason, stack = self._watch(child, watch, stop)
+            reason = self._watch(child, watch, stop)
             noticed_s = self._clock.now()
         except BaseException:
             child.kill()
@@ -106,23 +120,30 @@ class Supervisor:
             self._take_messages(child, watch)
         code = child.exit_code()
         return Ending(reason or exit_words(code), code, noticed_s - started_s, not reason and code == 0, watch.is_ready,
-                      noticed_s, tuple(stack), tuple(child.last_lines()))
+                      noticed_s, tuple(child.stack()), tuple(child.last_lines()))
 
-    def _watch(self, child: Child, watch: Watch, stop: threading.Event) -> tuple[str, list[str]]:
-        """Look after a player until it has ended; return why it had to be killed ("": it was not) and its stacks."""
+    def _watch(self, child: Child, watch: Watch, stop: threading.Event) -> str:
+        """Look after a player until it has ended; return why it had to be killed ("": it was not)."""
         while child.exit_code() is None:
             if self._clock.wait(LOOK_EVERY_S, stop):
                 self._stop_child(child)
-                return "", []
+                return ""
             _tell_systemd("WATCHDOG=1")
             self._take_messages(child, watch)
             reason = watch.verdict(self._clock.now())
             if reason:
-                child.ask_for_stack()
-                self._clock.wait(STACK_WAIT_S, stop)
+                self._let_it_tell(child, stop)
                 child.kill()
-                return reason, child.stack()
-        return "", []
+                return reason
+        return ""
+
+    def _let_it_tell(self, child: Child, stop: threading.Event) -> None:
+        """Ask a player that hangs where its threads are, and wait a moment for the answer."""
+        child.ask_for_stack()
+        ends_s = self._clock.now() + STACK_WAIT_S
+        while not child.stack() and self._clock.now() < ends_s and not self._clock.wait(LOOK_EVERY_S, stop):
+            pass
+        self._clock.wait(STACK_REST_S, stop)
 
     def _stop_child(self, child: Child) -> None:
         child.ask_to_stop()
@@ -130,6 +151,7 @@ class Supervisor:
         never = threading.Event()
         while child.exit_code() is None and self._clock.now() < ends_s:
             self._clock.wait(LOOK_EVERY_S, never)
+            _tell_systemd("WATCHDOG=1")
         if child.exit_code() is None:
             log.warning("The player did not stop within %.0f s and is killed.", STOP_WAIT_S)
             child.kill()

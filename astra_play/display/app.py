@@ -34,7 +34,8 @@ from .photo import photo_folder
 from .play import MAX_NEW_SEED, PlayScreen
 from .recording import check_record_path
 from .replay import ReplayScreen
-from .screens import FailureScreen, MenuScreen, PauseScreen, Screen
+from .screen import Screen
+from .screens import FailureScreen, MenuScreen, PauseScreen
 from .sentence import as_sentence
 from .settings import PlayerSettings
 from .text import Text
@@ -52,7 +53,11 @@ REFUSAL_S = 8.0  # a whole sentence takes that long to read
 
 def run_play(options: PlayOptions) -> int:
     """Run the player until it is left; return 0, or raise the AstraPlayError that it ended with."""
-    app = App(options)
+    return run_app(App(options))
+
+
+def run_app(app: App) -> int:
+    """Open an app, run it until it is left, and close it whatever happens; return 0, or raise what it ended with."""
     try:
         app.open()
         app.run()

@@ -19,7 +19,7 @@ from .clip import Clip
 from .options import Choice
 from .play import PlayScreen
 from .present import Presenter
-from .screens import StillScreen
+from .screen import StillScreen
 
 if TYPE_CHECKING:
     from .kiosk import KioskApp

@@ -16,7 +16,7 @@ from .navigation import Move
 from .pointer import finger_of
 from .present import cover
 from .preview import Preview
-from .screens import StillScreen
+from .screen import StillScreen
 from .visit_save import VisitSave
 
 if TYPE_CHECKING:

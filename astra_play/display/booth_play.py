@@ -74,6 +74,11 @@ class BoothPlay(PlayScreen):
         if self._kiosk.profile.touch.mouse == "look":
             self._grab_if_focused()
 
+    def let_go(self) -> None:
+        """Release every control, those on the screen too."""
+        self._touch.let_go()
+        super().let_go()
+
     @property
     def shows_touch(self) -> bool:
         """Whether the on-screen controls are there: once a finger was seen, or as the profile says."""
@@ -84,8 +89,7 @@ class BoothPlay(PlayScreen):
     def handle(self, event: pygame.Event, polled_at_s: float) -> None:
         """Hand the event to the world's controls, fingers through those on the screen."""
         if event.type == pygame.WINDOWFOCUSLOST:
-            self._touch.let_go()
-            self._let_go()
+            self.let_go()
             self._app.redraw()
             return
         is_mouse = event.type in (pygame.MOUSEMOTION, pygame.MOUSEBUTTONDOWN, pygame.MOUSEBUTTONUP)

@@ -50,6 +50,13 @@ class Canvas:
         self.surface.blit(picture, box)
         return box
 
+    def heading(self, string: str, at: tuple[int, int]) -> Box:
+        """Write the heading of a page or panel with its short line below; return the box of the words."""
+        box = self.write(string, at, theme.HEADING)
+        y = box.bottom + self.px(8)
+        self.line((box.left, y), (box.left + self.px(34), y), theme.ACCENT, 2)
+        return box
+
     def paragraph(self, string: str, at: tuple[int, int], width_px: int, size: float = theme.BODY,
                   colour: Colour = theme.TEXT, max_lines: int = 99) -> int:
         """Write wrapped text below `at` and return the pixel row under it."""

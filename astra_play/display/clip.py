@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import DisplayError
 
 MAX_BEHIND_FRAMES = 8  # decoded at once to catch up; more would hold up the window for longer than the clip stutters
+UNREADABLE = (av.FFmpegError, OSError, ValueError)
 
 
 class Clip:
@@ -25,7 +26,7 @@ class Clip:
         self._started_s: float | None = None
         try:
             self._file = av.open(str(path))
-        except (OSError, ValueError) as error:
+        except UNREADABLE as error:
             raise self._unreadable(error) from None
         if not self._file.streams.video:
             self.close()
@@ -61,7 +62,7 @@ class Clip:
     def _advance(self) -> None:
         try:
             self._next = next(self._frames, None)
-        except (OSError, ValueError) as error:
+        except UNREADABLE as error:
             raise self._unreadable(error) from None
 
     def _decode(self) -> Iterator[tuple[float, av.VideoFrame]]:

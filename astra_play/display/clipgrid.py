@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from . import theme
 from .canvas import Canvas
 from .navigation import Move
 from .present import cover, enlarge, fit
+
+log = logging.getLogger(__name__)
 
 COLUMNS = 3
 GRID_SHARE = 0.62  # of the width
@@ -57,7 +60,12 @@ class Thumbnails:
 
     def _run(self) -> None:
         while (clip := self._asked.get()) is not None and not self._closed.is_set():
-            self._made.put((clip, self._library.thumbnail(clip)))
+            try:
+                picture = self._library.thumbnail(clip)
+            except Exception as error:  # a file that went away or is none costs its own picture, not all the others
+                log.debug("no thumbnail of %s: %s", clip.name, error)
+                picture = None
+            self._made.put((clip, picture))
 
 
 class ClipGrid:

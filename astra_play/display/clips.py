@@ -17,7 +17,7 @@ from .events import PAD_BUTTONS
 from .listmenu import Line, ListMenu
 from .navigation import Move
 from .recording import folder_of
-from .screens import ListScreen, StillScreen
+from .screen import ListScreen, StillScreen
 from .videopreview import VideoPreview
 
 if TYPE_CHECKING:
@@ -190,8 +190,7 @@ class ClipsScreen(StillScreen):
         px = canvas.px
         canvas.surface.fill(theme.BACKGROUND)
         left, top = px(theme.MARGIN), px(34)
-        heading = canvas.write("Clips", (left, top), theme.HEADING)
-        canvas.line((left, heading.bottom + px(8)), (left + px(34), heading.bottom + px(8)), theme.ACCENT, 2)
+        heading = canvas.heading("Clips", (left, top))
         count = len(self.grid.clips)
         if count:
             canvas.write(f"{count} recording{'s' * (count > 1)}", (heading.right + px(16), heading.centery), theme.BODY,

@@ -20,7 +20,7 @@ from ..booth.watch import Beat
 from ..errors import AstraPlayError
 from ..runtime.clock import local_time, process_age_s
 from ..runtime.interfaces import Clock
-from .app import App
+from .app import App, run_app
 from .booth_attract import ClipScreen, HoldScreen, TourScreen
 from .booth_draw import draw_ring
 from .booth_offer import Offer, Turn
@@ -57,13 +57,7 @@ def run_kiosk(profile: Profile, link: BoothLink, headless: bool = False, windowe
                           memory=profile.memory)
     app = KioskApp(profile, link, options, num_restarts=num_restarts, seconds=seconds,
                    make_hotkeys=Hotkeys if not headless else None)
-    try:
-        app.open()
-        app.run()
-        app.finish()
-    finally:
-        app.close()
-    return 0
+    return run_app(app)
 
 
 class KioskApp(App):
@@ -262,6 +256,13 @@ class KioskApp(App):
         if self._num_failures >= MAX_FAILURES:
             self._failure = error
             self.quit()
+
+    def pause_play(self, play: PlayScreen, message: str = "") -> None:
+        """Let go of what was held and say why; a pause menu would lead out of the booth, and nobody could leave it."""
+        play.let_go()
+        if message:
+            self.toasts.show(message, self.clock.now(), bad=True)
+        self.redraw()
 
     def view(self) -> View:
         """What the policy shows now."""

@@ -97,8 +97,7 @@ class ListMenu:
         panel.center = canvas.box.center
         self._panel = panel
         canvas.panel(panel, theme.PANEL, alpha=242, border=theme.LINE, radius=10)
-        title = canvas.write(self.title, (panel.left + pad, panel.top + pad), theme.HEADING)
-        canvas.line((title.left, title.bottom + px(8)), (title.left + px(34), title.bottom + px(8)), theme.ACCENT, 2)
+        canvas.heading(self.title, (panel.left + pad, panel.top + pad))
         y = panel.top + pad + px(50)
         if self.message:
             y = canvas.paragraph(self.message, (panel.left + pad, y), inner_width, colour=theme.TEXT_SOFT) + px(12)

@@ -16,10 +16,11 @@ from ..config import ControlsConfig
 from . import theme
 from .canvas import Canvas
 from .events import PAD_BUTTONS
-from .navigation import Move, Navigator
+from .navigation import Move
 from .padlisten import AT_REST, Listener
 from .padpicture import HEIGHT, draw_pad
 from .pads import PAD_EVENTS
+from .screen import StillScreen
 
 if TYPE_CHECKING:
     from .app import App
@@ -43,18 +44,14 @@ class Row:
     choose: Callable[[], None] | None = None
 
 
-class PadScreen:
+class PadScreen(StillScreen):
     """Keys and gamepad of one world; every change is written at once."""
-
-    see_through = False
-    poll_s = 0.03  # as other menus: the pad's own events wake it
 
     def __init__(self, app: App, title: str, controls: ControlsConfig) -> None:
         """`title` and `controls`: of the world whose buttons are shown."""
-        self._app = app
+        super().__init__(app)
         self._title = title
         self._known = controls.buttons
-        self._navigator = Navigator()
         self.listener: Listener | None = None  # while a row waits for its control
         self.rows = [Row(meaning[:1].upper() + meaning[1:], button=button)
                      for button, meaning in meanings(controls.modality).items() if button in controls.buttons]
@@ -158,23 +155,8 @@ class PadScreen:
 
     # --- the loop's face --------------------------------------------------------------------------------------------
 
-    def tick(self, now_s: float) -> bool:
-        return False
-
-    def flipped(self, flip_s: float) -> None:
-        pass
-
     def cover(self) -> None:
         self.listener = None
-
-    def uncover(self) -> None:
-        pass
-
-    def minimise(self, minimised: bool) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
     # --- drawing ----------------------------------------------------------------------------------------------------
 
@@ -182,8 +164,7 @@ class PadScreen:
         px = canvas.px
         canvas.surface.fill(theme.BACKGROUND)
         left, top = px(theme.MARGIN), px(34)
-        heading = canvas.write("Keys and gamepad", (left, top), theme.HEADING)
-        canvas.line((left, heading.bottom + px(8)), (left + px(34), heading.bottom + px(8)), theme.ACCENT, 2)
+        heading = canvas.heading("Keys and gamepad", (left, top))
         canvas.write(self._title, (heading.right + px(16), heading.centery), theme.BODY, theme.TEXT_FAINT,
                      anchor="midleft")
         foot = canvas.height_px - px(50)

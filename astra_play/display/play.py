@@ -204,7 +204,7 @@ class PlayScreen:
         """Something lies over the play: stop the world, let go of keys and mouse."""
         self._covered = True
         self.session.pause(True)
-        self._let_go()
+        self.let_go()
 
     def uncover(self) -> None:
         """The play is on top again and goes on, with the mouse."""
@@ -219,7 +219,7 @@ class PlayScreen:
         """Stop the world while nobody can see it; it goes on when the window is back, unless a menu is open."""
         self.session.pause(minimised or self._covered)
         if minimised:
-            self._let_go()
+            self.let_go()
 
     def close(self) -> None:
         self._app.window.release_mouse()
@@ -233,7 +233,8 @@ class PlayScreen:
         if self._app.window.focused:
             self._app.window.grab_mouse()
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Release every control and the mouse, as if the window had lost the focus."""
         self.input.handle(InputEvent("focus_lost", time_s=self._app.clock.now()))
         self._app.window.release_mouse()
 
@@ -242,7 +243,7 @@ class PlayScreen:
     def handle(self, event: pygame.Event, polled_at_s: float) -> None:
         """Obey a command of the player, or hand the event to the world's controls."""
         if event.type == pygame.WINDOWFOCUSLOST:
-            self._let_go()
+            self.let_go()
             self._app.redraw()
         elif event.type == pygame.MOUSEBUTTONDOWN and self.playing and not self._app.window.grabbed:
             self._app.window.grab_mouse()

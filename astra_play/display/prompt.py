@@ -15,7 +15,7 @@ from . import theme
 from .canvas import Canvas
 from .events import PAD_BUTTONS
 from .navigation import PAD_MOVES, Move
-from .screens import StillScreen
+from .screen import StillScreen
 from .textline import MAX_LETTERS, TextLine
 
 if TYPE_CHECKING:

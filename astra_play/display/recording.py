@@ -19,6 +19,7 @@ from ..record.recorder import Recorder, Target
 from . import theme
 from .canvas import Canvas
 from .listmenu import Line
+from .prompt import PromptScreen
 from .settings import PlayerSettings
 
 if TYPE_CHECKING:
@@ -113,8 +114,6 @@ def folder_of(settings: PlayerSettings) -> Path:
 
 def open_folder_line(app: App) -> None:
     """Let the player write where recordings go; an empty line is the videos folder."""
-    from .prompt import PromptScreen
-
     def take(text: str) -> None:
         folder = Path(text).expanduser()
         if text and not folder.is_absolute():

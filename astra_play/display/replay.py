@@ -25,7 +25,7 @@ from . import hud, timeline
 from .canvas import Canvas
 from .events import PAD_BUTTONS, key_control, to_input
 from .options import Choice
-from .play import LOADING_EVERY_S, PlayScreen
+from .play import DOING, LOADING_EVERY_S, PlayScreen
 from .present import Presenter
 from .replay_keys import COMMAND_KEYS, Command, ReplayKeysScreen
 from .takeover import TakenOver
@@ -230,13 +230,15 @@ class ReplayScreen:
     # --- commands ---------------------------------------------------------------------------------------------------
 
     def pause(self, paused: bool) -> None:
-        """Stand still or go on; going on from the end begins anew."""
+        """Stand still or go on; going on from the end begins anew, and one on the way to a chunk stands there."""
         if not paused and self.index == len(self.control.turns) - 1 and self._going_to is None:
             self.is_paused = False
             self.seek(0)
             return
-        self.is_paused, self._frames_left, self.control.limit = paused, 0, None
-        self.session.pause(paused)
+        arrives = paused and self._going_to is not None
+        self.is_paused, self._frames_left = paused, int(arrives)
+        self.control.limit = self._going_to + 1 if arrives else None
+        self.session.pause(self._stands)
         self._app.redraw()
 
     def step(self, step: int) -> None:
@@ -303,7 +305,7 @@ class ReplayScreen:
         self._presenter.draw(canvas.surface)
         now_s = self._app.clock.now()
         if self.index < 0:
-            doing = {"loading": "Loading the network", "warming up": "Warming up"}.get(self.session.status, "Beginning")
+            doing = DOING.get(self.session.status, "Beginning")
             hud.draw_loading(canvas, self.config.title, doing, now_s - self._started_s)
         else:
             self._draw_input(canvas)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pygame
 
@@ -14,19 +14,19 @@ from ..paths import DEFAULT_WORLD
 from . import theme
 from .buttonrow import Button, ButtonRow
 from .canvas import Canvas
+from .clips import ClipsScreen
 from .drop import first_picture
 from .listmenu import Line, ListMenu
 from .menu import StartMenu
-from .navigation import Move, Navigator
+from .navigation import Move
 from .padpage import PadScreen
 from .recording import open_folder_line, shown_folder
+from .screen import ListScreen, StillScreen
 from .settings import GUIDANCE_RANGE, SENSITIVITY_RANGE, STEPS_RANGE
 
 if TYPE_CHECKING:
     from .app import App
     from .play import PlayScreen
-
-IDLE_POLL_S = 0.03  # menus wake up on events; this only bounds how late a toast disappears
 
 PLAYER_KEYS = (
     ("Esc", "pause, free the mouse"), ("Backspace", "start again, same seed"), ("N", "new seed"),
@@ -34,60 +34,6 @@ PLAYER_KEYS = (
     ("T", "prompt, where text is read"), ("[  ]", "guidance down, up"), ("-  =", "steps down, up"),
     ("F1", "figures"), ("F2", "input overlay"), ("F11", "full screen"), ("Drop a picture", "start there"),
 )
-
-
-class Screen(Protocol):
-    """One layer of the window. The app draws from the last one that is not see-through upwards."""
-
-    see_through: bool
-    poll_s: float
-
-    def handle(self, event: pygame.Event, polled_at_s: float) -> None: ...
-
-    def tick(self, now_s: float) -> bool:
-        """Let time pass; return whether the picture has changed."""
-        ...
-
-    def draw(self, canvas: Canvas) -> None: ...
-
-    def flipped(self, flip_s: float) -> None: ...
-
-    def cover(self) -> None: ...
-
-    def uncover(self) -> None: ...
-
-    def minimise(self, minimised: bool) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class StillScreen:
-    """What every screen without a world of its own has in common: it changes only when an event changes it."""
-
-    see_through = False
-    poll_s = IDLE_POLL_S
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-        self._navigator = Navigator()
-
-    def tick(self, now_s: float) -> bool:
-        return False
-
-    def flipped(self, flip_s: float) -> None:
-        pass
-
-    def cover(self) -> None:
-        pass
-
-    def uncover(self) -> None:
-        pass
-
-    def minimise(self, minimised: bool) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 class MenuScreen(StillScreen):
@@ -128,8 +74,6 @@ class MenuScreen(StillScreen):
             self._walk(self._navigator.move(event))
 
     def _open_clips(self) -> None:
-        from .clips import ClipsScreen  # here, since that page is made of this file's screens
-
         self._app.push(ClipsScreen(self._app))
 
     def _keymap(self) -> Keymap:
@@ -182,31 +126,6 @@ class MenuScreen(StillScreen):
         self.menu.draw(canvas)
         margin = canvas.px(theme.MARGIN)
         self._buttons.draw(canvas, pygame.Rect(margin, margin, canvas.width_px - 2 * margin, 0), from_right=True)
-
-
-class ListScreen(StillScreen):
-    """A panel with lines over whatever lies below, dimmed."""
-
-    see_through = True
-
-    def __init__(self, app: App, panel: ListMenu) -> None:
-        super().__init__(app)
-        self.panel = panel
-
-    def handle(self, event: pygame.Event, polled_at_s: float) -> None:
-        self._app.redraw()
-        if event.type == pygame.MOUSEMOTION:
-            self.panel.point(self._app.window.to_pixels(event.pos))
-        elif event.type == pygame.MOUSEBUTTONDOWN and event.button == 1:
-            self.panel.click(self._app.window.to_pixels(event.pos))
-        else:
-            move = self._navigator.move(event)
-            if move is not None:
-                self.panel.move(move)
-
-    def draw(self, canvas: Canvas) -> None:
-        canvas.shade(150)
-        self.panel.draw(canvas)
 
 
 class PauseScreen(ListScreen):
@@ -320,8 +239,7 @@ class KeysScreen(StillScreen):
         half = (box.width - px(90)) // 2
         for index, (title, rows) in enumerate(self._columns):
             x, y = box.left + px(30) + index * (half + px(30)), box.top + px(26)
-            heading = canvas.write(title, (x, y), theme.HEADING)
-            canvas.line((x, heading.bottom + px(8)), (x + px(34), heading.bottom + px(8)), theme.ACCENT, 2)
+            heading = canvas.heading(title, (x, y))
             self._draw_rows(canvas, rows, x, heading.bottom + px(24), half, row_height)
 
     def _draw_rows(self, canvas: Canvas, rows: list[tuple[str, str]], x: int, y: int, width_px: int,

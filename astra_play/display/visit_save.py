@@ -13,12 +13,13 @@ from typing import Literal, Protocol
 from ..booth.profile import SavePlan
 from ..booth.qr import address_of, qr_squares
 from ..errors import AstraPlayError
+from ..record.format import SUFFIX, VIDEO_SUFFIX
 from ..record.recorder import Notice, Target
 
 log = logging.getLogger(__name__)
 
 TOKEN_BYTES = 5  # in each name: an address in a QR code must not let anybody guess the one of the visitor before
-SUFFIXES = (".mp4", ".astra")
+SUFFIXES = (VIDEO_SUFFIX, SUFFIX)
 
 
 class SaveRecorder(Protocol):

@@ -270,10 +270,13 @@ def _first_entries(path: Path) -> list[dict[str, Any]]:
 
 def _last_entries(path: Path) -> list[dict[str, Any] | None]:
     """Return the entries of the last whole kilobytes, None for each line that is damaged."""
-    with path.open("rb") as file:
-        start = max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES)
-        file.seek(start)
-        lines = file.read().splitlines(keepends=True)
+    try:
+        with path.open("rb") as file:
+            start = max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES)
+            file.seek(start)
+            lines = file.read().splitlines(keepends=True)
+    except OSError:  # it went away after its first lines were read
+        return []
     return [read_line(line) for line in (lines[1:] if start else lines)]
 
 

@@ -18,6 +18,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ..config import WorldConfig
+from ..errors import RecordingError
 from ..runtime.journal import Entry, Made
 from .branch import Continuation
 from .format import Head
@@ -59,10 +60,19 @@ class Recorder:
 
             writer = Writer(self._queue, self.board, self._config, self._make_head, self._open_file or create_file)
         except Exception as error:  # a broken video library costs the recordings, not the play
-            self._closed = True
             log.warning("Nothing can be recorded here: %s", error)
+            self._refuse(RecordingError(f"Nothing can be recorded here ({error}); install the package av anew: "
+                                        "pip install --force-reinstall av"))
             return
         writer.run()
+
+    def _refuse(self, error: RecordingError) -> None:
+        """Take what comes, or frames would pile up, and answer every wish with the reason."""
+        while not isinstance(item := self._queue.get(), Leave):
+            if isinstance(item, (Begin, Save)):
+                self.board.has_failed = True
+                self.board.notices.put(Notice(str(error), error))
+            self.board.num_done += 1
 
     def continue_from(self, before: Continuation) -> None:
         """Take what went before as if it had been heard; before the session starts."""

@@ -20,7 +20,7 @@ from ..chunks import ActionSample
 from ..config import WorldConfig
 from ..errors import RecordingError
 from .burnt_in import with_controls
-from .format import End, Head, Mark, to_line
+from .format import SUFFIX, VIDEO_SUFFIX, End, Head, Mark, to_line
 from .messages import Target
 from .video import OpenFile, VideoWriter, create_file
 
@@ -220,7 +220,7 @@ def unused_paths(folder: Path, name: str) -> tuple[Path, Path]:
     number = 1
     while True:
         numbered = name if number == 1 else f"{name} {number}"
-        paths = folder / f"{numbered}.astra", folder / f"{numbered}.mp4"
+        paths = folder / f"{numbered}{SUFFIX}", folder / f"{numbered}{VIDEO_SUFFIX}"
         if not any(path.exists() for path in paths):
             return paths
         number += 1

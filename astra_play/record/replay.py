@@ -82,13 +82,16 @@ def turns_of(recording: Recording) -> list[Turn]:
 
 
 def first_video_index(recording: Recording) -> int | None:
-    """Return the place in the recording of the first chunk that its video shows; None if the log names none."""
-    index = 0
+    """Return the place in the recording of the first chunk that its video shows; None if the log names none.
+
+    None for a trimmed video too: it may begin within a chunk, and end anywhere.
+    """
+    index, first = 0, None
     for entry in recording.entries:
         if isinstance(entry, Mark) and entry.text.startswith("video starts"):
-            return index
+            first = None if "trimmed from" in entry.text else index
         index += isinstance(entry, Chunk)
-    return None
+    return first
 
 
 class Replay:
@@ -163,7 +166,7 @@ class Replay:
         self._set("guidance_scale", head.guidance_scale)
         self._set("num_denoise_steps", head.num_denoise_steps)
         self._set("num_threads", head.num_threads)
-        if head.prompt and self._has_prompts:  # else it is the one that the world was loaded with
+        if self._has_prompts:  # else it is the one that the world was loaded with
             self.world.set_prompt(head.prompt)
         self.index = 0
 

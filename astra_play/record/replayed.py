@@ -76,8 +76,13 @@ class ReplayControl:
         return None if self.index >= limit else self.turns[self.index].chunk.sample
 
     def close_world(self, replay: Replay | None, world: ReplayableWorld) -> None:
-        """Give the world up, or bring it to where it was asked for and hand it over."""
+        """Give the world up, or bring it to where it was asked for and hand it over.
+
+        Whoever asks for it when it was given up already, after a failure, must not wait for ever.
+        """
         if self._hand_over_at is None or replay is None:
+            self._handed_over.put(RecordingError(f"the replay of {self.recording.path} ended before it could be taken "
+                                                 "over; open it again"))
             world.close()
             return
         try:

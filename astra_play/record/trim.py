@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import RecordingError
 from .export import Mp4File, Progress, Stretch, half_written, refuse_existing, stretch
-from .format import Mark, to_line
+from .format import SUFFIX, VIDEO_SUFFIX, Mark, to_line
 from .frames import NEAR_S, VideoFacts, frames, open_video, read_facts
 from .library import read_line
 
@@ -45,12 +45,12 @@ def trim(source: Path, out: Path, from_s: float = 0.0, to_s: float | None = None
     stretch is encoded again, so that it is exact too. A log beside the source gets a copy beside `out`. None: to the
     end. RecordingError for a source that is no video, an empty range, a file that exists or cannot be written.
     """
-    if out.suffix.lower() != ".mp4":
+    if out.suffix.lower() != VIDEO_SUFFIX:
         raise RecordingError(f"{out} does not end in .mp4, and trimming keeps the video's kind; for another one "
                              "there is: astra-play clips export")
     facts = read_facts(source)
     wanted = stretch(source, facts, from_s, to_s)
-    log, log_out = source.with_suffix(".astra"), out.with_suffix(".astra")
+    log, log_out = source.with_suffix(SUFFIX), out.with_suffix(SUFFIX)
     refuse_existing(out)
     if log.is_file():
         refuse_existing(log_out)
@@ -176,7 +176,7 @@ def _copy_log(log: Path, out: Path, wanted: Stretch) -> bool:
         return False
     chunk_s = head["frames_per_chunk"] / head["fps"]
     first_chunk += int(wanted.from_s / chunk_s + NEAR_S)
-    video = log.with_suffix(".mp4").name
+    video = log.with_suffix(VIDEO_SUFFIX).name
     note = to_line(Mark(wanted.from_s, f"video starts at chunk {first_chunk}; trimmed from {video}, "
                         f"{wanted.from_s:.3f} s to {wanted.to_s:.3f} s")).encode("utf-8")
     before_end = len(lines) - 1 if read_line(lines[-1])["kind"] == "end" else len(lines)

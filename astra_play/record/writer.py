@@ -26,6 +26,8 @@ from .saving import SavedLast
 
 log = logging.getLogger(__name__)
 
+MAX_SAVES = 2  # at a time: each holds 30 s of frames, and a disk that is behind would be asked for ever more
+
 HeadMaker = Callable[[], lines.Head]
 
 
@@ -239,6 +241,9 @@ class Writer:
     # --- saving the last seconds ------------------------------------------------------------------------------------
 
     def _start_saving(self, save: Save) -> None:
+        if len(self._saved) >= MAX_SAVES:
+            self._tell("The last seconds are still being saved; press again when that is done.")
+            return
         chunks = self._buffer.chunks()
         starts = self._past.since(chunks[0].reset_count) if chunks else []
         if not chunks:
