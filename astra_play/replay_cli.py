@@ -116,6 +116,9 @@ def run_verify(path: Path, given: str | None, threads: int | None, out: Path | N
 
     from .record.verify import verify
 
+    if out is not None and not out.absolute().parent.is_dir():
+        raise ConfigError(f"--json {out} lies in a folder that does not exist; make {out.absolute().parent} first")
+
     recording = read_recording(path)
     world = load_recorded_world(recording, given)
     try:
@@ -140,7 +143,7 @@ def run_render(path: Path, args: argparse.Namespace) -> int:
     """Make a recording again into frames in a file."""
     from .render import check_output, write_frames
 
-    check_output(args.render)
+    check_output(args.render, "--render")
     recording = read_recording(path)
     world = load_recorded_world(recording, args.world, args.decoder)
     fixed = _fixed(threads=args.threads, steps=args.steps, guidance=args.guidance)
