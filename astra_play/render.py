@@ -29,7 +29,7 @@ from .actions.sources import ScriptedSource
 from .chunks import ActionChunk
 from .config import WorldConfig, load_world_config
 from .errors import ConfigError, ImageError
-from .paths import find_world, start_pictures
+from .paths import check_out_folder, find_world, start_pictures
 from .record.format import SUFFIX
 from .render_options import RenderOptions, refuse_meaningless
 from .render_published import load_options, motion_of
@@ -164,8 +164,7 @@ def check_output(out: Path, option: str = "--out") -> None:
     if out.suffix and out.suffix.lower() not in WRITERS:
         raise ConfigError(f"{option} {out} ends in {out.suffix!r}; give a file that ends in {' or '.join(WRITERS)}, or "
                           "a folder for PNGs")
-    if not out.absolute().parent.is_dir():
-        raise ConfigError(f"{option} {out} lies in a folder that does not exist; make {out.absolute().parent} first")
+    check_out_folder(option, out)
     if out.suffix and out.is_dir():
         raise ConfigError(f"{option} {out} is a folder; give a file name for the video, or a folder without .mp4")
     if out.suffix.lower() == ".mp4" and out.exists() and out.with_suffix(SUFFIX).exists():

@@ -15,7 +15,7 @@ import numpy as np
 from .argument_types import guidance_scale, positive_int
 from .config import load_world_config
 from .errors import ConfigError, RecordingError
-from .paths import find_world
+from .paths import check_out_folder, find_world
 from .record.format import array_hash
 from .record.library import Library
 from .record.match import check_weights, differences, find_recorded_world, world_name
@@ -116,9 +116,7 @@ def run_verify(path: Path, given: str | None, threads: int | None, out: Path | N
 
     from .record.verify import verify
 
-    if out is not None and not out.absolute().parent.is_dir():
-        raise ConfigError(f"--json {out} lies in a folder that does not exist; make {out.absolute().parent} first")
-
+    check_out_folder("--json", out)
     recording = read_recording(path)
     world = load_recorded_world(recording, given)
     try:
