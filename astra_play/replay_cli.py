@@ -54,6 +54,8 @@ def main(args: argparse.Namespace) -> int:
     """Do what was asked for; with --verify return EXIT_DIFFERENT if anything differs."""
     _refuse_meaningless(args)
     path = recording_path(args.file)
+    if args.world is not None:
+        find_world(args.world)  # what is wrong with it is said before anything about the recording
     if args.verify:
         return run_verify(path, args.world, args.threads, args.json)
     if args.render is not None:

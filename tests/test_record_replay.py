@@ -271,6 +271,7 @@ def test_errors_of_replay_are_one_sentence(tmp_path: Path, capsys: pytest.Captur
                                  [[str(recording.path), "--steps", "2"], "--steps is for --render"],
                                  [[str(recording.path), "--verify", "--world", "atlantis"], "atlantis"],
                                  [[str(recording.path), "--verify", "--world", "minii"], "did you mean 'mini'?"],
+                                 [[str(recording.path), "--world", "minii"], "there is no world 'minii'; did you mean"],
                                  [[str(recording.path), "--verify", "--json", str(tmp_path / "no" / "v")], "make "],
                                  [[str(recording.path), "--render", str(tmp_path / "a.avi")], "--render "],
                                  [[str(recording.path), "--render", str(video)], "is the video of a recording"]):
