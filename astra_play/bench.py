@@ -347,6 +347,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run `bench`."""
+    paths.check_out_folder("--json", args.json)
     folder, clock = paths.world_folder(args.world), MonotonicClock()
     config = load_world_config(folder)
     if args.record:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import WeightsError, did_you_mean
+from .errors import ConfigError, WeightsError, did_you_mean
 
 if TYPE_CHECKING:
     from .config import WorldConfig
@@ -95,6 +95,12 @@ def incomplete_sentence(folder: Path, config: WorldConfig) -> str:
 def start_pictures(world_name: str, scenario: str = "") -> list[Path]:
     """Return the start pictures of a world's scenario in the order of their names; an empty list if it has none."""
     return sorted((assets_folder() / "starts" / world_name / scenario).glob("*.png"))
+
+
+def check_out_folder(option: str, out: Path | None) -> None:
+    """Raise ConfigError if the folder of a file to write is not there, before anything costs time."""
+    if out is not None and not out.absolute().parent.is_dir():
+        raise ConfigError(f"{option} {out} lies in a folder that does not exist; make {out.absolute().parent} first")
 
 
 def clip_of(picture: Path) -> Path | None:

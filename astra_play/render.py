@@ -29,7 +29,8 @@ from .actions.sources import ScriptedSource
 from .chunks import ActionChunk
 from .config import WorldConfig, load_world_config
 from .errors import ConfigError, ImageError
-from .paths import find_world, start_pictures
+from .paths import check_out_folder, find_world, start_pictures
+from .record.format import SUFFIX
 from .render_options import RenderOptions, refuse_meaningless
 from .render_published import load_options, motion_of
 from .render_published import rollout as published_rollout
@@ -155,17 +156,21 @@ def start_frame(config: WorldConfig, picture: Path, fit: Literal["crop", "squeez
 
 # --- outputs: written under another name and renamed, so that what has the final name is whole -----------------------
 
-def check_output(out: Path) -> None:
-    """Raise ConfigError for an output that cannot be written, before anything costs time."""
+def check_output(out: Path, option: str = "--out") -> None:
+    """Raise ConfigError for an output that cannot be written, before anything costs time.
+
+    An earlier output is replaced, but never the video of a recording, which may be all that is left of an hour's play.
+    """
     if out.suffix and out.suffix.lower() not in WRITERS:
-        raise ConfigError(f"--out {out} ends in {out.suffix!r}; give a file that ends in {' or '.join(WRITERS)}, or a "
-                          "folder for PNGs")
-    if not out.absolute().parent.is_dir():
-        raise ConfigError(f"--out {out} lies in a folder that does not exist; make {out.absolute().parent} first")
+        raise ConfigError(f"{option} {out} ends in {out.suffix!r}; give a file that ends in {' or '.join(WRITERS)}, or "
+                          "a folder for PNGs")
+    check_out_folder(option, out)
     if out.suffix and out.is_dir():
-        raise ConfigError(f"--out {out} is a folder; give a file name for the video, or a folder without .mp4")
+        raise ConfigError(f"{option} {out} is a folder; give a file name for the video, or a folder without .mp4")
+    if out.suffix.lower() == ".mp4" and out.exists() and out.with_suffix(SUFFIX).exists():
+        raise ConfigError(f"{option} {out} is the video of a recording, which nothing replaces; give another name")
     if not out.suffix and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"--out {out} exists and is not an empty folder; give another name, or end it in .mp4")
+        raise ConfigError(f"{option} {out} exists and is not an empty folder; give another name, or end it in .mp4")
 
 
 def open_writer(out: Path, fps: int) -> AbstractContextManager[Writer]:

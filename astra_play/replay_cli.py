@@ -15,7 +15,7 @@ import numpy as np
 from .argument_types import guidance_scale, positive_int
 from .config import load_world_config
 from .errors import ConfigError, RecordingError
-from .paths import find_world
+from .paths import check_out_folder, find_world
 from .record.format import SUFFIX, array_hash
 from .record.library import Library
 from .record.match import check_weights, differences, find_recorded_world, world_name
@@ -54,6 +54,8 @@ def main(args: argparse.Namespace) -> int:
     """Do what was asked for; with --verify return EXIT_DIFFERENT if anything differs."""
     _refuse_meaningless(args)
     path = recording_path(args.file)
+    if args.world is not None:
+        find_world(args.world)  # what is wrong with it is said before anything about the recording
     if args.verify:
         return run_verify(path, args.world, args.threads, args.json)
     if args.render is not None:
@@ -117,6 +119,7 @@ def run_verify(path: Path, given: str | None, threads: int | None, out: Path | N
 
     from .record.verify import verify
 
+    check_out_folder("--json", out)
     recording = read_recording(path)
     world = load_recorded_world(recording, given)
     try:
@@ -141,7 +144,7 @@ def run_render(path: Path, args: argparse.Namespace) -> int:
     """Make a recording again into frames in a file."""
     from .render import check_output, write_frames
 
-    check_output(args.render)
+    check_output(args.render, "--render")
     recording = read_recording(path)
     world = load_recorded_world(recording, args.world, args.decoder)
     fixed = _fixed(threads=args.threads, steps=args.steps, guidance=args.guidance)

@@ -97,6 +97,14 @@ def test_nonsense_in_a_script_is_named_with_its_line(line: str, tmp_path: Path, 
     assert "walk.jsonl, line 2: " in sentence_of(["play", "--headless", "--script", str(path)], capsys)
 
 
+@pytest.mark.parametrize("command", ["bench", "evaluate"])
+def test_folder_missing_for_the_figures_is_said_before_minutes_of_measuring(
+        command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr("astra_play.paths.find_world", lambda name: pytest.fail("it began to measure"))
+    sentence = sentence_of([command, "--json", str(tmp_path / "missing" / "figures.json")], capsys)
+    assert "--json" in sentence and f"make {tmp_path / 'missing'} first" in sentence
+
+
 def test_unknown_key_in_the_players_keymap_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                     capsys: pytest.CaptureFixture) -> None:
     path = tmp_path / "keymap.toml"

@@ -17,6 +17,7 @@ from recordings import make_log, make_recording, make_video, number_of
 
 from astra_play.display import exports as exports_module
 from astra_play.display.app import App, PlayOptions
+from astra_play.display.canvas import Canvas
 from astra_play.display.clipgrid import Thumbnails
 from astra_play.display.clips import ClipsScreen
 from astra_play.display.exports import unused
@@ -64,8 +65,14 @@ def pad(player: Player, button: int) -> None:
 
 # --- the page -------------------------------------------------------------------------------------------------------
 
-def test_page_without_recordings_says_how_to_make_some_and_where_they_go(open_page) -> None:
+def test_page_without_recordings_says_how_to_make_some_and_where_they_go(open_page, monkeypatch) -> None:
     player = open_page()
+    offered = []
+    with monkeypatch.context() as watched:
+        watched.setattr(Canvas, "hints", lambda canvas, hints, at: offered.append(hints))
+        player.app.redraw()
+        player.steps(1)
+    assert set(offered) == {(("Esc", "back"),)}  # there is nothing to choose or to replay
     for key in (pygame.K_RETURN, pygame.K_g, pygame.K_DELETE, pygame.K_RIGHT):
         player.press(key)
     pad(player, pygame.CONTROLLER_BUTTON_X)

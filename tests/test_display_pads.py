@@ -15,7 +15,8 @@ from astra_play.actions.keymap import load_keymap
 from astra_play.display.app import App, PlayOptions
 from astra_play.display.padpage import PadScreen, control_name
 from astra_play.display.pads import PadHands, Pads
-from astra_play.display.screens import PauseScreen, open_pad_page
+from astra_play.display.screens import KeysScreen, PauseScreen, SettingsScreen, open_pad_page
+from astra_play.display.text import Text
 
 FULL = 32767
 
@@ -258,6 +259,27 @@ def test_every_size_of_window_keeps_the_row_in_focus_in_view(on_page) -> None:
             on_page.app.redraw()
             on_page.steps(1)
             assert on_page.top._boxes[index].height > 10, (size, index)
+
+
+@pytest.mark.parametrize("size", [(640, 400), (1280, 720)])
+def test_no_words_of_settings_and_keys_are_cut(on_page, monkeypatch, size) -> None:
+    shorten, cut = Text.shorten, []
+
+    def watched(text: Text, string: str, size_px: int, width_px: int) -> str:
+        shown = shorten(text, string, size_px, width_px)
+        cut.extend([string] if shown != string else [])
+        return shown
+
+    monkeypatch.setattr(Text, "shorten", watched)
+    on_page.app.window.resize(size)
+    choose(on_page, on_page.top.rows[0].label)
+    on_page.app.redraw()
+    on_page.steps(1)
+    assert on_page.top.listener is not None
+    for screen in (SettingsScreen(on_page.app), KeysScreen(on_page.app, on_page.app.keymap)):
+        on_page.app.push(screen)
+        on_page.steps(1)
+    assert cut == []
 
 
 def test_controls_are_called_by_what_the_hand_does() -> None:

@@ -108,6 +108,20 @@ def test_gif_keeps_colours_of_a_smooth_picture(tmp_path) -> None:
         assert 10 * np.log10(255**2 / error) > 30.0
 
 
+def test_palette_is_chosen_from_few_and_small_pictures(video, tmp_path, monkeypatch) -> None:
+    sheets = []
+    quantize = Image.Image.quantize
+
+    def watched(picture, *args, **options):
+        if options.get("palette") is None:
+            sheets.append(picture.size)
+        return quantize(picture, *args, **options)
+
+    monkeypatch.setattr(Image.Image, "quantize", watched)
+    export(video, tmp_path / "out.gif", to_s=1.9, width=480)  # 30 frames: more than are looked at, less than twice
+    assert sheets == [(128, 15 * 85)]
+
+
 def test_width_and_rate_are_as_asked_and_the_shape_stays(video, tmp_path) -> None:
     made = export(video, tmp_path / "out.webp", width=24, fps=8)
     assert (made.width, made.height, made.num_frames) == (24, 16, 24)
@@ -127,7 +141,7 @@ def test_progress_counts_every_frame_once(video, tmp_path) -> None:
 @pytest.mark.parametrize(("options", "sentence"), [
     ({"from_s": 2.0, "to_s": 2.0}, "is 3.00 s long and has nothing between 2 s and 2 s"),
     ({"from_s": 2.0, "to_s": 1.0}, "nothing between 2 s and 1 s"),
-    ({"from_s": 99.0}, "nothing between 99 s and 3 s"),
+    ({"from_s": 99.0}, "nothing between 99 s and its end"),
     ({"width": 5}, "a width of 5 pixels is not within 16 and 3840"),
     ({"fps": 1000.0}, "1000 frames per second is not within"),
     ({"fps": 60.0}, "a GIF of 60 fps would be slowed down by browsers; give --fps 50 or less"),

@@ -177,6 +177,10 @@ def test_find_takes_a_path_or_a_name_with_or_without_ending(library) -> None:
     for given in ("other", "", ".", "..", "a/b", "a\0b"):
         with pytest.raises(RecordingError, match="there is no recording"):
             library.find(given)
+    letter = library.folder / "letter.txt"
+    letter.touch()
+    with pytest.raises(RecordingError, match="letter.txt is not a recording; give a file that ends in .mp4 or .astra"):
+        library.find(str(letter))
 
 
 def test_command_line_lists_and_deletes_after_a_question(tmp_path, monkeypatch, capsys) -> None:

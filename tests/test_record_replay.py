@@ -182,6 +182,9 @@ def test_a_world_that_is_not_here_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="'atlantis', which is not here"):
         find_recorded_world(gone)
     assert find_recorded_world(gone, recording.head.world) == Path(recording.head.world)
+    driven = dataclasses.replace(recording, head=dataclasses.replace(recording.head, scenario="drive"))
+    with pytest.raises(RecordingError, match="played in 'drive', but --world mini/explore is 'explore'"):
+        find_recorded_world(driven, "mini/explore")
 
 
 def test_other_weights_are_one_sentence_with_both_hashes(tmp_path: Path) -> None:
@@ -274,13 +277,20 @@ def test_verify_says_and_exits_by_what_it_found(tmp_path: Path, capsys: pytest.C
 
 def test_errors_of_replay_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recording = make_recording(tmp_path)
+    video = recording.path.with_suffix(".mp4")
+    video.write_bytes(b"an hour's play")
     for arguments, complaint in ([[str(tmp_path / "none.astra"), "--verify"], "does not exist"],
                                  [[str(recording.path), "--steps", "2"], "--steps is for --render"],
                                  [[str(recording.path), "--verify", "--world", "atlantis"], "atlantis"],
-                                 [[str(recording.path), "--render", str(tmp_path / "a.avi")], ".mp4"]):
+                                 [[str(recording.path), "--verify", "--world", "minii"], "did you mean 'mini'?"],
+                                 [[str(recording.path), "--world", "minii"], "there is no world 'minii'; did you mean"],
+                                 [[str(recording.path), "--verify", "--json", str(tmp_path / "no" / "v")], "make "],
+                                 [[str(recording.path), "--render", str(tmp_path / "a.avi")], "--render "],
+                                 [[str(recording.path), "--render", str(video)], "is the video of a recording"]):
         assert cli.main(["replay", *arguments]) == 2
         error = capsys.readouterr().err
         assert error.startswith("astra-play: ") and error.count("\n") == 1 and complaint in error
+    assert video.read_bytes() == b"an hour's play"
 
 
 def test_a_recording_is_named_by_path_or_by_either_file_of_the_recordings_folder(

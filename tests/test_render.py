@@ -157,12 +157,15 @@ def test_guidance_and_steps_are_set_only_when_asked_for(worlds, tmp_path: Path) 
 
 @pytest.mark.parametrize(("out", "words"), [
     ("walk.avi", "ends in '.avi'"), ("missing/walk.mp4", "does not exist"), ("full", "not an empty folder"),
-    ("folder.mp4", "is a folder")])
+    ("folder.mp4", "is a folder"),
+    ("recording.mp4", "is the video of a recording")])
 def test_output_that_cannot_be_written_is_refused_before_the_world_is_loaded(
         worlds, tmp_path: Path, out: str, words: str, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").touch()
     (tmp_path / "folder.mp4").mkdir()
+    for name in ("recording.mp4", "recording.astra"):
+        (tmp_path / name).touch()
     assert main(["render", "--frames", "1", "--out", str(tmp_path / out)]) == 2
     assert words in capsys.readouterr().err
     assert worlds == []

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN_S = 2.0  # for files that came or went meanwhile
 HINTS = (("Arrows", "choose"), ("Enter", "replay"), ("Esc", "back"))
+EMPTY_HINTS = HINTS[-1:]
 EMPTY = ("Nothing is recorded yet. While you play, R begins and ends a recording, and F9 saves the last 30 seconds. "
          "Recordings appear here.")
 
@@ -203,7 +204,8 @@ class ClipsScreen(StillScreen):
             self._draw_empty(canvas, area)
         else:
             self._draw_clips(canvas, area)
-        canvas.hints((*HINTS, ("X", "more, on a gamepad")) if self._app.pad_names else HINTS, (left, foot))
+        hints = HINTS if count else EMPTY_HINTS
+        canvas.hints((*hints, ("X", "more, on a gamepad")) if count and self._app.pad_names else hints, (left, foot))
 
     def _draw_clips(self, canvas: Canvas, area: pygame.Rect) -> None:
         px = canvas.px

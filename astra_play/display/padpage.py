@@ -32,6 +32,7 @@ ZONE_RANGE = (0.0, 0.9)
 AXIS_WORDS = {" x -": " stick left", " x +": " stick right", " y -": " stick up", " y +": " stick down",
               "trigger +": "trigger", "trigger -": "trigger"}
 HINTS = (("Enter", "choose"), ("Delete", "unbind"), ("Left Right", "change"), ("Esc", "done"))
+LISTENING_HINTS = (("Esc", "leave it as it is"),)
 
 
 @dataclass(frozen=True)
@@ -173,13 +174,13 @@ class PadScreen(StillScreen):
         self._draw_rows(canvas, area)
         right = pygame.Rect(area.right + px(24), area.top, canvas.width_px - left - area.right - px(24), area.height)
         self._draw_live(canvas, right)
-        canvas.hints(HINTS, (left, foot))
+        canvas.hints(HINTS if self.listener is None else LISTENING_HINTS, (left, foot))
 
     def _draw_rows(self, canvas: Canvas, area: pygame.Rect) -> None:
         px = canvas.px
         row_height, head = px(ROW_HEIGHT), px(24)
         columns = area.left + round(area.width * 0.40), area.left + round(area.width * 0.68)
-        for name, x in zip(("Keyboard and mouse", "Gamepad"), columns, strict=True):
+        for name, x in zip(("Keys and mouse", "Gamepad"), columns, strict=True):
             canvas.write(name, (x, area.top), theme.SMALL, theme.TEXT_FAINT)
         shown = pygame.Rect(area.left, area.top + head, area.width, area.height - head)
         focus_top = self.focus_index * row_height
@@ -204,7 +205,7 @@ class PadScreen(StillScreen):
         if row.setting:
             self._draw_slider(canvas, index, getattr(self._app.keymap, row.setting), box, columns[0])
         elif row.button and focused and self.listener is not None:
-            canvas.write("Press a key, a button, or push a stick.  Esc leaves it", (columns[0], box.centery),
+            canvas.write("Press a key or button, or push a stick", (columns[0], box.centery),
                          theme.SMALL, theme.ACCENT, anchor="midleft", width_px=box.right - columns[0])
         elif row.button:
             for pad, x, end in ((False, columns[0], columns[1]), (True, columns[1], box.right)):

@@ -185,7 +185,7 @@ class SettingsScreen(ListScreen):
             Line("Done", app.pop, hint="Esc"),
         ]
         super().__init__(app, ListMenu("Settings", lines, back=app.pop, width=520,
-                                       footer="Step below the lowest value for the world's own guidance and steps."))
+                                       footer="Below their least, guidance and steps are the world's own."))
 
     def _change_mouse(self, step: int) -> None:
         low, high = SENSITIVITY_RANGE

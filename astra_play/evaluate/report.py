@@ -56,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run `evaluate`."""
+    paths.check_out_folder("--json", args.json)
     if args.threads:
         torch.set_num_threads(args.threads)
     folder, own = paths.find_world(args.world)

@@ -103,6 +103,9 @@ class Library:
                      and (path := base.with_name(base.name + suffix)).is_file()}
             if files and (one := self._clip(files)) is not None:
                 return one
+        if Path(name_or_path).is_file():
+            raise RecordingError(f"{name_or_path} is not a recording; give a file that ends in {VIDEO_SUFFIX} or "
+                                 f"{LOG_SUFFIX}")
         raise RecordingError(f"there is no recording {name_or_path!r}, here or in {self.folder}; see what there is "
                              "with: astra-play clips list")
 

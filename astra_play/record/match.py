@@ -22,13 +22,15 @@ def world_name(head: Head, given: str | None = None) -> str:
 
 
 def find_recorded_world(recording: Recording, given: str | None = None) -> Path:
-    """Return the folder of the recorded world; RecordingError if it is not here."""
+    """Return the folder of the recorded world; RecordingError if it is not here, WeightsError if `given` is not."""
+    head = recording.head
+    if given and (scenario := find_world(given)[1]) and head.scenario and scenario != head.scenario:
+        raise RecordingError(f"{recording.path} was played in {head.scenario!r}, but --world {given} is "
+                             f"{scenario!r}; give the world without a scenario")
     try:
-        return find_world(world_name(recording.head, given))[0]
+        return find_world(world_name(head, given))[0]
     except WeightsError as error:
-        if given:
-            raise
-        raise RecordingError(f"{recording.path} was made in the world {recording.head.world!r}, which is not here "
+        raise RecordingError(f"{recording.path} was made in the world {head.world!r}, which is not here "
                              f"({error}); copy it to weights/, or say with --world where it lies") from None
 
 
