@@ -57,7 +57,7 @@ ALLOWED = {
     "__main__": {"cli"},
 }
 MAX_FILE_MB = 5.0
-MAX_WEIGHTS_MB = 24.0  # for the weights of one world together: what the project allows them, so that its tree stays small
+MAX_WEIGHTS_MB = 24.0  # for the weights of one world together, as the project allows them
 JUNK = re.compile(r"(^|/)(\.DS_Store|Thumbs\.db|__pycache__|\.venv|\.idea|\.vscode)(/|$)"
                   r"|\.(pyc|pyo|orig|rej|swp|tmp|bak|log|ckpt|pt|pth|pkl)$|~$")
 # somebody's disk: home folders and mounts, written in pieces so that this file does not match itself
