@@ -36,7 +36,7 @@ def pose(yaw_deg: float, pitch_deg: float = 0.0, forward_m: float = 0.0, right_m
 
 def test_a_row_that_does_not_move_changes_nothing(mover: CameraMotion) -> None:
     pictures = torch.rand(2, 3, 24, 32) * 2 - 1
-    moved, anchors = mover.expect(pictures, torch.from_numpy(camera_row()).expand(2, 3, 12))
+    moved, _, anchors = mover.expect(pictures, torch.from_numpy(camera_row()).expand(2, 3, 12))
     assert torch.allclose(moved, pictures[:, None].expand(-1, 3, -1, -1, -1), atol=1e-4)
     assert torch.allclose(anchors[:, 2], mover.encode(pictures), atol=1e-4)
 
@@ -152,7 +152,7 @@ def test_true_past_expects_what_follows_from_the_picture_before(mover: CameraMot
     assert torch.equal(past.anchors[:, :chunk], clips.latents[:, :1].expand(-1, chunk, -1, -1, -1))
     for t in range(chunk, 6, chunk):
         own = slice(t, t + chunk)
-        expected = mover.expect(clips.pictures_before(t), clips.rows[:, own])[1]
+        expected = mover.expect(clips.pictures_before(t), clips.rows[:, own])[2]
         assert torch.allclose(past.anchors[:, own], expected, atol=1e-5)
     still = true_past(clips, chunk, None).anchors
     for t in range(chunk, 6):
@@ -214,7 +214,7 @@ def test_the_bonnet_stays_and_what_it_hid_was_not_seen(car: CameraMotion, mover:
 def test_coverage_counts_what_the_bonnet_hid_as_unseen(car: CameraMotion) -> None:
     picture = torch.rand(1, 3, 24, 32) * 2 - 1
     row = torch.from_numpy(camera_row(0.4, 0.0, math.radians(8)))[None, None]
-    moved, anchor = car.expect(picture, row)
+    moved, _, anchor = car.expect(picture, row)
     assert torch.allclose(moved[0, 0][:, car.on_bonnet], picture[0][:, car.on_bonnet], atol=1e-4)
     places = car.places_before(camera_poses(row)[0])[0]
     seen = torch.tensor([[hidden((c + 0.5) / 16 - 1, (r + 0.5) / 12 - 1)

@@ -306,7 +306,7 @@ def test_a_rollout_starts_true_and_goes_on_as_the_player_would(carries: bool) ->
                 continue
             row, anchor = clips.rows[:, t + 1:t + 2], past.latents[:, t:t + 1]
             if carries:
-                moved, anchor = motion.expect(picture, row)
+                moved, _, anchor = motion.expect(picture, row)
             assert relative_error(past.anchors[:, t + 1:t + 2], anchor) < 1e-5
             noisy = torch.randn(2, 1, 4, 4, 4, generator=noise)
             expected = noisy - history.velocity(noisy, 1.0, row, anchor=anchor)

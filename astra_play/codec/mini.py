@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..config import CodecConfig
 from .hand import HandFinder
+from .loop_filter import LoopFilter
 from .streaming import LayerMemory
 
 
@@ -65,6 +66,7 @@ class MiniCodec(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.hand = HandFinder(config.hand_width) if config.hand_width else None
+        self.loop_filter = LoopFilter(config.loop_filter_width) if config.loop_filter_width else None
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Return the latents of (B, T, 3, H, W) pictures in [-1, 1]."""

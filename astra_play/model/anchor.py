@@ -30,6 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..codec.loop_filter import LoopFilter
 from ..codec.mini import MiniCodec, paint_patches, project_patches
 from ..config import ControlsConfig
 
@@ -88,17 +89,19 @@ class CameraMotion:
             rays * ground_m.clamp_max(depth_m)[..., None] if depth_m else rays * NEVER_NEARER_M
             for depth_m in (controls.scene_depth_m, *controls.other_depths_m[:hypotheses]))
 
-    def expect(self, pictures: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def expect(self, pictures: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Move (B, 3, H, W) pictures by every motion up to each of the rows (B, T, A).
 
-        Returns the moved pictures (B, T, 3, H, W) and the anchors (B, T, C or C + 1, h, w).
+        Returns the moved pictures (B, T, 3, H, W), which of their pixels were in view, (B, T, 1, H, W) in {0, 1}, and
+        the anchors (B, T, C or C + 1, h, w).
         """
         batch, frames = rows.shape[:2]
         poses = self._accumulate(camera_poses(rows)).flatten(0, 1)
         grid = self.places_before(poses)
         moved = resample(pictures.repeat_interleave(frames, dim=0), self.around_bonnet(grid))
-        seen = (grid.abs() <= 1).all(dim=-1) & ~self.hides(grid) | self.on_bonnet
-        return moved.unflatten(0, (batch, frames)), self.anchor(moved, seen.float()).unflatten(0, (batch, frames))
+        seen = ((grid.abs() <= 1).all(dim=-1) & ~self.hides(grid) | self.on_bonnet).float()[:, None]
+        moved, seen, anchors = (x.unflatten(0, (batch, frames)) for x in (moved, seen, self.anchor(moved, seen)))
+        return moved, seen, anchors
 
     def other_pictures(self, pictures: Tensor, rows: Tensor) -> Tensor | None:
         """What each hypothesis makes of (B, 3, H, W) pictures up to each of the rows: (B, T, K, 3, H, W), or None.
@@ -147,11 +150,11 @@ class CameraMotion:
         return cells.permute(0, 2, 4, 1, 3).flatten(1, 2).unflatten(0, candidates.shape[:3])
 
     def anchor(self, pictures: Tensor, seen: Tensor) -> Tensor:
-        """(N, 3, H, W) moved pictures and which of their pixels were seen before, (N, H, W) in [0, 1] -> anchors."""
+        """(N, 3, H, W) moved pictures and which of their pixels were seen before, (N, 1, H, W) in [0, 1] -> anchors."""
         latents = self.encode(pictures)
         if not self.coverage:
             return latents
-        return torch.cat([latents, F.adaptive_avg_pool2d(seen[:, None], latents.shape[-2:])], dim=1)
+        return torch.cat([latents, F.adaptive_avg_pool2d(seen, latents.shape[-2:])], dim=1)
 
     @staticmethod
     def _accumulate(steps: Tensor) -> Tensor:
@@ -250,37 +253,47 @@ class CarriedPicture:
     prediction, as in video coding) makes detail that no latent supports fade instead of feeding on itself.
 
     `paint`: network latents (N, C, h, w) -> pictures (N, 3, H, W) in [-1, 1]; the codec's decoder at play, the linear
-    one of `CameraMotion` in training, where it has to be cheap.
+    one of `CameraMotion` in training, where it has to be cheap. `loop_filter`, where there is one, cleans every picture
+    up before it is shown and carried on (codec/loop_filter.py).
     """
 
-    def __init__(self, motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float) -> None:
-        self._motion, self._paint, self._keep = motion, paint, 1.0 - leak
+    def __init__(self, motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float,
+                 loop_filter: LoopFilter | None = None) -> None:
+        self._motion, self._paint, self._keep, self._filter = motion, paint, 1.0 - leak, loop_filter
         self._picture: Tensor | None = None
-        self._moved = self._others = self._anchors = None
+        self._style: Tensor | None = None  # of the first picture, (B, STYLE_WIDTH), for the filter
+        self._moved = self._seen = self._others = self._anchors = None
+
+    @property
+    def picture(self) -> Tensor | None:
+        """The newest picture, (B, 3, H, W) in [-1, 1]."""
+        return self._picture
 
     def reset(self) -> None:
         """Forget the picture."""
-        self._picture = self._moved = self._others = self._anchors = None
+        self._picture = self._style = self._moved = self._seen = self._others = self._anchors = None
 
     def snapshot(self) -> dict[str, Any]:
         """Return what `restore` needs to go on from here, between two chunks; playing on changes nothing in it."""
-        return {"picture": self._picture}
+        return {"picture": self._picture, "style": self._style}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         self.reset()
-        self._picture = snapshot["picture"]
+        self._picture, self._style = snapshot["picture"], snapshot["style"]
 
     def show(self, pictures: Tensor) -> None:
-        """Carry a given picture on from here, (B, 3, H, W) in [-1, 1]."""
+        """Carry a given picture on from here, (B, 3, H, W) in [-1, 1]; the first one says what the place looks like."""
+        if self._filter is not None and self._style is None:
+            self._style = self._filter.style(pictures)
         self._picture = pictures
 
     def expect(self, rows: Tensor) -> Tensor:
         """Return the anchors (B, T, C or C + 1, h, w) of the chunk that rows (B, T, 12) lead into."""
-        moved, anchors = self._motion.expect(self._picture, rows)
-        return self._offer(moved, self._motion.other_pictures(self._picture, rows), anchors)
+        moved, seen, anchors = self._motion.expect(self._picture, rows)
+        return self._offer(moved, seen, self._motion.other_pictures(self._picture, rows), anchors)
 
-    def _offer(self, moved: Tensor, others: Tensor | None, anchors: Tensor) -> Tensor:
-        self._moved, self._others = moved, others
+    def _offer(self, moved: Tensor, seen: Tensor, others: Tensor | None, anchors: Tensor) -> Tensor:
+        self._moved, self._seen, self._others = moved, seen, others
         self._anchors = self._motion.offer(anchors, moved, others)
         return self._anchors
 
@@ -300,6 +313,9 @@ class CarriedPicture:
         moved = self._moved if shares is None else mix_pictures(self._moved, self._others, shares)
         moved = moved.flatten(0, 1)
         pictures = (painted + self._keep * (moved - expected)).clamp(-1, 1)
+        if self._filter is not None:
+            style = self._style.repeat_interleave(shape[1], dim=0)
+            pictures = self._filter(pictures, moved, self._seen.flatten(0, 1), style)
         latents, pictures = self._motion.encode(pictures).unflatten(0, shape), pictures.unflatten(0, shape)
         self.show(pictures[:, -1])
         return pictures, latents

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..codec.loop_filter import LoopFilter
 from ..codec.mini import MiniCodec
 from ..config import WorldConfig
 from .anchor import CameraMotion, CarriedPicture
@@ -24,21 +25,31 @@ def make_motion(config: WorldConfig, codec: MiniCodec) -> CameraMotion | None:
                 config.model.hypotheses, config.model.hypothesis_blocks)
 
 
-def carry(motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float) -> CarriedPicture:
-    """Return a carried picture without surroundings, as training plays it: the view alone is remembered."""
-    return (TablePicture if isinstance(motion, StillCamera) else CarriedPicture)(motion, paint, leak)
+def carry(motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float,
+          loop_filter: LoopFilter | None = None) -> CarriedPicture:
+    """Return a carried picture without surroundings, as the world's training plays it: the view alone is remembered,
+    and nothing is filtered."""
+    return (TablePicture if isinstance(motion, StillCamera) else CarriedPicture)(motion, paint, leak, loop_filter)
 
 
-def carried_picture(config: WorldConfig, codec: MiniCodec) -> CarriedPicture | None:
-    """Return the carried picture of a world that is to be played, painted by its decoder; None for other anchors."""
+def carried_picture(config: WorldConfig, codec: MiniCodec,
+                    loop_filter: LoopFilter | None = None) -> CarriedPicture | None:
+    """Return the carried picture of a world that is to be played; None for other anchors.
+
+    `loop_filter` None is the codec's own, if it has one. Without any the codec's decoder paints; a filter does what the
+    decoder would, and the encoder's mirror, which costs next to nothing and is what the world was trained with, paints.
+    """
     motion = make_motion(config, codec)
     if motion is None:
         return None
 
-    def paint(latents: Tensor) -> Tensor:
+    loop_filter = loop_filter or codec.loop_filter
+
+    def decode(latents: Tensor) -> Tensor:
         return codec.decode((latents * motion.scale)[:, None])[:, 0]
 
+    paint = motion.paint if loop_filter else decode
     leak, fade_m = config.stream.detail_leak, config.stream.memory_fade_m
     if fade_m == 0 or isinstance(motion, StillCamera):
-        return carry(motion, paint, leak)
-    return Surroundings(motion, paint, leak, fade_m, config.controls, config.height, config.width)
+        return carry(motion, paint, leak, loop_filter)
+    return Surroundings(motion, paint, leak, fade_m, config.controls, config.height, config.width, loop_filter)

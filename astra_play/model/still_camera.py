@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..codec.loop_filter import LoopFilter
 from ..codec.mini import MiniCodec
 from ..config import ControlsConfig
 from .anchor import CameraMotion, CarriedPicture, resample
@@ -76,8 +77,9 @@ _LAYERS = "_table", "_known", "_hand", "_way_m", "_next_way_m"  # of a snapshot;
 class TablePicture(CarriedPicture):
     """A `CarriedPicture` of a still camera in two layers: the table, and the hand of the first picture over it."""
 
-    def __init__(self, motion: StillCamera, paint: Callable[[Tensor], Tensor], leak: float) -> None:
-        super().__init__(motion, paint, leak)
+    def __init__(self, motion: StillCamera, paint: Callable[[Tensor], Tensor], leak: float,
+                 loop_filter: LoopFilter | None = None) -> None:
+        super().__init__(motion, paint, leak, loop_filter)
         self._table: Tensor | None = None  # (B, 3, H, W)
         self._known: Tensor | None = None  # where the table was ever seen, (B, 1, H, W) bool
         self._hand: Tensor | None = None  # (B, 4, H, W): the first picture, and the hand's share of each pixel
@@ -109,7 +111,7 @@ class TablePicture(CarriedPicture):
             hidden = covered(self._motion.go_along(self._hand[:, 3:], self._way_m[:, None])[:, 0])
             self._table = torch.where(hidden, self._table, pictures)
             self._known = self._known | ~hidden
-        self._picture = pictures
+        super().show(pictures)
 
     def expect(self, rows: Tensor) -> Tensor:
         """Return the anchors of the chunk that rows (B, T, A) lead into."""
@@ -118,9 +120,9 @@ class TablePicture(CarriedPicture):
         hand, share = self._motion.go_along(self._hand, ways_m).split([3, 1], dim=2)
         share = share.clamp(0, 1)  # the resampling overshoots at edges
         moved = torch.lerp(self._table[:, None].expand_as(hand), hand, share.expand_as(hand))
-        seen = (self._known[:, None] | (share > 0.5)).float()[:, :, 0]
+        seen = (self._known[:, None] | (share > 0.5)).float()
         anchors = self._motion.anchor(moved.flatten(0, 1), seen.flatten(0, 1)).unflatten(0, moved.shape[:2])
-        return self._offer(moved, self._motion.hand_pictures(self._picture, rows, self._table), anchors)
+        return self._offer(moved, seen, self._motion.hand_pictures(self._picture, rows, self._table), anchors)
 
 
 def covered(share: Tensor) -> Tensor:

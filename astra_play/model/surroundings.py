@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..codec.loop_filter import LoopFilter
 from ..config import ControlsConfig
 from .anchor import CameraMotion, CarriedPicture, camera_poses, resample
 
@@ -28,8 +29,8 @@ class Surroundings(CarriedPicture):
     """A `CarriedPicture` that also remembers what is out of view."""
 
     def __init__(self, motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float, fade_m: float,
-                 controls: ControlsConfig, height: int, width: int) -> None:
-        super().__init__(motion, paint, leak)
+                 controls: ControlsConfig, height: int, width: int, loop_filter: LoopFilter | None = None) -> None:
+        super().__init__(motion, paint, leak, loop_filter)
         self._fade_m = fade_m
         tangent = math.tan(math.radians(controls.vertical_fov_deg) / 2)
         per_radian = height / 2 / tangent  # as fine as the middle of a picture
@@ -72,7 +73,7 @@ class Surroundings(CarriedPicture):
             self._yaw_rad = self._pitch_rad = pictures.new_zeros(len(pictures))
             self._view = pictures
         self._remember(pictures)
-        self._picture = pictures
+        super().show(pictures)
 
     def expect(self, rows: Tensor) -> Tensor:
         """Return the anchors (B, T, C + 1, h, w) of the chunk that rows (B, T, 12) lead into."""
@@ -83,9 +84,9 @@ class Surroundings(CarriedPicture):
             views.append(view)
             seen.append(known)
         self._view, moved = views[-1], torch.stack(views, dim=1)
-        anchors = self._motion.anchor(moved.flatten(0, 1), torch.stack(seen, dim=1).flatten(0, 1))
-        others = self._motion.other_pictures(self._picture, rows)
-        return self._offer(moved, others, anchors.unflatten(0, moved.shape[:2]))
+        seen = torch.stack(seen, dim=1)
+        anchors = self._motion.anchor(moved.flatten(0, 1), seen.flatten(0, 1)).unflatten(0, moved.shape[:2])
+        return self._offer(moved, seen, self._motion.other_pictures(self._picture, rows), anchors)
 
     def _walk(self, pose: Tensor) -> None:
         """Turn the head and move the map by one motion (B, 3, 4).
@@ -106,7 +107,7 @@ class Surroundings(CarriedPicture):
             return
         before = self._points_m + step_m[:, None, None, :]
         azimuth = torch.atan2(before[..., 0], before[..., 2]) / math.pi  # in [-1, 1] of the map without its margins
-        elevation = torch.atan2(before[..., 1], before[..., ::2].norm(dim=-1)) / MAX_ELEVATION_RAD
+        elevation = torch.atan2(before[..., 1], _across(before)) / MAX_ELEVATION_RAD
         # The seam: a direction that left on one side is looked up in the margin of the side it came from.
         azimuth = azimuth - 2 * torch.round((azimuth - self._azimuth) / 2)
         margin = self._columns / (self._columns + 2 * EDGE_COLUMNS)
@@ -130,18 +131,18 @@ class Surroundings(CarriedPicture):
         return pitch @ yaw
 
     def _look(self) -> tuple[Tensor, Tensor]:
-        """Return the picture (B, 3, H, W) in the present direction and which pixels of it are known, (B, H, W)."""
+        """Return the picture (B, 3, H, W) in the present direction and which pixels of it are known, (B, 1, H, W)."""
         columns, middle = self._window_columns()
         window = torch.stack([m.index_select(-1, c) for m, c in zip(self._map, columns, strict=True)])
         world = torch.einsum("hwj,bji->bhwi", self._rays, self._rotation())
         azimuth = torch.atan2(world[..., 0], world[..., 2]) - middle[:, None, None]
         azimuth = azimuth - 2 * math.pi * torch.round(azimuth / (2 * math.pi))
-        elevation = torch.atan2(world[..., 1], world[..., ::2].norm(dim=-1))
+        elevation = torch.atan2(world[..., 1], _across(world))
         places = torch.stack([azimuth / (math.pi * self._window / self._columns), elevation / MAX_ELEVATION_RAD], -1)
         view = resample(window, places)
         own = self._motion.on_bonnet
         colours = torch.where(own, self._picture, view[:, :3])
-        return colours, ((view[:, 3] > KNOWN) | own).float()
+        return colours, ((view[:, 3:] > KNOWN) | own).float()
 
     def _remember(self, pictures: Tensor) -> None:
         """Write the picture of the present direction into the map.
@@ -165,3 +166,8 @@ class Surroundings(CarriedPicture):
 def _middles(count: int, device: torch.device) -> Tensor:
     """The middles of `count` cells between -1 and 1."""
     return (torch.arange(count, device=device) + 0.5) / count * 2 - 1
+
+
+def _across(points: Tensor) -> Tensor:
+    """How far points (..., 3) are from the eye's vertical, (...); norm() of a strided slice is ten times slower."""
+    return (points[..., 0].square() + points[..., 2].square()).sqrt()

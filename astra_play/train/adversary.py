@@ -8,6 +8,8 @@ the penalty is estimated by a small disturbance (arXiv 2501.08316, section 3.3),
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -37,6 +39,20 @@ class Critic(nn.Module):
         return self.head(F.silu(x))
 
 
+def critic_loss(critic: Callable[[Tensor], Tensor], true: Tensor, fake: Tensor, penalty: float, disturbance: float,
+                generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return the loss of a critic (N, ...) -> verdicts that is shown as many true things as fake ones, and its margin.
+
+    `penalty` weighs how steep the verdicts are, both sides' alike, and `disturbance` is how far it looks to find out.
+    """
+    both = torch.cat([true, fake])
+    disturbed = both + disturbance * torch.randn(both.shape, generator=generator, device=both.device)
+    verdicts, moved = critic(torch.cat([both, disturbed])).chunk(2)
+    steepness = ((moved - verdicts) / disturbance).square().mean()
+    margin = verdicts[:len(true)] - verdicts[len(true):]
+    return F.softplus(-margin).mean() + penalty * steepness, margin.mean()
+
+
 class Adversary:
     """The critic, its optimizer, and the push it gives to predictions that started from pure noise."""
 
@@ -60,7 +76,7 @@ class Adversary:
         which = which[torch.randperm(len(which), generator=self._noise, device=which.device)[:max_frames]]
         b, s, p = which.unbind(dim=1)
         fake, true = predictions.clean.detach()[b, s, p].float(), predictions.target[b, p].float()
-        loss, margin = self._critic_loss(fake, true)
+        loss, margin = critic_loss(self.critic, true, fake, self.penalty, DISTURBANCE, self._noise)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         replicas.average_gradients(self.critic)
@@ -76,14 +92,6 @@ class Adversary:
         decay = LOUDNESS_DECAY if self._loudness else 0.0
         self._loudness = decay * self._loudness + (1 - decay) * norm
         return self._loudness
-
-    def _critic_loss(self, fake: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
-        both = torch.cat([true, fake])
-        disturbed = both + DISTURBANCE * torch.randn(both.shape, generator=self._noise, device=both.device)
-        verdicts, moved = self.critic(torch.cat([both, disturbed])).chunk(2)
-        steepness = ((moved - verdicts) / DISTURBANCE).square().mean()
-        margin = verdicts[:len(true)] - verdicts[len(true):]
-        return F.softplus(-margin).mean() + self.penalty * steepness, margin.mean()
 
     def state(self) -> dict:
         """Everything that resuming needs."""

@@ -96,6 +96,16 @@ class LatentDataset:
         return Clips(self.latents[(first + index).to(self.latents.device)].float(), self.rows[first + index],
                      torch.tensor(gaps), self._before(episodes, first, (index - 1).clamp_min(0)))
 
+    def sample_rows(self, batch: int, num_frames: int, generator: torch.Generator) -> Tensor:
+        """Draw what somebody did for so many frames, (batch, num_frames, A), without the pictures of it."""
+        starts = []
+        for first, length in zip(accumulate([0, *self.lengths]), self.lengths, strict=False):
+            starts += range(first, first + length - num_frames + 1)
+        if not starts:
+            raise DataError(f"no episode has {num_frames} frames; make longer episodes")
+        first = torch.tensor(starts)[torch.randint(len(starts), (batch, 1), generator=generator)]
+        return self.rows[first + torch.arange(num_frames)]
+
     def _before(self, episodes: list[int], first: Tensor, index: Tensor) -> Tensor | None:
         """The pictures (B, T, H, W, 3) uint8 at an index (B, T) into each clip's own episode, if there are any."""
         if self._pictures is not None:

@@ -206,7 +206,7 @@ def true_past(clips: Clips, frames_per_chunk: int, motion: CameraMotion | None) 
     # All chunks after the first as one long batch: they move independently of each other.
     pictures = clips.pictures_before(slice(c, None, c)).flatten(0, 1)
     rows = clips.rows[:, c:].unflatten(1, (-1, c)).flatten(0, 1)
-    moved, anchors = motion.expect(pictures, rows)
+    moved, _, anchors = motion.expect(pictures, rows)
     others = motion.other_pictures(pictures, rows)
     anchors = motion.offer(anchors, moved, others).flatten(0, 1).unflatten(0, (batch, -1))
     errors = None

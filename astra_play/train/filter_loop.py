@@ -1,0 +1,475 @@
+"""`train filter`: a world and data sets -> the loop filter of the world's codec (codec/loop_filter.py).
+
+The world, which stays as it is, runs freely under what somebody did in the data, for up to a minute and with the filter
+in its loop as at play. What the filter was given goes into a pool, whatever its age; the filter learns from batches of
+it: a critic of pictures says what looks true, the truth itself counts for the first half second, and what needs no
+change is best left alone. Every picture of a free run is judged as it is, so no gradient has to go through the run.
+
+The filter lies in the codec's file; everything else there, and the network, are copied.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .. import paths
+from ..codec import pixels
+from ..codec.loop_filter import LoopFilter
+from ..codec.mini import MiniCodec
+from ..config import WorldConfig, load_world_config
+from ..errors import ConfigError
+from ..model.carried import carried_picture
+from ..model.checkpoint import CODEC_FILE, MODEL_FILE, load_codec, load_model, save_config, save_module
+from ..model.free_run import FreeRun
+from ..model.loading import choose_device
+from ..model.transformer import Transformer
+from .adversary import critic_loss
+from .dataset import Dataset
+from .latents import LatentDataset
+from .loop import TrainingLog, load_checkpoint, load_recipe, save_checkpoint, save_strip, schedule_position
+from .optim import EMA, fast_dtype, learning_rate_factor
+from .picture_critic import PictureCritic
+from .replicas import ALONE, Replicas, join_replicas
+
+STRIP_FRAMES = 16, 32, 64, 96, 128, 160, 192, 224  # of a free run, shown in the sample strips
+STRIP_CLIP = 225  # frames of an episode that a strip may show
+STRIP_RUNS = 4
+
+
+@dataclass(frozen=True)
+class FilterRecipe:
+    """A whole training run of a loop filter."""
+
+    width: int = 32
+    critic_width: int = 24
+    streams: int = 8  # that run freely at once, of each scenario
+    clip_frames: int = 120  # of an episode, whose actions and true pictures a run has first
+    go_on_prob: float = 0.6  # of running on under other actions when those of a clip are over
+    max_frames: int = 960  # after which a run is given up
+    frames_per_step: int = 2  # made by every stream of one scenario for each training step; the last one is kept
+    young_frames: int = 12  # of a run that are all kept, in a pool of their own
+    young_share: float = 0.25  # of a batch that comes from there
+    pool: int = 384  # examples of each scenario, and of each one's young runs
+    batch: int = 16
+    num_steps: int = 8000
+    minutes: float = 0.0  # positive: a time budget, as in a world's recipe
+    warmup_steps: int = 50
+    decay_steps: int = 2500
+    lr: float = 4e-4
+    critic_lr: float = 4e-4
+    critic_penalty: float = 0.5
+    critic_disturbance: float = 0.03
+    critic_weight: float = 1.0
+    keep_weight: float = 3.0  # of the mean absolute change of what was seen before
+    truth_weight: float = 20.0  # of the mean absolute error against the truth when a run begins
+    truth_frames: float = 6.0  # after which that counts 1 / e
+    ema_decay: float = 0.998
+    # Stream settings of scenarios that change with the filter, which does some of what a hold of contrast is for.
+    play_stream: dict[str, dict[str, float]] = field(default_factory=dict)
+    precision: str = "auto"
+    seed: int = 0
+    log_every: int = 20
+    save_every: int = 100
+    sample_every: int = 400
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a filter was given in free runs, and what the simulator showed.
+
+    `pictures`, `moved`, `starts`, `truth` (N, 3, H, W) in [-1, 1], `seen` (N, 1, H, W) in [0, 1]; `ages` (N,) frames
+    since the start. After a run's own clip is over the truth is some picture of the same place.
+    """
+
+    pictures: Tensor
+    moved: Tensor
+    seen: Tensor
+    starts: Tensor
+    truth: Tensor
+    ages: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ages)
+
+    def at(self, index: Tensor) -> Examples:
+        return Examples(*(getattr(self, own.name)[index] for own in dataclasses.fields(self)))
+
+    def mirrored(self) -> Examples:
+        """The same with left and right exchanged."""
+        return Examples(*(x.flip(-1) for x in (self.pictures, self.moved, self.seen, self.starts, self.truth)),
+                        self.ages)
+
+
+class Pool:
+    """The newest examples of a scenario, in half precision."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._next = size, 0
+        self._examples: Examples | None = None
+        self.filled = 0
+
+    def add(self, examples: Examples) -> None:
+        """Put examples in the places of the oldest ones."""
+        if self._examples is None:
+            self._examples = Examples(*(getattr(examples, own.name)[:1].half().repeat(
+                self._size, *(1,) * (getattr(examples, own.name).ndim - 1)) for own in dataclasses.fields(examples)))
+        places = (self._next + torch.arange(len(examples))) % self._size
+        for own in dataclasses.fields(examples):
+            getattr(self._examples, own.name)[places] = getattr(examples, own.name).half()
+        self._next = (self._next + len(examples)) % self._size
+        self.filled = min(self._size, self.filled + len(examples))
+
+    def draw(self, count: int, generator: torch.Generator) -> Examples:
+        """Draw examples in single precision, with replacement."""
+        drawn = self._examples.at(torch.randint(self.filled, (count,), generator=generator))
+        return Examples(*(getattr(drawn, own.name).float() for own in dataclasses.fields(drawn)))
+
+
+class Watched:
+    """A loop filter that remembers what it was given last."""
+
+    def __init__(self, loop_filter: LoopFilter) -> None:
+        self._filter = loop_filter
+        self.given: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def style(self, pictures: Tensor) -> Tensor:
+        return self._filter.style(pictures)
+
+    def __call__(self, pictures: Tensor, moved: Tensor, seen: Tensor, style: Tensor) -> Tensor:
+        self.given = pictures, moved, seen
+        return self._filter(pictures, moved, seen, style)
+
+
+class FreeStreams:
+    """Streams of one scenario that run freely, clip after clip, from start pictures and with actions of a data set."""
+
+    def __init__(self, config: WorldConfig, model: Transformer, codec: MiniCodec, loop_filter: LoopFilter,
+                 data: LatentDataset, recipe: FilterRecipe, generator: torch.Generator) -> None:
+        self._data, self._recipe, self._generator = data, recipe, generator
+        self._watched = Watched(loop_filter)
+        self._stream = config.stream
+        self._run = FreeRun(model, config.stream, config.controls.modality, recipe.streams,
+                            carried_picture(config, codec, self._watched))
+        self.age = recipe.max_frames  # frames since the start picture
+        self._truth = self._starts = self._rows = None
+        self._at = 0  # of the rows
+
+    @torch.no_grad()
+    def advance(self, num_frames: int) -> Examples:
+        """Make so many frames of every stream and return what the filter was given for the last one."""
+        for _ in range(num_frames):
+            self.refill()
+            rows = self._rows[:, self._at:self._at + 1]
+            self._at += 1
+            self.age += 1
+            noise = torch.randn(self._noise_shape, generator=self._generator).to(rows.device)
+            self._run.generate(noise, rows, self._stream.sigmas)
+            self._run.paint()
+        own = self.age if self.age < self._truth.shape[1] else int(
+            torch.randint(self._truth.shape[1], (), generator=self._generator))
+        return Examples(*self._watched.given, self._starts, pixels.to_float(self._truth[:, own]),
+                        torch.full((len(self._starts),), float(self.age), device=rows.device))
+
+    @property
+    def picture(self) -> Tensor:
+        """What the streams show now, (B, 3, H, W) in [-1, 1]."""
+        return self._run.carried.picture
+
+    def refill(self) -> None:
+        """Where the actions are over, draw others to go on under, or begin anew."""
+        recipe = self._recipe
+        if self._rows is not None and self._at < self._rows.shape[1]:
+            return
+        if self.age >= recipe.max_frames or float(torch.rand((), generator=self._generator)) >= recipe.go_on_prob:
+            self.begin()
+            return
+        rows = self._data.sample_rows(recipe.streams, recipe.clip_frames, self._generator)
+        self._rows, self._at = rows.to(self._starts.device), 0
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        """Draw clips and go to their start pictures."""
+        recipe = self._recipe
+        clips = self._data.sample(recipe.streams, recipe.clip_frames + 1, 0.0, self._generator).to(
+            self._data.latents.device)
+        self._truth, self._rows = clips.before[:, 1:], clips.rows[:, :-1]  # the picture of a frame is before the next
+        self._starts = pixels.to_float(self._truth[:, 0])
+        self._noise_shape = clips.latents[:, :1].shape
+        self._run.reset()
+        self._run.show(clips.latents[:, :1], self._rows[:, :1], self._starts)
+        self._at, self.age = 1, 0
+
+
+class FilterTraining:
+    """State of a run."""
+
+    def __init__(self, recipe: FilterRecipe, config: WorldConfig, model: Transformer, codec: MiniCodec,
+                 data: dict[str, LatentDataset], replicas: Replicas = ALONE) -> None:
+        self.recipe, self.replicas = recipe, replicas
+        self.device = choose_device()
+        torch.manual_seed(recipe.seed)
+        self.filter = LoopFilter(recipe.width).to(self.device).to(memory_format=torch.channels_last)
+        self.critic = PictureCritic(recipe.critic_width).to(self.device).to(memory_format=torch.channels_last)
+        self.optimizer = torch.optim.Adam(self.filter.parameters(), recipe.lr, betas=(0.0, 0.99))
+        self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), recipe.critic_lr, betas=(0.0, 0.99))
+        self.ema = EMA(self.filter, recipe.ema_decay)
+        self.generator = torch.Generator().manual_seed(recipe.seed + replicas.rank)
+        self.noise = torch.Generator(self.device).manual_seed(recipe.seed + replicas.rank)
+        dtypes = {"auto": None, "bf16": torch.bfloat16, "fp32": torch.float32}
+        self.dtype = dtypes[recipe.precision] or fast_dtype(self.device)
+        self.streams = {name: FreeStreams(config.playing(name), model, codec, self.filter, own, recipe, self.generator)
+                        for name, own in data.items()}
+        self.pools, self.young_pools = ({name: Pool(recipe.pool) for name in data} for _ in range(2))
+        self.step, self.minutes = 0, 0.0
+
+    @property
+    def position(self) -> int:
+        """Where the run is in the recipe's schedule, in the recipe's steps; at `num_steps` it is done."""
+        return schedule_position(self.step, self.recipe.num_steps, self.minutes, self.recipe.minutes)
+
+    def step_once(self) -> dict[str, float]:
+        """Let one scenario run on, learn from a batch of its pool, return the losses."""
+        names = list(self.streams)
+        name = names[self.step % len(names)]
+        self._run_on(name)
+        batch = self._draw(name)
+        if float(torch.rand((), generator=self.generator)) < 0.5:
+            batch = batch.mirrored()
+        factor = learning_rate_factor(self.position, self.recipe.num_steps, self.recipe.warmup_steps,
+                                      self.recipe.decay_steps)
+        self.optimizer.param_groups[0]["lr"] = factor * self.recipe.lr
+        self.critic_optimizer.param_groups[0]["lr"] = factor * self.recipe.critic_lr
+        parts = self._learn(batch)
+        self.ema.update(self.filter, self.step)
+        self.step += 1
+        return {f"{key}_{name}": value for key, value in parts.items()}
+
+    def _run_on(self, name: str) -> None:
+        """Let the streams of a scenario run on, and keep what the filter was given."""
+        streams, recipe = self.streams[name], self.recipe
+        streams.refill()
+        young = streams.age < recipe.young_frames
+        with self._precision():
+            examples = streams.advance(1 if young else recipe.frames_per_step)
+        (self.young_pools if young else self.pools)[name].add(examples)
+
+    def _draw(self, name: str) -> Examples:
+        """Draw a batch from both pools, from one alone while the other is empty."""
+        young = round(self.recipe.young_share * self.recipe.batch) if self.pools[name].filled else self.recipe.batch
+        parts = [pool[name].draw(count, self.generator) for pool, count in
+                 ((self.young_pools, young), (self.pools, self.recipe.batch - young)) if count]
+        return Examples(*(torch.cat([getattr(part, own.name) for part in parts])
+                          for own in dataclasses.fields(Examples)))
+
+    def _learn(self, batch: Examples) -> dict[str, float]:
+        recipe = self.recipe
+        with self._precision():
+            made = self.filter(batch.pictures, batch.moved, batch.seen, self.filter.style(batch.starts)).float()
+            critic, margin = critic_loss(
+                lambda both: self.critic(both, batch.starts.repeat(len(both) // len(batch), 1, 1, 1)).float(),
+                batch.truth, made.detach(), recipe.critic_penalty, recipe.critic_disturbance, self.noise)
+        critic.backward()
+        self._take_step(self.critic, self.critic_optimizer)
+        with self._precision():
+            with torch.no_grad():
+                true = self.critic(batch.truth, batch.starts).float()
+            self.critic.requires_grad_(False)
+            doubt = F.softplus(true - self.critic(made, batch.starts).float()).mean()
+            self.critic.requires_grad_(True)
+        change = ((made - batch.pictures).abs() * batch.seen).mean()
+        wrong = (made - batch.truth).abs().mean(dim=(1, 2, 3))
+        young = torch.exp(-batch.ages / recipe.truth_frames)
+        loss = (recipe.critic_weight * doubt + recipe.keep_weight * change
+                + recipe.truth_weight * (young * wrong).mean())
+        loss.backward()
+        self._take_step(self.filter, self.optimizer)
+        before = (batch.pictures - batch.truth).abs().mean(dim=(1, 2, 3))
+        return {"critic": critic.item(), "margin": margin.item(), "doubt": doubt.item(), "change": change.item(),
+                "gain": ((young * (before - wrong)).sum() / young.sum().clamp_min(1e-3)).item(),
+                "age": batch.ages.mean().item()}
+
+    def _precision(self) -> torch.autocast | nullcontext:
+        return torch.autocast(self.device.type, torch.bfloat16) if self.dtype == torch.bfloat16 else nullcontext()
+
+    def _take_step(self, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self.replicas.average_gradients(module)
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def state(self) -> dict:
+        """What resuming needs; free runs begin anew."""
+        return {"filter": self.filter.state_dict(), "critic": self.critic.state_dict(), "ema": self.ema.shadow,
+                "optimizer": self.optimizer.state_dict(), "critic_optimizer": self.critic_optimizer.state_dict(),
+                "step": self.step, "minutes": self.minutes}
+
+    def restore(self, state: dict) -> None:
+        """Go on from `state`."""
+        self.filter.load_state_dict(state["filter"])
+        self.critic.load_state_dict(state["critic"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+        self.ema.shadow = {name: own.to(self.device) for name, own in state["ema"].items()}
+        self.step, self.minutes = state["step"], state["minutes"]
+        for generator in (self.generator, self.noise):  # not the numbers again that were drawn before
+            generator.manual_seed(self.recipe.seed + self.replicas.rank + (self.step << 16))
+
+    def averaged(self) -> LoopFilter:
+        """A copy of the filter with the averaged weights."""
+        loop_filter = LoopFilter(self.recipe.width).eval().requires_grad_(False).to(self.device)
+        self.ema.copy_to(loop_filter)
+        return loop_filter
+
+
+@torch.no_grad()
+def sample_strip(training: FilterTraining, streams: FreeStreams, path: Path) -> dict[str, float]:
+    """Let streams with the averaged filter run freely from the start; write truth above dream.
+
+    Returns how sharp (mean absolute differences of neighbours) and how rich in contrast the dream is, each as a share
+    of the truth's, over the frames shown.
+    """
+    shown, truths = [], []
+    streams.begin()
+    for frame in STRIP_FRAMES:
+        given = streams.advance(frame - streams.age)
+        truths.append(given.truth)
+        shown.append(streams.picture)
+    truth, dream = torch.stack(truths, dim=1), torch.stack(shown, dim=1)
+    save_strip(path, [pixels.to_uint8(video[run]).numpy() for run in range(min(STRIP_RUNS, len(truth)))
+                      for video in (truth.cpu(), dream.cpu())])
+    return {"sharpness": (_sharpness(dream) / _sharpness(truth)).item(),
+            "contrast": (dream.std(dim=(-2, -1)).mean() / truth.std(dim=(-2, -1)).mean()).item()}
+
+
+def _sharpness(pictures: Tensor) -> Tensor:
+    return pictures.diff(dim=-1).abs().mean() + pictures.diff(dim=-2).abs().mean()
+
+
+def train(recipe: FilterRecipe, world_folder: Path, data_folders: Sequence[Path], held_out_folders: Sequence[Path],
+          out: Path) -> None:
+    """Run or resume a recipe; the world with its filter, the log, strips and the checkpoint go to `out`."""
+    config = load_world_config(world_folder)
+    if config.codec.kind != "mini" or config.model.anchor != "moved":
+        raise ConfigError(f"the world {config.name!r} carries no picture along, so there is nothing to filter; a loop "
+                          "filter is for worlds whose anchor is \"moved\"")
+    for name, settings in recipe.play_stream.items():
+        config = with_stream(config, name, settings)
+    device, replicas = choose_device(), join_replicas()
+    model = load_model(world_folder, config).to(device).eval().requires_grad_(False)
+    codec = load_codec(world_folder, config).to(device).eval().requires_grad_(False)
+    codec.loop_filter = None
+    data, held_out = (read_data(config, folders, codec) for folders in (data_folders, held_out_folders))
+    training = FilterTraining(recipe, config, model, codec, data, replicas)
+    state = load_checkpoint(out / "filter_checkpoint.pt")
+    if state:
+        training.restore(state)
+    log = TrainingLog(out) if replicas.writes else None
+    if log:
+        log.write(event="start", step=training.step, precision=str(training.dtype), replicas=replicas.count,
+                  parameters=sum(p.numel() for p in training.filter.parameters()))
+    _run(training, log, (config, model, codec), held_out, world_folder, out)
+
+
+def with_stream(config: WorldConfig, scenario: str, settings: dict[str, float]) -> WorldConfig:
+    """Return a config one of whose scenarios is played with other stream settings; ConfigError if it has none such."""
+    if scenario not in config.scenarios:
+        raise ConfigError(f"the recipe sets play_stream of {scenario!r}, but the world plays "
+                          f"{', '.join(config.scenarios) or 'a single scenario'}")
+    own = config.scenarios[scenario]
+    changed = dataclasses.replace(own, stream={**own.stream, **settings})
+    return dataclasses.replace(config, scenarios={**config.scenarios, scenario: changed}).playing(scenario)
+
+
+def read_data(config: WorldConfig, folders: Sequence[Path], codec: MiniCodec) -> dict[str, LatentDataset]:
+    """Read one data set for each scenario of a world that folders were given for, with its pictures."""
+    scale, data = torch.tensor(config.latent_scale or (1.0,) * config.codec.latent_channels), {}
+    for folder in folders:
+        scenario = Dataset(folder).manifest["scenario"]
+        if config.scenarios and scenario not in config.scenarios:
+            raise ConfigError(f"{folder} holds {scenario}, which {config.name!r} does not play")
+        data[scenario if config.scenarios else ""] = LatentDataset(folder, codec, scale, True, choose_device())
+    return data
+
+
+def save_world(training: FilterTraining, config: WorldConfig, codec: MiniCodec, world_folder: Path, out: Path) -> None:
+    """Write the world with its averaged filter, which the player can open."""
+    recipe = training.recipe
+    out.mkdir(parents=True, exist_ok=True)
+    for path in world_folder.glob(Path(MODEL_FILE).stem + "*"):
+        if path.resolve() != (out / path.name).resolve():
+            shutil.copyfile(path, out / path.name)
+    codec.loop_filter = training.averaged()
+    save_module(codec, out / CODEC_FILE)
+    codec.loop_filter = None
+    provenance = {**config.provenance, "loop_filter": {
+        "command": "train filter", "recipe": dataclasses.asdict(recipe), "steps": training.step,
+        "minutes": round(training.minutes, 1), "replicas": training.replicas.count}}
+    save_config(dataclasses.replace(
+        config, codec=dataclasses.replace(config.codec, loop_filter_width=recipe.width), provenance=provenance), out)
+
+
+def _run(training: FilterTraining, log: TrainingLog | None, world: tuple[WorldConfig, Transformer, MiniCodec],
+         held_out: dict[str, LatentDataset], world_folder: Path, out: Path) -> None:
+    """Train to the end of the recipe; `log` is None in replicas that write nothing."""
+    recipe, sums = training.recipe, {}
+    mark, marked_step, tick = time.perf_counter(), training.step, time.perf_counter()
+    while training.position < recipe.num_steps:
+        for name, value in training.step_once().items():
+            sums.setdefault(name, []).append(value)
+        now = time.perf_counter()
+        minutes, tick = training.minutes + (now - tick) / 60, now
+        training.minutes = training.replicas.first(minutes) if recipe.minutes else minutes
+        done = training.position >= recipe.num_steps
+        if log and (training.step % recipe.log_every == 0 or done):
+            seconds = time.perf_counter() - mark
+            log.write(step=training.step, minutes=training.minutes,
+                      pictures_per_s=(training.step - marked_step) * recipe.batch * training.replicas.count / seconds,
+                      **{key: sum(own) / len(own) for key, own in sums.items()})
+        if training.step % recipe.log_every == 0 or done:
+            sums, mark, marked_step = {}, time.perf_counter(), training.step
+        if log and (training.step % recipe.save_every == 0 or done):
+            save_checkpoint(out / "filter_checkpoint.pt", training.state())
+            save_world(training, world[0], world[2], world_folder, out)
+        if log and (training.step % recipe.sample_every == 0 or done):
+            for name, own in held_out.items():
+                streams = FreeStreams(world[0].playing(name) if name else world[0], world[1], world[2],
+                                      training.averaged(), own, dataclasses.replace(recipe, clip_frames=STRIP_CLIP),
+                                      torch.Generator().manual_seed(1234))
+                file = out / "strips" / f"filter_{training.step:06d}_{name}.png"
+                log.write(step=training.step, scenario=name, **sample_strip(training, streams, file))
+            tick = time.perf_counter()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `train filter`."""
+    parser.add_argument("--recipe", type=Path, required=True, help="TOML file, see astra_play/train/recipes")
+    parser.add_argument("--world", required=True, metavar="WORLD", help="the world whose free runs are filtered")
+    parser.add_argument("--data", type=Path, required=True, nargs="+", metavar="DIR",
+                        help="folders made by `data make`, one for each scenario")
+    parser.add_argument("--held-out", type=Path, nargs="+", default=[], metavar="DIR",
+                        help="data of held-out seeds, for the sample strips")
+    parser.add_argument("--out", type=Path, required=True, help="world, log, strips; resumed if it exists")
+    parser.add_argument("--minutes", type=float, help="time budget of training (the recipe's own, or its steps)")
+    parser.add_argument("--threads", type=int, help="compute threads (default: torch's own choice)")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run `train filter`."""
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    recipe = load_recipe(FilterRecipe, args.recipe)
+    if args.minutes:
+        recipe = dataclasses.replace(recipe, minutes=args.minutes)
+    train(recipe, paths.world_folder(args.world), args.data, args.held_out, args.out)
+    return 0

@@ -1,0 +1,56 @@
+"""The loop filter's network, written out layer by layer with plain loops over channels' names: what its U-Net must equal."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from astra_play.codec.loop_filter import LoopFilter
+
+
+def naive_pixels_to_channels(picture: Tensor) -> Tensor:
+    """(C, H, W) -> (4 C, H / 2, W / 2): each colour's upper left, upper right, lower left and lower right pixels."""
+    planes = []
+    for colour in picture:
+        planes += [colour[row::2, column::2] for row in (0, 1) for column in (0, 1)]
+    return torch.stack(planes)
+
+
+def naive_channels_to_pixels(planes: Tensor) -> Tensor:
+    """The way back."""
+    _, height, width = planes.shape
+    picture = torch.zeros(len(planes) // 4, 2 * height, 2 * width)
+    for i, plane in enumerate(planes):
+        picture[i // 4, (i % 4) // 2::2, i % 2::2] = plane
+    return picture
+
+
+def naive_block(weights: dict[str, Tensor], name: str, x: Tensor, style: Tensor) -> Tensor:
+    def convolve(part: str, y: Tensor) -> Tensor:
+        return F.conv2d(y, weights[f"{name}.{part}.weight"], weights[f"{name}.{part}.bias"], padding=1)
+
+    width = x.shape[0]
+    factors = weights[f"{name}.modulation.weight"] @ style + weights[f"{name}.modulation.bias"]
+    inner = convolve("conv_in", F.silu(x))
+    inner = torch.stack([inner[c] * (1 + factors[c]) + factors[width + c] for c in range(width)])
+    return x + convolve("conv_out", F.silu(inner))
+
+
+def naive_filter(network: LoopFilter, picture: Tensor, moved: Tensor, seen: Tensor, style: Tensor) -> Tensor:
+    """One picture (3, H, W), what it was painted over, what of that was seen (1, H, W), and the style (S,)."""
+    weights = dict(network.state_dict())
+
+    def convolve(name: str, y: Tensor, stride: int = 1, padding: int = 1) -> Tensor:
+        return F.conv2d(y, weights[f"{name}.weight"], weights[f"{name}.bias"], stride, padding)
+
+    level0 = naive_block(weights, "down_blocks.0", convolve("stem", naive_pixels_to_channels(
+        torch.cat([picture, picture - moved, seen]))), style)
+    level1 = naive_block(weights, "down_blocks.1", convolve("down.0", F.silu(level0), stride=2), style)
+    level2 = naive_block(weights, "down_blocks.2", convolve("down.1", F.silu(level1), stride=2), style)
+    x = convolve("down.2", F.silu(level2), stride=2)
+    x = naive_block(weights, "middle.1", naive_block(weights, "middle.0", x, style), style)
+    for level, kept in ((2, level2), (1, level1), (0, level0)):
+        up = naive_channels_to_pixels(convolve(f"up.{level}", x, padding=0))
+        x = naive_block(weights, f"up_blocks.{level}", kept + up, style)
+    return (picture + naive_channels_to_pixels(convolve("head", F.silu(x)))).clamp(-1, 1)
