@@ -56,9 +56,11 @@ class FilterRecipe:
     streams: int = 8  # that run freely at once, of each scenario
     clip_frames: int = 120  # of an episode, whose actions and true pictures a run has first
     go_on_prob: float = 0.6  # of running on under other actions when those of a clip are over
-    max_frames: int = 960  # after which a run is given up
+    max_frames: int = 960  # after which a run is given up; in the beginning of training sooner,
+    first_max_frames: int = 32  # rising from here over the first half of it
+    shares: dict[str, float] = field(default_factory=dict)  # of the steps, by scenario; 1 where nothing is said
     frames_per_step: int = 2  # made by every stream of one scenario for each training step; the last one is kept
-    young_frames: int = 12  # of a run that are all kept, in a pool of their own
+    young_frames: int = 16  # of a run that are all kept, in a pool of their own
     young_share: float = 0.25  # of a batch that comes from there
     pool: int = 384  # examples of each scenario, and of each one's young runs
     batch: int = 16
@@ -66,15 +68,15 @@ class FilterRecipe:
     minutes: float = 0.0  # positive: a time budget, as in a world's recipe
     warmup_steps: int = 50
     decay_steps: int = 2500
-    lr: float = 4e-4
+    lr: float = 1.5e-4  # slower than the critic, which has to be ahead of what runs in a loop
     critic_lr: float = 4e-4
-    critic_penalty: float = 0.5
+    critic_penalty: float = 2.0
     critic_disturbance: float = 0.03
     critic_weight: float = 1.0
     keep_weight: float = 3.0  # of the mean absolute change of what was seen before
     truth_weight: float = 20.0  # of the mean absolute error against the truth when a run begins
-    truth_frames: float = 6.0  # after which that counts 1 / e
-    ema_decay: float = 0.998
+    truth_frames: float = 10.0  # after which that counts 1 / e
+    ema_decay: float = 0.995  # of the filter that runs are made with, and that is shipped
     # Stream settings of scenarios that change with the filter, which does some of what a hold of contrast is for.
     play_stream: dict[str, dict[str, float]] = field(default_factory=dict)
     precision: str = "auto"
@@ -161,7 +163,8 @@ class FreeStreams:
         self._stream = config.stream
         self._run = FreeRun(model, config.stream, config.controls.modality, recipe.streams,
                             carried_picture(config, codec, self._watched))
-        self.age = recipe.max_frames  # frames since the start picture
+        self.age = 0  # frames since the start picture
+        self.max_age = recipe.max_frames
         self._truth = self._starts = self._rows = None
         self._at = 0  # of the rows
 
@@ -187,11 +190,14 @@ class FreeStreams:
         return self._run.carried.picture
 
     def refill(self) -> None:
-        """Where the actions are over, draw others to go on under, or begin anew."""
+        """Begin anew where a run is old; where its actions are over, do so or draw others to go on under."""
         recipe = self._recipe
-        if self._rows is not None and self._at < self._rows.shape[1]:
+        if self._rows is None or self.age >= self.max_age:
+            self.begin()
             return
-        if self.age >= recipe.max_frames or float(torch.rand((), generator=self._generator)) >= recipe.go_on_prob:
+        if self._at < self._rows.shape[1]:
+            return
+        if float(torch.rand((), generator=self._generator)) >= recipe.go_on_prob:
             self.begin()
             return
         rows = self._data.sample_rows(recipe.streams, recipe.clip_frames, self._generator)
@@ -224,11 +230,12 @@ class FilterTraining:
         self.optimizer = torch.optim.Adam(self.filter.parameters(), recipe.lr, betas=(0.0, 0.99))
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), recipe.critic_lr, betas=(0.0, 0.99))
         self.ema = EMA(self.filter, recipe.ema_decay)
+        self.average = self.averaged()  # the same as a filter, which the streams run with
         self.generator = torch.Generator().manual_seed(recipe.seed + replicas.rank)
         self.noise = torch.Generator(self.device).manual_seed(recipe.seed + replicas.rank)
         dtypes = {"auto": None, "bf16": torch.bfloat16, "fp32": torch.float32}
         self.dtype = dtypes[recipe.precision] or fast_dtype(self.device)
-        self.streams = {name: FreeStreams(config.playing(name), model, codec, self.filter, own, recipe, self.generator)
+        self.streams = {name: FreeStreams(config.playing(name), model, codec, self.average, own, recipe, self.generator)
                         for name, own in data.items()}
         self.pools, self.young_pools = ({name: Pool(recipe.pool) for name in data} for _ in range(2))
         self.step, self.minutes = 0, 0.0
@@ -240,8 +247,7 @@ class FilterTraining:
 
     def step_once(self) -> dict[str, float]:
         """Let one scenario run on, learn from a batch of its pool, return the losses."""
-        names = list(self.streams)
-        name = names[self.step % len(names)]
+        name = self._choose()
         self._run_on(name)
         batch = self._draw(name)
         if float(torch.rand((), generator=self.generator)) < 0.5:
@@ -252,12 +258,22 @@ class FilterTraining:
         self.critic_optimizer.param_groups[0]["lr"] = factor * self.recipe.critic_lr
         parts = self._learn(batch)
         self.ema.update(self.filter, self.step)
+        self.ema.copy_to(self.average)
         self.step += 1
         return {f"{key}_{name}": value for key, value in parts.items()}
+
+    def _choose(self) -> str:
+        """Return the scenario of a step, each by its share, and of all replicas the same."""
+        names = list(self.streams)
+        shares = torch.tensor([self.recipe.shares.get(name, 1.0) for name in names])
+        generator = torch.Generator().manual_seed((self.recipe.seed << 32) + self.step)
+        return names[int(torch.multinomial(shares, 1, generator=generator))]
 
     def _run_on(self, name: str) -> None:
         """Let the streams of a scenario run on, and keep what the filter was given."""
         streams, recipe = self.streams[name], self.recipe
+        risen = min(1.0, 2 * self.position / recipe.num_steps)
+        streams.max_age = recipe.first_max_frames + risen * (recipe.max_frames - recipe.first_max_frames)
         streams.refill()
         young = streams.age < recipe.young_frames
         with self._precision():
@@ -321,6 +337,7 @@ class FilterTraining:
         self.optimizer.load_state_dict(state["optimizer"])
         self.critic_optimizer.load_state_dict(state["critic_optimizer"])
         self.ema.shadow = {name: own.to(self.device) for name, own in state["ema"].items()}
+        self.ema.copy_to(self.average)
         self.step, self.minutes = state["step"], state["minutes"]
         for generator in (self.generator, self.noise):  # not the numbers again that were drawn before
             generator.manual_seed(self.recipe.seed + self.replicas.rank + (self.step << 16))
