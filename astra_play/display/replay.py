@@ -24,10 +24,12 @@ from ..runtime.session import Session, Settings
 from . import hud, timeline
 from .canvas import Canvas
 from .events import PAD_BUTTONS, key_control, to_input
+from .heard import draw_heard
 from .options import Choice
-from .play import DOING, LOADING_EVERY_S, PlayScreen
+from .play import DOING, PlayScreen
 from .present import Presenter
 from .replay_keys import COMMAND_KEYS, Command, ReplayKeysScreen
+from .session_screen import LOADING_EVERY_S
 from .takeover import TakenOver
 
 if TYPE_CHECKING:
@@ -323,11 +325,9 @@ class ReplayScreen:
         """Show which keys were held in the shown chunk; the recording knows buttons, so every key of one is lit."""
         sample = self.control.turns[self.index].chunk.sample
         held = sample.buttons | {button for button, _ in sample.axes}
-        keys = self.keymap.keys
-        lit = frozenset(control for control, buttons in keys.items() if held.intersection(buttons))
         chunk_s = self.recording.head.chunk_s
         motion_px_s = sample.mouse_px[0] / chunk_s, sample.mouse_px[1] / chunk_s
-        hud.draw_input_overlay(canvas, lit, frozenset(keys), motion_px_s, lift=timeline.HEIGHT)
+        draw_heard(canvas, self.keymap, held, motion_px_s, lift=timeline.HEIGHT)
 
     def _draw_figures(self, canvas: Canvas) -> None:
         stats, head = self.session.stats, self.recording.head
