@@ -21,7 +21,7 @@ from .buffer import FrameBuffer
 from .frames import read_facts
 from .messages import Begin, Board, End, HeardChunk, Leave, Notice, Save, Status, Target
 from .past import Past, StartLines
-from .recording import OpenFile, Recording, create_file, reason_of
+from .recording import OpenFile, OpenRecording, create_file, reason_of
 from .saving import SavedLast
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Writer:
         self._values: dict[str, float | int | str] = {}
         self._head: lines.Head | None = None
         self._begin: Begin | None = None  # asked for before the world was started
-        self._recording: Recording | None = None
+        self._recording: OpenRecording | None = None
         self._saved: deque[SavedLast] = deque()
         self._num_frames = 0  # over all, dropped ones included
         self._next_number = 0
@@ -200,12 +200,12 @@ class Writer:
             with_what = "" if self._recording.encoder_name == "libx264" else f" with {self._recording.encoder_name}"
             self._tell(f"Recording{with_what} to {self._recording.video_path.name}")
 
-    def _open(self, target: Target, start: StartLines | None, past: object) -> Recording:
+    def _open(self, target: Target, start: StartLines | None, past: object) -> OpenRecording:
         head = start.head if start else replace(self._head, **self._values)
         head = replace(head, created=target.created.isoformat(timespec="seconds"))
         seed, num_past_chunks = (start.seed, start.num_chunks) if start else (None, 0)
-        return Recording(target, self._config, head, seed, past, num_past_chunks, self._buffer.unpacked,
-                         self._open_file)
+        return OpenRecording(target, self._config, head, seed, past, num_past_chunks, self._buffer.unpacked,
+                             self._open_file)
 
     def _end(self, reason: str) -> None:
         """End the recording under way, if any, and say what came of it."""
@@ -300,7 +300,7 @@ def chunk_entry(heard: HeardChunk, time_s: float) -> lines.Chunk:
     return entry if heard.frames is not None else replace(entry, frames="")
 
 
-def _what_is_kept(recording: Recording) -> str:
+def _what_is_kept(recording: OpenRecording) -> str:
     """Say what a recording that was cut off left on the disk."""
     try:
         return f"{read_facts(recording.video_path).length_s:.1f} s of its video are kept"
@@ -308,7 +308,7 @@ def _what_is_kept(recording: Recording) -> str:
         return "its actions are kept without a video" if recording.log_path.exists() else "nothing of it is left there"
 
 
-def _summary(verb: str, recording: Recording, fps: int) -> str:
+def _summary(verb: str, recording: OpenRecording, fps: int) -> str:
     if recording.num_frames == 0:
         return "Nothing was recorded: no frame was made meanwhile."
     dropped = f", {recording.num_dropped_frames} frames dropped" if recording.num_dropped_frames else ""
