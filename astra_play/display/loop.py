@@ -184,9 +184,10 @@ class WindowLoop:
         begin_s = self.clock.now()
         self._dirty = False
         canvas = self.canvas()
-        for screen in self.screens[self._lowest_visible():]:
+        visible = self.screens[self._lowest_visible():]
+        for screen in visible:
             screen.draw(canvas)
-        self.toasts.draw(canvas)
+        self.toasts.draw(canvas, lift=max((screen.lift for screen in visible), default=0.0))
         self.window.flip()
         flip_s = self.clock.now()
         self.present_ms.add(1000.0 * (flip_s - begin_s))

@@ -46,6 +46,7 @@ class ReplayScreen:
 
     see_through = False
     poll_s = 0.002
+    lift = timeline.HEIGHT
 
     def __init__(self, app: App, path: Path) -> None:
         """Read the recording and begin to load its world; RecordingError if it cannot be replayed here."""
@@ -327,7 +328,7 @@ class ReplayScreen:
         held = sample.buttons | {button for button, _ in sample.axes}
         chunk_s = self.recording.head.chunk_s
         motion_px_s = sample.mouse_px[0] / chunk_s, sample.mouse_px[1] / chunk_s
-        draw_heard(canvas, self.keymap, held, motion_px_s, lift=timeline.HEIGHT)
+        draw_heard(canvas, self.keymap, held, motion_px_s, self.lift)
 
     def _draw_figures(self, canvas: Canvas) -> None:
         stats, head = self.session.stats, self.recording.head

@@ -43,6 +43,7 @@ class SessionScreen:
     """One session on screen, from its loading to its end or failure."""
 
     see_through = False
+    lift = 0.0
 
     def __init__(self, app: App, choice: Choice, taken: TakenOver | None = None) -> None:
         """Read the config and the start picture, and begin to load; AstraPlayError if either cannot be used.
