@@ -20,7 +20,7 @@ from .record.format import SUFFIX, array_hash
 from .record.library import Library
 from .record.match import check_weights, differences, find_recorded_world, world_name
 from .record.reader import Recording, read_recording
-from .record.replay import Replay, check_fits, turns_of
+from .record.replay import Replay, check_fits, recorded_chunks
 
 if TYPE_CHECKING:
     from .model.world import World
@@ -93,7 +93,7 @@ def load_recorded_world(recording: Recording, given: str | None, decoder: str | 
 
     RecordingError if the world or its weights are not the recorded ones.
     """
-    turns_of(recording)  # what cannot be replayed need not be loaded
+    recorded_chunks(recording)  # what cannot be replayed need not be loaded
     folder, head = find_recorded_world(recording, given), recording.head
     config = load_world_config(*find_world(world_name(head, given))).played_live()
     check_fits(recording, config)
@@ -127,7 +127,7 @@ def run_verify(path: Path, given: str | None, threads: int | None, out: Path | N
         if threads not in (None, recording.head.num_threads):
             print(f"not as recorded: {recording.head.num_threads} compute threads there, {threads} here")
         replay = Replay(recording, world, fixed, keeps_checkpoints=False)
-        with tqdm(total=len(replay.turns), unit="chunk", file=sys.stderr) as bar:
+        with tqdm(total=len(replay.recorded), unit="chunk", file=sys.stderr) as bar:
             verdict = verify(replay, bar.update)
             rate = bar.format_dict["rate"] or (bar.n / max(bar.format_dict["elapsed"], 1e-9))
     finally:
@@ -156,11 +156,11 @@ def run_render(path: Path, args: argparse.Namespace) -> int:
     try:
         replay = Replay(recording, world, fixed, keeps_checkpoints=False)
         made = Rendered(replay, with_controls=args.controls)
-        num_frames = len(replay.turns) * recording.head.frames_per_chunk
+        num_frames = len(replay.recorded) * recording.head.frames_per_chunk
         digest = write_frames(iter(made), num_frames, args.render, recording.head.fps)
     finally:
         world.close()
-    same = f"{made.num_same} of {len(replay.turns)} chunks have the recorded latents"
+    same = f"{made.num_same} of {len(replay.recorded)} chunks have the recorded latents"
     print(f"{made.num_frames} frames at {recording.head.fps} fps, {same}, sha256 {digest[:16]} -> {args.render}")
     return 0
 

@@ -346,6 +346,26 @@ def test_stretches_are_runs():
     assert timeline.stretches([False, True, True, False, True]) == [(1, 2), (4, 4)]
 
 
+@pytest.mark.parametrize("size", [(1280, 720), (480, 320)])
+@pytest.mark.parametrize("keys", [False, True])
+def test_a_toast_lies_above_the_bar(replaying, size, keys):
+    def picture() -> np.ndarray:
+        replaying.app.redraw()
+        replaying.steps(1)
+        return pygame.surfarray.array3d(replaying.app.window.surface).swapaxes(0, 1)
+
+    replaying.app.window.resize(size)
+    replaying.until(lambda: at_end(replaying), "the end")
+    if keys:  # a page that the bar is seen through
+        replaying.press(pygame.K_k)
+    replaying.app.toasts.clear()
+    without = picture()
+    replaying.app.toasts.show("a sentence that takes four lines " * 10, replaying.app.clock.now())
+    covered = np.flatnonzero((picture() != without).any(axis=(1, 2)))
+    bar = timeline.strip(replaying.app.canvas())
+    assert covered.size and 0 < covered[0] and covered[-1] < bar.top
+
+
 def test_every_column_of_the_bar_is_a_chunk():
     bar = pygame.Rect(10, 0, 100, 8)
     assert [timeline.chunk_at(bar, x, 4) for x in (-5, 10, 34, 35, 109, 500)] == [0, 0, 0, 1, 3, 3]

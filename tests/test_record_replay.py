@@ -23,7 +23,7 @@ from astra_play.record.branch import continuation
 from astra_play.record.format import Chunk, Mark, Setting, Start, Still, from_line
 from astra_play.record.match import check_weights, differences, find_recorded_world, world_name
 from astra_play.record.reader import Recording, read_recording
-from astra_play.record.replay import Replay, thin, turns_of
+from astra_play.record.replay import Replay, recorded_chunks, thin
 from astra_play.record.verify import native, psnr_db, verify
 from astra_play.replay_cli import recording_path
 
@@ -135,10 +135,10 @@ def test_the_row_maker_follows_so_that_play_can_go_on_from_anywhere(tmp_path: Pa
     replay.go_to(90)
     for place in (70, 40, 13):
         replay.go_to(place)
-        turn = replay.turns[place]
-        for entry in turn.before:
+        recorded = replay.recorded[place]
+        for entry in recorded.before:
             assert not isinstance(entry, Start)
-        assert np.array_equal(replay.row_maker.rows(turn.chunk.sample), turn.chunk.rows)
+        assert np.array_equal(replay.row_maker.rows(recorded.chunk.sample), recorded.chunk.rows)
 
 
 def test_checkpoints_stay_within_their_bytes_and_spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,9 +208,9 @@ def test_a_world_of_another_shape_is_one_sentence(tmp_path: Path) -> None:
 def test_a_log_without_chunks_or_without_its_start_cannot_be_replayed(tmp_path: Path) -> None:
     recording = make_recording(tmp_path)
     with pytest.raises(RecordingError, match="no chunk"):
-        turns_of(dataclasses.replace(recording, entries=recording.entries[:1]))
+        recorded_chunks(dataclasses.replace(recording, entries=recording.entries[:1]))
     with pytest.raises(RecordingError, match="does not reach back"):
-        turns_of(dataclasses.replace(recording, entries=recording.entries[1:]))
+        recorded_chunks(dataclasses.replace(recording, entries=recording.entries[1:]))
 
 
 def test_what_differs_here_is_said_before_it_starts(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_a_branch_replays_by_itself_to_the_bit(tmp_path: Path, index: int) -> No
     replay = Replay(recording, world_of(recording))
     replay.go_to(28)
     replay.go_to(index)
-    before = continuation(recording, replay.turns, index)
+    before = continuation(recording, replay.recorded, index)
     entries = [from_line(line) for line in before.lines]
     for number, sample in enumerate(restless_samples(replay.config, 8, seed=9), start=before.num_chunks):
         action = ActionChunk(sample, replay.row_maker.rows(sample), "camera", number, 0)
@@ -251,12 +251,12 @@ def test_a_branch_replays_by_itself_to_the_bit(tmp_path: Path, index: int) -> No
     assert any(isinstance(entry, Mark) and entry.text == f"taken over from walk.astra at chunk {index}"
                for entry in branch.entries)
     assert verify(Replay(branch, world_of(branch))).is_same
-    samples = [turn.chunk.sample for turn in turns_of(branch)]
+    samples = [one.chunk.sample for one in recorded_chunks(branch)]
     maker = make_row_maker(replay.config)  # the hands of the whole branch, from its start on, give its rows
-    for turn, sample in zip(turns_of(branch), samples, strict=True):
-        if any(isinstance(entry, Still) for entry in turn.before):
+    for one, sample in zip(recorded_chunks(branch), samples, strict=True):
+        if any(isinstance(entry, Still) for entry in one.before):
             maker.stop_turning()
-        assert np.array_equal(maker.rows(sample), turn.chunk.rows)
+        assert np.array_equal(maker.rows(sample), one.chunk.rows)
 
 
 # --- the command line -----------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pygame
 import pytest
+from booth_visitor import write_clip
 from naive_touch import held_buttons
 
 from astra_play.actions.buttons import meanings
@@ -147,8 +148,6 @@ def test_many_fingers_hold_what_the_slow_twin_says(modality: str, seed: int) -> 
 # --- clips ----------------------------------------------------------------------------------------------------------
 
 def test_clip_shows_each_frame_at_its_time_and_ends(tmp_path: Path) -> None:
-    from test_kiosk import write_clip
-
     write_clip(tmp_path / "clip.mp4", num_frames=10, fps=10)
     clip, shades = Clip(tmp_path / "clip.mp4"), []
     for tick in range(14):
@@ -159,8 +158,6 @@ def test_clip_shows_each_frame_at_its_time_and_ends(tmp_path: Path) -> None:
 
 
 def test_late_ticks_leave_frames_out_and_never_run_ahead(tmp_path: Path) -> None:
-    from test_kiosk import write_clip
-
     write_clip(tmp_path / "clip.mp4", num_frames=10, fps=10)
     clip = Clip(tmp_path / "clip.mp4")
     clip.tick(0.0)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pygame
 import pytest
-from test_kiosk import PROFILE, make_visitor  # noqa: F401 (a fixture)
+from booth_visitor import PROFILE, Visitor, booths
 
 from astra_play.booth.profile import SavePlan
 from astra_play.display.booth_pages import ThanksScreen
@@ -114,7 +115,13 @@ def test_folder_keeps_the_newest_visits_and_whatever_else_lies_there(tmp_path: P
     assert sorted(path.name for path in tmp_path.iterdir()) == ["holiday.mp4", "visit-b.mp4", "visit-c.mp4"]
 
 
-def test_a_visit_that_is_thanked_for_leaves_a_video_that_plays(make_visitor, tmp_path: Path) -> None:  # noqa: F811
+@pytest.fixture
+def make_visitor() -> Iterator[Callable[..., Visitor]]:
+    with booths() as make:
+        yield make
+
+
+def test_a_visit_that_is_thanked_for_leaves_a_video_that_plays(make_visitor, tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     visitor = make_visitor(f'{PROFILE}[save]\nwhat = "file"\nfolder = "{tmp_path.as_posix()}"\n')
     visitor.enter()
@@ -129,7 +136,7 @@ def test_a_visit_that_is_thanked_for_leaves_a_video_that_plays(make_visitor, tmp
         assert sum(1 for _ in file.decode(video=0)) >= 25
 
 
-def test_an_idle_visit_is_not_saved(make_visitor, tmp_path: Path) -> None:  # noqa: F811
+def test_an_idle_visit_is_not_saved(make_visitor, tmp_path: Path) -> None:
     visitor = make_visitor(f'{PROFILE}[save]\nwhat = "file"\nfolder = "{tmp_path.as_posix()}"\n')
     visitor.enter()
     visitor.pass_time(31.0)

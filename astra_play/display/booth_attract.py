@@ -17,9 +17,9 @@ from .booth_draw import breath, draw_logo, draw_pill, draw_scrim
 from .canvas import Canvas
 from .clip import Clip
 from .options import Choice
-from .play import PlayScreen
 from .present import Presenter
 from .screen import StillScreen
+from .session_screen import SessionScreen
 
 if TYPE_CHECKING:
     from .kiosk import KioskApp
@@ -30,22 +30,7 @@ WARM_POLL_S = 0.01  # a touch must wake the booth at once, and a clip's frames c
 BREATH_EVERY_S = 1 / 20
 
 
-class NoRecording:
-    """In place of the recorder where nothing is kept of a session."""
-
-    is_recording = False
-
-    def tick(self) -> None:
-        pass
-
-    def draw(self, canvas: Canvas) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-class TourScreen(PlayScreen):
+class TourScreen(SessionScreen):
     """A world that the autopilot walks through. Nobody's hands reach it."""
 
     def __init__(self, app: KioskApp, choice: Choice) -> None:
@@ -55,14 +40,8 @@ class TourScreen(PlayScreen):
     def _make_source(self) -> ActionSource:
         return AutopilotSource(self.choice.seed, self.config.controls.buttons)
 
-    def _make_recording(self) -> NoRecording:
-        return NoRecording()
-
     def _begin_play(self) -> None:
         self._kiosk.note_began()
-
-    def handle(self, event: pygame.Event, polled_at_s: float) -> None:
-        pass
 
     def draw(self, canvas: Canvas) -> None:
         self._presenter.draw(canvas.surface)

@@ -11,12 +11,12 @@ from ..actions.keymap import Keymap
 from ..record.facts import make_head
 from ..record.recorder import Recorder
 from . import theme
-from .booth_attract import NoRecording
 from .booth_draw import draw_pill
 from .canvas import Canvas
 from .options import Choice
-from .play import PlayScreen
 from .pointer import MOUSE, Finger, finger_of
+from .recording import NoRecording
+from .session_screen import SessionScreen
 from .touch import TouchControls, touch_controls, with_touch
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class VisitRecording(NoRecording):
             self._recorder = None
 
 
-class BoothPlay(PlayScreen):
+class BoothPlay(SessionScreen):
     """One visitor in one world."""
 
     def __init__(self, app: KioskApp, choice: Choice) -> None:

@@ -12,7 +12,7 @@ from .canvas import Canvas
 
 if TYPE_CHECKING:
     from .kiosk import KioskApp
-    from .play import PlayScreen
+    from .session_screen import SessionScreen
 
 WIDTH = 560
 ROW = 24
@@ -59,7 +59,7 @@ def read_status(kiosk: KioskApp, up_s: float) -> BoothStatus:
         hotkeys=f"Global hotkeys: {missing or 'listening'}.")
 
 
-def session_figures(play: PlayScreen) -> dict[str, object]:
+def session_figures(play: SessionScreen) -> dict[str, object]:
     """Return a session's figures for the daily log."""
     stats, counts = play.session.stats, play.session.playout.counts()
     latency = {f"latency_{name}_ms": stats.input_to_flip_ms.whole_run(quantile)

@@ -193,7 +193,8 @@ class Toasts:
             return True
         return False
 
-    def draw(self, canvas: Canvas) -> None:
+    def draw(self, canvas: Canvas, lift: float = 0) -> None:
+        """Draw the message, if there is one; `lift`: units that are taken at the bottom of the window."""
         if not self.message:
             return
         px = canvas.px
@@ -202,7 +203,7 @@ class Toasts:
         width = max(canvas.text.width_px(line, size_px) for line in lines)
         line_height = canvas.text.line_height_px(size_px)
         box = pygame.Rect(0, 0, width + px(40), len(lines) * line_height + px(18))
-        box.midbottom = canvas.width_px // 2, canvas.height_px - px(32)
+        box.midbottom = canvas.width_px // 2, canvas.height_px - px(32 + lift)
         canvas.panel(box, theme.BACKGROUND, alpha=225, border=theme.WARNING if self._bad else theme.LINE)
         y = box.top + px(9) + (line_height - canvas.text.height_px(size_px)) // 2
         for line in lines:

@@ -30,9 +30,9 @@ from .booth_status import draw_status, read_status, session_figures
 from .canvas import Canvas
 from .kiosk_events import TouchSense, is_locked, operator_command
 from .options import Choice, PlayOptions
-from .play import PlayScreen
 from .pointer import MOUSE, finger_of
 from .sentence import as_sentence
+from .session_screen import SessionScreen
 from .settings import PlayerSettings
 from .visit_save import VisitSave
 from .watch_session import LastChunk
@@ -196,7 +196,7 @@ class KioskApp(App):
             self.push(HoldScreen(self, self._last_frame))
             self.clip_failed(error)
 
-    def _begin_world(self, choice: Choice, screen: type[PlayScreen]) -> None:
+    def _begin_world(self, choice: Choice, screen: type[SessionScreen]) -> None:
         """Start a session in a world."""
         try:
             play = screen(self, choice)
@@ -257,7 +257,7 @@ class KioskApp(App):
             self._failure = error
             self.quit()
 
-    def pause_play(self, play: PlayScreen, message: str = "") -> None:
+    def pause_play(self, play: SessionScreen, message: str = "") -> None:
         """Let go of what was held and say why; a pause menu would lead out of the booth, and nobody could leave it."""
         play.let_go()
         if message:

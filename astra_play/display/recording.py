@@ -103,6 +103,21 @@ class RecordingControl:
                       settings.controls_in_video)
 
 
+class NoRecording:
+    """In place of the recorder where nothing is kept of a session."""
+
+    is_recording = False
+
+    def tick(self) -> None:
+        pass
+
+    def draw(self, canvas: Canvas) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def shown_folder(settings: PlayerSettings) -> str:
     """Return the end of the path of the recordings folder, which tells one from another."""
     return "/".join(folder_of(settings).parts[-2:])

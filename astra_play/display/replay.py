@@ -24,10 +24,12 @@ from ..runtime.session import Session, Settings
 from . import hud, timeline
 from .canvas import Canvas
 from .events import PAD_BUTTONS, key_control, to_input
+from .heard import draw_heard
 from .options import Choice
-from .play import DOING, LOADING_EVERY_S, PlayScreen
+from .play import DOING, PlayScreen
 from .present import Presenter
 from .replay_keys import COMMAND_KEYS, Command, ReplayKeysScreen
+from .session_screen import LOADING_EVERY_S
 from .takeover import TakenOver
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class ReplayScreen:
 
     see_through = False
     poll_s = 0.002
+    lift = timeline.HEIGHT
 
     def __init__(self, app: App, path: Path) -> None:
         """Read the recording and begin to load its world; RecordingError if it cannot be replayed here."""
@@ -60,7 +63,7 @@ class ReplayScreen:
         check_fits(self.recording, self.config)
         self.keymap = app.keymap.limited_to(self.config.controls.buttons, self.config.controls.modality)
         self._input = InputState(self.keymap)  # tells which events would move the world
-        first = next(entry for entry in self.control.turns[0].before if isinstance(entry, Start))
+        first = next(entry for entry in self.control.recorded[0].before if isinstance(entry, Start))
         self.session = Session(lambda: ReplayedWorld(self.control, self._load), self.control, app.clock,
                                Settings(seed=first.seed, keep_threads=False))
         self._presenter = Presenter()
@@ -75,11 +78,11 @@ class ReplayScreen:
         self._covered = self._dragging = False
         self._due: DueFrame | None = None
         self._started_s, self._next_redraw_s = app.clock.now(), 0.0
-        held = [bool(turn.chunk.sample.buttons or turn.chunk.sample.axes or any(turn.chunk.sample.mouse_px))
-                for turn in self.control.turns]
+        held = [bool(one.chunk.sample.buttons or one.chunk.sample.axes or any(one.chunk.sample.mouse_px))
+                for one in self.control.recorded]
         self._presses = timeline.stretches(held)
-        self._starts = [index for index, turn in enumerate(self.control.turns)
-                        if index and any(isinstance(entry, Start) for entry in turn.before)]
+        self._starts = [index for index, one in enumerate(self.control.recorded)
+                        if index and any(isinstance(entry, Start) for entry in one.before)]
         self.session.start()
         self._say_what_differs()
 
@@ -129,7 +132,7 @@ class ReplayScreen:
 
     def _stop_at_end(self) -> None:
         """Stand on the last picture: the source has nothing more, and the session need not ask again."""
-        if not self.is_paused and self._going_to is None and self.index == len(self.control.turns) - 1 \
+        if not self.is_paused and self._going_to is None and self.index == len(self.control.recorded) - 1 \
                 and self.session.playout.counts().waiting == 0:
             self.is_paused = True
             self.session.pause(True)
@@ -201,7 +204,7 @@ class ReplayScreen:
             case Command.FIRST:
                 self.seek(0)
             case Command.LAST:
-                self.seek(len(self.control.turns) - 1)
+                self.seek(len(self.control.recorded) - 1)
             case Command.SLOWER:
                 self.change_speed(-1)
             case Command.FASTER:
@@ -225,13 +228,13 @@ class ReplayScreen:
     def _go_to_column(self, x_px: int) -> None:
         canvas = self._app.canvas()
         self.seek(timeline.chunk_at(timeline.track(timeline.strip(canvas), canvas.unit_px), x_px,
-                                    len(self.control.turns)))
+                                    len(self.control.recorded)))
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
     def pause(self, paused: bool) -> None:
         """Stand still or go on; going on from the end begins anew, and one on the way to a chunk stands there."""
-        if not paused and self.index == len(self.control.turns) - 1 and self._going_to is None:
+        if not paused and self.index == len(self.control.recorded) - 1 and self._going_to is None:
             self.is_paused = False
             self.seek(0)
             return
@@ -249,7 +252,7 @@ class ReplayScreen:
             self.seek(self._going_to + step)
         elif step < 0:
             self.seek(self.index - 1)
-        elif 0 <= self.index < len(self.control.turns) - 1:
+        elif 0 <= self.index < len(self.control.recorded) - 1:
             self.control.limit = (self.control.limit if self._frames_left else self.control.index) + 1
             self._frames_left += 1
             self.session.pause(False)
@@ -285,7 +288,7 @@ class ReplayScreen:
         if self.index < 0:
             return
         index = self.index + 1
-        before = continuation(self.recording, self.control.turns, index)
+        before = continuation(self.recording, self.control.recorded, index)
         taken = TakenOver(self.control, before, self._presenter.frame)
         self.control.hand_over(index)
         choice = Choice(self._name, before.start.seed, prompt=before.settings["prompt"])
@@ -316,23 +319,21 @@ class ReplayScreen:
 
     def timeline_state(self) -> timeline.TimelineState:
         return timeline.TimelineState(
-            max(self.index, 0), len(self.control.turns), self.recording.head.chunk_s, self._presses, self._starts,
+            max(self.index, 0), len(self.control.recorded), self.recording.head.chunk_s, self._presses, self._starts,
             self.is_paused, self.speed, self._going_to, self.control.index)
 
     def _draw_input(self, canvas: Canvas) -> None:
         """Show which keys were held in the shown chunk; the recording knows buttons, so every key of one is lit."""
-        sample = self.control.turns[self.index].chunk.sample
+        sample = self.control.recorded[self.index].chunk.sample
         held = sample.buttons | {button for button, _ in sample.axes}
-        keys = self.keymap.keys
-        lit = frozenset(control for control, buttons in keys.items() if held.intersection(buttons))
         chunk_s = self.recording.head.chunk_s
         motion_px_s = sample.mouse_px[0] / chunk_s, sample.mouse_px[1] / chunk_s
-        hud.draw_input_overlay(canvas, lit, frozenset(keys), motion_px_s, lift=timeline.HEIGHT)
+        draw_heard(canvas, self.keymap, held, motion_px_s, self.lift)
 
     def _draw_figures(self, canvas: Canvas) -> None:
         stats, head = self.session.stats, self.recording.head
         rows = (f"{stats.recent_fps:.1f} of {head.fps * self.speed:g} fps",
-                f"chunk {self.control.turns[max(self.index, 0)].chunk.number}",
+                f"chunk {self.control.recorded[max(self.index, 0)].chunk.number}",
                 f"{self.control.checkpoint_bytes / 1e6:.0f} MB of places to go back to")
         y = canvas.px(18)
         for row in rows:

@@ -21,6 +21,7 @@ class Screen(Protocol):
 
     see_through: bool
     poll_s: float
+    lift: float  # units that it takes at the bottom of the window, above which toasts lie
 
     def handle(self, event: pygame.Event, polled_at_s: float) -> None: ...
 
@@ -46,6 +47,7 @@ class StillScreen:
 
     see_through = False
     poll_s = IDLE_POLL_S
+    lift = 0.0
 
     def __init__(self, app: App) -> None:
         self._app = app

@@ -11,7 +11,7 @@ from typing import Any
 
 from .format import Branch, Chunk, Mark, Setting, Start, to_line
 from .reader import Recording
-from .replay import Turn
+from .replay import RecordedChunk
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Continuation:
     settings: dict[str, Any]
 
 
-def continuation(recording: Recording, turns: Sequence[Turn], index: int) -> Continuation:
+def continuation(recording: Recording, recorded: Sequence[RecordedChunk], index: int) -> Continuation:
     """Return what goes before chunk `index` of a recording, if play goes on there; `index` at least 1."""
     head = recording.head
     settings: dict[str, Any] = {"guidance_scale": head.guidance_scale, "num_denoise_steps": head.num_denoise_steps,
                                 "num_threads": head.num_threads, "prompt": head.prompt}
     start, values, lines, num_chunks = None, dict(settings), [], 0
-    for turn in turns[:index]:
-        for entry in turn.before:
+    for one in recorded[:index]:
+        for entry in one.before:
             if isinstance(entry, Start):
                 start, values, num_chunks = replace(entry, reset_count=0), dict(settings), 0
                 lines = [to_line(start)]
@@ -46,10 +46,10 @@ def continuation(recording: Recording, turns: Sequence[Turn], index: int) -> Con
             if isinstance(entry, Setting):
                 settings[entry.name] = entry.value
             lines.append(to_line(entry))
-        lines.append(to_line(_renumbered(turn.chunk, num_chunks)))
+        lines.append(to_line(_renumbered(one.chunk, num_chunks)))
         num_chunks += 1
-    time_s = turns[index - 1].chunk.time_s
-    number = turns[index - 1].chunk.number + 1
+    time_s = recorded[index - 1].chunk.time_s
+    number = recorded[index - 1].chunk.number + 1
     lines.append(to_line(Mark(time_s, f"taken over from {recording.path.name} at chunk {number}")))
     return Continuation(Branch(recording.path.name, recording.sha256, number), start, values, tuple(lines), num_chunks,
                         time_s, settings)

@@ -73,7 +73,7 @@ class LogFile:
         return os.fstat(self._file.fileno()).st_nlink == 0
 
 
-class Recording:
+class OpenRecording:
     """Two open files. One thread uses it; OSError and RecordingError say that the disk or the encoder gave up."""
 
     def __init__(self, target: Target, config: WorldConfig, head: Head, seed: int | None,

@@ -35,8 +35,8 @@ class ReplayableWorld(PlayableWorld, Protocol):
 
 
 @dataclass(frozen=True)
-class Turn:
-    """A recorded chunk and what happened before it, in order."""
+class RecordedChunk:
+    """A chunk of a recording and what happened before it, in order."""
 
     before: tuple[Start | Setting | Still, ...]
     chunk: Chunk
@@ -62,23 +62,23 @@ class _Checkpoint:
     num_bytes: int
 
 
-def turns_of(recording: Recording) -> list[Turn]:
+def recorded_chunks(recording: Recording) -> list[RecordedChunk]:
     """Return the chunks of a recording; RecordingError for one that cannot be replayed from its seed."""
-    turns: list[Turn] = []
+    recorded: list[RecordedChunk] = []
     before: list[Start | Setting | Still] = []
     for entry in recording.entries:
         if isinstance(entry, Chunk):
-            turns.append(Turn(tuple(before), entry))
+            recorded.append(RecordedChunk(tuple(before), entry))
             before = []
         elif isinstance(entry, (Start, Setting, Still)):
             before.append(entry)
-    if not turns:
+    if not recorded:
         lost = f": {recording.loss}" if recording.loss else ""
         raise RecordingError(f"{recording.path} holds no chunk that could be replayed{lost}; record for longer")
-    if not any(isinstance(entry, Start) for entry in turns[0].before):
+    if not any(isinstance(entry, Start) for entry in recorded[0].before):
         raise RecordingError(f"{recording.path} does not reach back to where its world was started, so it cannot be "
                              "replayed; its video can be watched, and after a start recordings replay again")
-    return turns
+    return recorded
 
 
 def first_video_index(recording: Recording) -> int | None:
@@ -104,7 +104,7 @@ class Replay:
     def __init__(self, recording: Recording, world: ReplayableWorld, fixed: dict[str, float | int] | None = None,
                  keeps_checkpoints: bool = True) -> None:
         self.recording, self.world = recording, world
-        self.turns = turns_of(recording)
+        self.recorded = recorded_chunks(recording)
         self._fixed = fixed or {}
         self._keeps_checkpoints = keeps_checkpoints
         self.row_maker = make_row_maker(world.config)  # follows the samples, for whoever plays on from here
@@ -121,7 +121,7 @@ class Replay:
 
     @property
     def is_over(self) -> bool:
-        return self.index >= len(self.turns)
+        return self.index >= len(self.recorded)
 
     @property
     def checkpoint_indices(self) -> list[int]:
@@ -133,23 +133,23 @@ class Replay:
 
     def step(self) -> Made:
         """Make the next chunk. RecordingError where the log's own pictures or rows do not fit the world."""
-        turn = self.turns[self.index]
+        recorded = self.recorded[self.index]
         if self._keeps_checkpoints and self.index and self.index % self._every == 0:
             self._keep()
-        self._happen(turn)
-        self.row_maker.rows(turn.chunk.sample)
-        action = turn.chunk.action(self.recording.head.modality)
+        self._happen(recorded)
+        self.row_maker.rows(recorded.chunk.sample)
+        action = recorded.chunk.action(self.recording.head.modality)
         frames = self.world.step(action)
         latents = self.world.last_latents
         self.world.commit()
-        made = Made(self.index, turn.chunk, action, frames, latents)
+        made = Made(self.index, recorded.chunk, action, frames, latents)
         self.index += 1
         self.num_generated += 1
         return made
 
     def go_to(self, index: int, may_go_on: Callable[[], bool] = lambda: True) -> bool:
         """Make chunk `index` the next one; False if `may_go_on`, asked before every chunk, said no meanwhile."""
-        index = min(max(index, 0), len(self.turns))
+        index = min(max(index, 0), len(self.recorded))
         if not self.index <= index or any(self.index < kept <= index for kept in self._checkpoints):
             self._return_to(max((kept for kept in self._checkpoints if kept <= index), default=0))
         while self.index < index:
@@ -174,8 +174,8 @@ class Replay:
     def _has_prompts(self) -> bool:
         return any(isinstance(entry, Setting) and entry.name == "prompt" for entry in self.recording.entries)
 
-    def _happen(self, turn: Turn) -> None:
-        for entry in turn.before:
+    def _happen(self, recorded: RecordedChunk) -> None:
+        for entry in recorded.before:
             if isinstance(entry, Start):
                 self.world.reset(entry.seed)
                 if entry.frames:

@@ -19,7 +19,7 @@ from ..chunks import ActionChunk, ActionSample
 from ..config import WorldConfig
 from ..errors import RecordingError
 from .reader import Recording
-from .replay import Replay, ReplayableWorld, turns_of
+from .replay import Replay, ReplayableWorld, recorded_chunks
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ReplayControl:
     def __init__(self, recording: Recording) -> None:
         """RecordingError for a recording that cannot be replayed."""
         self.recording = recording
-        self.turns = turns_of(recording)
+        self.recorded = recorded_chunks(recording)
         self.leaving = threading.Event()
         self.limit: int | None = None  # (window) the chunk before which to wait; None: go on to the end
         self._wanted = 0  # (window) the chunk to go to with the next reset
@@ -50,7 +50,7 @@ class ReplayControl:
 
     def want(self, index: int) -> int:
         """Ask for a chunk to be the next; the session must be reset after this. Returns it, within the recording."""
-        self._wanted = min(max(index, 0), len(self.turns) - 1)
+        self._wanted = min(max(index, 0), len(self.recorded) - 1)
         return self._wanted
 
     @property
@@ -72,8 +72,8 @@ class ReplayControl:
 
     def take(self, now_s: float) -> ActionSample | None:
         """Return what was asked for in the chunk to come, None after the last: the replay is a session's source."""
-        limit = len(self.turns) if self.limit is None else min(self.limit, len(self.turns))
-        return None if self.index >= limit else self.turns[self.index].chunk.sample
+        limit = len(self.recorded) if self.limit is None else min(self.limit, len(self.recorded))
+        return None if self.index >= limit else self.recorded[self.index].chunk.sample
 
     def close_world(self, replay: Replay | None, world: ReplayableWorld) -> None:
         """Give the world up, or bring it to where it was asked for and hand it over.

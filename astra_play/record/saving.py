@@ -10,7 +10,7 @@ from dataclasses import replace
 from .buffer import KeptChunk
 from .format import CRC_DIGITS, Mark, from_line, to_line
 from .past import StartLines
-from .recording import Recording
+from .recording import OpenRecording
 
 # A chunk's line and its number: reading hours of lines in full for the last few would keep Python busy for seconds.
 CHUNK_LINE = re.compile(rf'[0-9a-f]{{{CRC_DIGITS}}} \{{"kind":"chunk","number":(\d+),')
@@ -19,7 +19,7 @@ CHUNK_LINE = re.compile(rf'[0-9a-f]{{{CRC_DIGITS}}} \{{"kind":"chunk","number":(
 class SavedLast:
     """One pair of files being written. Frames are let go as they are written, so memory falls as it goes on."""
 
-    def __init__(self, open_recording: Callable[[Iterable[str]], Recording], starts: list[StartLines],
+    def __init__(self, open_recording: Callable[[Iterable[str]], OpenRecording], starts: list[StartLines],
                  chunks: deque[KeptChunk], time_s: float) -> None:
         """`starts`: the log's lines, from the start that the first of `chunks` belongs to; OSError, RecordingError."""
         if starts:  # frames from before a start whose lines are gone would be in no log

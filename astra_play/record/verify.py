@@ -104,7 +104,7 @@ def verify(replay: Replay, progress: Callable[[], object] = lambda: None) -> Ver
             first = Difference(what, chunk.number, made.index * recording.head.chunk_s, recorded, here)
         comparison.add(frames_differ, beside.psnr_db(made, needed=frames_differ or comparison.wants_baseline))
         progress()
-    return Verdict(len(replay.turns), num_latents, num_frames, num_unknown, first, *comparison.figures(),
+    return Verdict(len(replay.recorded), num_latents, num_frames, num_unknown, first, *comparison.figures(),
                    loss="" if recording.loss is None else f"of the log itself, {recording.loss}")
 
 

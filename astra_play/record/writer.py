@@ -18,11 +18,11 @@ from ..runtime.journal import Changed, Started, Stilled
 from . import format as lines
 from .branch import Continuation
 from .buffer import FrameBuffer
-from .frames import read_facts
 from .messages import Begin, Board, End, HeardChunk, Leave, Notice, Save, Status, Target
 from .past import Past, StartLines
-from .recording import OpenFile, Recording, create_file, reason_of
+from .recording import OpenFile, OpenRecording, create_file, reason_of
 from .saving import SavedLast
+from .sentences import failed, summary, what_is_kept
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Writer:
         self._values: dict[str, float | int | str] = {}
         self._head: lines.Head | None = None
         self._begin: Begin | None = None  # asked for before the world was started
-        self._recording: Recording | None = None
+        self._recording: OpenRecording | None = None
         self._saved: deque[SavedLast] = deque()
         self._num_frames = 0  # over all, dropped ones included
         self._next_number = 0
@@ -200,12 +200,12 @@ class Writer:
             with_what = "" if self._recording.encoder_name == "libx264" else f" with {self._recording.encoder_name}"
             self._tell(f"Recording{with_what} to {self._recording.video_path.name}")
 
-    def _open(self, target: Target, start: StartLines | None, past: object) -> Recording:
+    def _open(self, target: Target, start: StartLines | None, past: object) -> OpenRecording:
         head = start.head if start else replace(self._head, **self._values)
         head = replace(head, created=target.created.isoformat(timespec="seconds"))
         seed, num_past_chunks = (start.seed, start.num_chunks) if start else (None, 0)
-        return Recording(target, self._config, head, seed, past, num_past_chunks, self._buffer.unpacked,
-                         self._open_file)
+        return OpenRecording(target, self._config, head, seed, past, num_past_chunks, self._buffer.unpacked,
+                             self._open_file)
 
     def _end(self, reason: str) -> None:
         """End the recording under way, if any, and say what came of it."""
@@ -218,7 +218,7 @@ class Writer:
         except (OSError, RecordingError) as error:
             self._tell_failure(error, f"The end of the recording could not be written to {recording.video_path.parent}")
         else:
-            self._tell(_summary("Recorded", recording, self._config.fps))
+            self._tell(summary("Recorded", recording, self._config.fps))
         self._board.status = None
 
     def _try(self, deed: Callable[[], object]) -> None:
@@ -236,7 +236,7 @@ class Writer:
             return
         known = error if isinstance(error, (OSError, RecordingError)) else RecordingError(str(error))
         recording.abandon(reason_of(known), self._time_s)
-        self._tell_failure(known, f"The recording in {recording.video_path.parent} stopped, {_what_is_kept(recording)}")
+        self._tell_failure(known, f"The recording in {recording.video_path.parent} stopped, {what_is_kept(recording)}")
 
     # --- saving the last seconds ------------------------------------------------------------------------------------
 
@@ -270,7 +270,7 @@ class Writer:
             self._tell_failure(error, f"The last seconds could not all be saved in {saved.recording.video_path.parent}",
                                of_recording=False)
         else:
-            self._tell(_summary("Saved", saved.recording, self._config.fps))
+            self._tell(summary("Saved", saved.recording, self._config.fps))
         self._saved.popleft()
 
     # --- what the player hears --------------------------------------------------------------------------------------
@@ -288,8 +288,7 @@ class Writer:
         """Say what failed, why, and what to do; the play goes on."""
         self._board.has_failed |= of_recording
         self._board.status = None if of_recording else self._board.status
-        why = f"{error.strerror or error}".lower() if isinstance(error, OSError) else str(error)
-        sentence = f"{what}: {why}. {_remedy(error)}"
+        sentence = failed(what, error)
         log.warning("%s", sentence)
         self._board.notices.put(Notice(sentence, RecordingError(sentence)))
 
@@ -298,24 +297,3 @@ def chunk_entry(heard: HeardChunk, time_s: float) -> lines.Chunk:
     """Return the log's entry of a chunk that is in no video; its hashes are "" for what was left out on the way."""
     entry = lines.Chunk.of(heard.chunk, heard.number, time_s, heard.chunk.latents, video=False)
     return entry if heard.frames is not None else replace(entry, frames="")
-
-
-def _what_is_kept(recording: Recording) -> str:
-    """Say what a recording that was cut off left on the disk."""
-    try:
-        return f"{read_facts(recording.video_path).length_s:.1f} s of its video are kept"
-    except RecordingError:
-        return "its actions are kept without a video" if recording.log_path.exists() else "nothing of it is left there"
-
-
-def _summary(verb: str, recording: Recording, fps: int) -> str:
-    if recording.num_frames == 0:
-        return "Nothing was recorded: no frame was made meanwhile."
-    dropped = f", {recording.num_dropped_frames} frames dropped" if recording.num_dropped_frames else ""
-    return f"{verb} {recording.num_frames_passed / fps:.1f} s to {recording.video_path}{dropped}"
-
-
-def _remedy(error: Exception) -> str:
-    reason = reason_of(error) if isinstance(error, (OSError, RecordingError)) else ""
-    return {"disk full": "Free some space there.", "folder removed": "F9 still saves the last 30 s elsewhere.",
-            "no permission": "Choose another recordings folder in the settings."}.get(reason, "The play goes on.")
