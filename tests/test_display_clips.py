@@ -22,7 +22,6 @@ from astra_play.display.clipgrid import Thumbnails
 from astra_play.display.clips import ClipsScreen
 from astra_play.display.exports import unused
 from astra_play.display.screens import ListScreen, MenuScreen, SettingsScreen
-from astra_play.display.videopreview import DELAY_S, VideoPreview
 from astra_play.record.export import ExportStopped
 from astra_play.record.library import Library
 
@@ -166,42 +165,6 @@ def test_removed_folder_leaves_an_empty_page_and_a_locked_one_its_reason(open_pa
     player.top._look()
     player.steps(1)
     assert names(player) == [] and player.top.trouble == ""
-
-
-# --- the moving picture ---------------------------------------------------------------------------------------------
-
-def test_preview_shows_the_frame_of_each_moment_and_begins_again(tmp_path) -> None:
-    video = make_video(tmp_path / "a.mp4", num_frames=24)
-    preview = VideoPreview()
-    preview.tick(video, 10.0)
-    assert preview.frame is None
-    for number in (0, 3, 4, 10, 17, 23):
-        preview.tick(video, 10.0 + DELAY_S + number / 16 + 0.01)
-        assert number_of(preview.frame) == number
-    ended_s = 10.0 + DELAY_S + 23 / 16 + 0.01
-    preview.tick(video, ended_s + DELAY_S + 2 / 16 + 0.01)
-    assert number_of(preview.frame) == 2
-    preview.tick(None, 30.0)
-    assert preview.frame is None
-
-
-def test_preview_goes_on_where_it_was_after_a_long_wait(tmp_path) -> None:
-    video = make_video(tmp_path / "a.mp4", num_frames=48)
-    preview = VideoPreview()
-    preview.tick(video, 0.0)
-    preview.tick(video, DELAY_S + 0.01)
-    preview.tick(video, 60.0)
-    assert number_of(preview.frame) == 1
-
-
-def test_preview_of_a_wreck_shows_nothing_and_does_not_try_again(tmp_path, monkeypatch) -> None:
-    wreck = tmp_path / "wreck.mp4"
-    wreck.write_text("nothing")
-    preview = VideoPreview()
-    preview.tick(wreck, 0.0)
-    assert not preview.tick(wreck, 1.0)
-    monkeypatch.setattr("astra_play.display.videopreview.frames", lambda path: pytest.fail("tried again"))
-    assert not preview.tick(wreck, 2.0) and preview.frame is None
 
 
 # --- replay, export, delete -----------------------------------------------------------------------------------------
