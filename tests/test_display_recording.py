@@ -16,7 +16,7 @@ from pathlib import Path
 import pygame
 import pytest
 from fakes_display import CardCatalogue, card_config
-from hands import Player
+from hands import Player, seats
 from naive_boxes import boxes, pictures
 
 from astra_play.actions.keymap import parse_keymap
@@ -41,21 +41,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def make_player(tmp_path: Path, folder: Path) -> Iterator[Callable[..., Player]]:
-    apps: list[App] = []
+    with seats(settings_path=tmp_path / "settings.json", world="card", seed=7) as seat:
+        def make(catalogue: CardCatalogue | None = None, **options: object) -> Player:
+            player = seat(catalogue or CardCatalogue(fps=FPS), **options)
+            player.until(lambda: player.play.playing, "the first frame")
+            return player
 
-    def make(catalogue: CardCatalogue | None = None, **options: object) -> Player:
-        catalogue = catalogue or CardCatalogue(fps=FPS)
-        app = App(PlayOptions(headless=True, catalogue=catalogue, settings_path=tmp_path / "settings.json",
-                              **{"world": "card", "seconds": 1000.0, "seed": 7, **options}))
-        apps.append(app)
-        app.open()
-        player = Player(app, catalogue)
-        player.until(lambda: player.play.playing, "the first frame")
-        return player
-
-    yield make
-    for app in apps:
-        app.close()
+        yield make
 
 
 @pytest.fixture
