@@ -18,6 +18,7 @@ from ..actions.keymap import Keymap, default_keymap, load_keymap, user_keymap_pa
 from ..actions.remap import write_keymap
 from ..errors import AstraPlayError, ImageError, RecordingError
 from ..paths import DEFAULT_WORLD
+from ..record.recorder import Written
 from ..runtime.clock import MonotonicClock
 from ..runtime.interfaces import Clock
 from ..runtime.stats import Distribution
@@ -32,7 +33,7 @@ from .options import Choice, PlayOptions
 from .pads import PAD_EVENTS, PLUG_EVENTS, PadHands, Pads
 from .photo import photo_folder
 from .play import MAX_NEW_SEED, PlayScreen
-from .recording import check_record_path
+from .recording import check_record_path, line_about
 from .replay import ReplayScreen
 from .screen import Screen
 from .screens import FailureScreen, MenuScreen, PauseScreen
@@ -52,8 +53,15 @@ REFUSAL_S = 8.0  # a whole sentence takes that long to read
 
 
 def run_play(options: PlayOptions) -> int:
-    """Run the player until it is left; return 0, or raise the AstraPlayError that it ended with."""
-    return run_app(App(options))
+    """Run the player until it is left; return 0, or raise the AstraPlayError that it ended with.
+
+    A run without a player's hands prints a line about each recording that it made.
+    """
+    app = App(options)
+    run_app(app)
+    for written in app.recorded:
+        print(line_about(written))
+    return 0
 
 
 def run_app(app: App) -> int:
@@ -85,6 +93,7 @@ class App:
         if self.record_path is not None:
             check_record_path(self.record_path)
         self.record_error: RecordingError | None = None  # the first thing that could not be recorded
+        self.recorded: list[Written] = []  # by an unattended run
         self.unattended = UnattendedRun(options) if _is_unattended(options) else None
         self.text = Text()
         self.toasts = Toasts()
