@@ -30,14 +30,14 @@ from .chunks import ActionChunk
 from .config import WorldConfig, load_world_config
 from .errors import ConfigError, ImageError
 from .paths import check_out_folder, find_world, start_pictures
+from .record.export import durations_ms
 from .record.format import SUFFIX
+from .record.mp4 import Mp4File
 from .render_options import RenderOptions, refuse_meaningless
 from .render_published import load_options, motion_of
 from .render_published import rollout as published_rollout
 from .runtime.interfaces import ActionSource, PlayableWorld
 
-# Low enough that the grain of a small picture survives; at 128 x 96 a minute is a few megabytes.
-H264_QUALITY = {"crf": "16", "preset": "medium"}
 WEBP_QUALITY = 70
 
 
@@ -186,33 +186,20 @@ class Mp4Writer:
         self._half_path = path.with_name(f".{path.name}.part")
 
     def __enter__(self) -> Mp4Writer:
-        import av
-
-        self._container = av.open(str(self._half_path), "w", format="mp4", options={"movflags": "+faststart"})
-        self._stream = self._container.add_stream("libx264", rate=Fraction(self._fps), options=H264_QUALITY)
+        self._file = Mp4File(self._half_path, Fraction(self._fps), Fraction(1, self._fps))
         self._num_frames = 0
         return self
 
     def write(self, frame: np.ndarray) -> None:
-        import av
-
-        if self._num_frames == 0:
-            self._stream.height, self._stream.width = frame.shape[:2]
-            self._stream.pix_fmt = "yuv420p"  # the one layout that every player and browser shows
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        picture.pts, picture.time_base = self._num_frames, Fraction(1, self._fps)
+        self._file.write(frame, self._num_frames)
         self._num_frames += 1
-        self._container.mux(self._stream.encode(picture))
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *raised: object) -> None:
         try:
+            self._file.__exit__(kind, *raised)
             if kind is None:
-                self._container.mux(self._stream.encode(None))
+                os.replace(self._half_path, self.path)
         finally:
-            self._container.close()
-        if kind is None:
-            os.replace(self._half_path, self.path)
-        else:
             self._half_path.unlink(missing_ok=True)
 
 
@@ -234,12 +221,9 @@ class WebpWriter:
         if kind is not None or not self._frames:
             return
         half_path = self.path.with_name(f".{self.path.name}.part")
-        # Durations are whole milliseconds: each ends where the next frame begins, so that they do not add up to more.
-        ends_ms = [round(1000 * (number + 1) / self._fps) for number in range(len(self._frames))]
-        durations_ms = [end - begin for begin, end in zip([0, *ends_ms], ends_ms, strict=False)]
         try:
-            self._frames[0].save(half_path, format="WEBP", save_all=True, append_images=self._frames[1:],
-                                 duration=durations_ms, loop=0, quality=WEBP_QUALITY, method=4)
+            self._frames[0].save(half_path, format="WEBP", save_all=True, append_images=self._frames[1:], loop=0,
+                                 duration=durations_ms(len(self._frames), self._fps), quality=WEBP_QUALITY, method=4)
             os.replace(half_path, self.path)
         finally:
             half_path.unlink(missing_ok=True)

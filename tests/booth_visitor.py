@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pygame
 from fakes_display import CardCatalogue
 from hands import Player
@@ -141,15 +140,3 @@ def booths() -> Iterator[Callable[..., Visitor]]:
     finally:
         for app in apps:
             app.close()
-
-
-def write_clip(path: Path, num_frames: int = 8, fps: int = 25) -> None:
-    import av
-
-    with av.open(str(path), "w") as file:
-        stream = file.add_stream("libx264", rate=fps)
-        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
-        for index in range(num_frames):
-            picture = np.full((32, 32, 3), 20 * index, np.uint8)
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        file.mux(stream.encode())

@@ -1,16 +1,17 @@
-"""A player's hands on the window loop: they post events, wait for what should come of them, and look at the picture."""
+"""A player's hands on the window loop: they open it, post events, wait for what should come of them, and look."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pygame
 from fakes_display import CardCatalogue, CardWorld
 
-from astra_play.display.app import App
+from astra_play.display.app import App, PlayOptions
 
 PATIENCE_S = 5.0  # a busy machine may be slow, and only a broken loop uses it up
 
@@ -83,3 +84,24 @@ class Player:
     @property
     def frame(self) -> np.ndarray:
         return self.play._presenter.frame
+
+
+@contextmanager
+def seats(**always: object) -> Iterator[Callable[..., Player]]:
+    """Lend a function that opens the window with test cards for worlds and sits a player before it.
+
+    It takes a catalogue (None: the plain one) and options; those given here are for every player. All windows are
+    closed at the end.
+    """
+    apps: list[App] = []
+
+    def make(catalogue: CardCatalogue | None = None, **options: object) -> Player:
+        catalogue = catalogue or CardCatalogue()
+        apps.append(App(PlayOptions(headless=True, catalogue=catalogue, **{"seconds": 1000.0, **always, **options})))
+        apps[-1].open()
+        return Player(apps[-1], catalogue)
+
+    yield make
+    for app in apps:
+        app.options.catalogue.may_read.set()  # a world that still reads a prompt would keep its session from ending
+        app.close()

@@ -1,4 +1,4 @@
-"""The loop filter's network, written out layer by layer with plain loops over channels' names: what its U-Net must equal."""
+"""The loop filter's network, written out layer by layer for one picture: what its U-Net must equal."""
 
 from __future__ import annotations
 

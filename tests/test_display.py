@@ -11,7 +11,7 @@ import numpy as np
 import pygame
 import pytest
 from fakes_display import CardCatalogue
-from hands import PATIENCE_S, Player
+from hands import PATIENCE_S, Player, seats
 from PIL import Image
 
 from astra_play.display import settings as settings_file
@@ -24,19 +24,9 @@ from astra_play.errors import DisplayError, ImageError, WeightsError
 
 @pytest.fixture
 def make_player(tmp_path: Path) -> Iterator[Callable[..., Player]]:
-    apps: list[App] = []
-
-    def make(catalogue: CardCatalogue | None = None, **options) -> Player:
-        catalogue = catalogue or CardCatalogue()
-        app = App(PlayOptions(headless=True, catalogue=catalogue, settings_path=tmp_path / "config" / "settings.json",
-                              photo_folder=tmp_path / "photos", **{"world": "card", "seconds": 1000.0, **options}))
-        apps.append(app)
-        app.open()
-        return Player(app, catalogue)
-
-    yield make
-    for app in apps:
-        app.close()
+    with seats(settings_path=tmp_path / "config" / "settings.json", photo_folder=tmp_path / "photos",
+               world="card") as make:
+        yield make
 
 
 @pytest.fixture

@@ -10,19 +10,17 @@ from pathlib import Path
 import numpy as np
 import pygame
 import pytest
-from fakes_display import CardCatalogue
-from hands import Player
+from hands import Player, seats
 from PIL import Image
 from recordings import make_log, make_recording, make_video, number_of
 
 from astra_play.display import exports as exports_module
-from astra_play.display.app import App, PlayOptions
+from astra_play.display.app import App
 from astra_play.display.canvas import Canvas
 from astra_play.display.clipgrid import Thumbnails
 from astra_play.display.clips import ClipsScreen
 from astra_play.display.exports import unused
 from astra_play.display.screens import ListScreen, MenuScreen, SettingsScreen
-from astra_play.display.videopreview import DELAY_S, VideoPreview
 from astra_play.record.export import ExportStopped
 from astra_play.record.library import Library
 
@@ -36,23 +34,20 @@ def folder(tmp_path: Path, monkeypatch) -> Path:
 
 @pytest.fixture
 def open_page(tmp_path: Path, folder: Path) -> Iterator[Callable[[], Player]]:
-    apps: list[App] = []
+    with seats(settings_path=tmp_path / "settings.json", world="card") as seat:
+        def make() -> Player:
+            player = seat()
+            player.app.to_menu()
+            player.press(pygame.K_c)
+            assert isinstance(player.top, ClipsScreen)
+            return player
 
-    def make() -> Player:
-        catalogue = CardCatalogue()
-        app = App(PlayOptions(headless=True, catalogue=catalogue, settings_path=tmp_path / "settings.json",
-                              world="card", seconds=1000.0))
-        apps.append(app)
-        app.open()
-        app.to_menu()
-        player = Player(app, catalogue)
-        player.press(pygame.K_c)
-        assert isinstance(player.top, ClipsScreen)
-        return player
+        yield make
 
-    yield make
-    for app in apps:
-        app.close()
+
+def make_recordings(folder: Path, count: int) -> None:
+    for index in range(count):
+        make_recording(folder, f"clip{index}", num_frames=4)
 
 
 def names(player: Player) -> list[str]:
@@ -107,8 +102,7 @@ def test_recordings_are_listed_with_pictures_and_new_ones_appear(open_page, fold
 
 
 def test_focus_stays_on_its_clip_when_the_list_changes(open_page, folder) -> None:
-    for index in range(5):
-        make_recording(folder, f"clip{index}", num_frames=4)
+    make_recordings(folder, 5)
     player = open_page()
     player.press(pygame.K_DOWN)
     focused = player.top.grid.focused.name
@@ -119,8 +113,7 @@ def test_focus_stays_on_its_clip_when_the_list_changes(open_page, folder) -> Non
 
 
 def test_focus_walks_the_grid_and_stops_at_its_edges(open_page, folder) -> None:
-    for index in range(5):
-        make_recording(folder, f"clip{index}", num_frames=4)
+    make_recordings(folder, 5)
     player = open_page()
     visited = []
     for key in (pygame.K_LEFT, pygame.K_RIGHT, pygame.K_RIGHT, pygame.K_DOWN, pygame.K_DOWN, pygame.K_RIGHT,
@@ -166,42 +159,6 @@ def test_removed_folder_leaves_an_empty_page_and_a_locked_one_its_reason(open_pa
     player.top._look()
     player.steps(1)
     assert names(player) == [] and player.top.trouble == ""
-
-
-# --- the moving picture ---------------------------------------------------------------------------------------------
-
-def test_preview_shows_the_frame_of_each_moment_and_begins_again(tmp_path) -> None:
-    video = make_video(tmp_path / "a.mp4", num_frames=24)
-    preview = VideoPreview()
-    preview.tick(video, 10.0)
-    assert preview.frame is None
-    for number in (0, 3, 4, 10, 17, 23):
-        preview.tick(video, 10.0 + DELAY_S + number / 16 + 0.01)
-        assert number_of(preview.frame) == number
-    ended_s = 10.0 + DELAY_S + 23 / 16 + 0.01
-    preview.tick(video, ended_s + DELAY_S + 2 / 16 + 0.01)
-    assert number_of(preview.frame) == 2
-    preview.tick(None, 30.0)
-    assert preview.frame is None
-
-
-def test_preview_goes_on_where_it_was_after_a_long_wait(tmp_path) -> None:
-    video = make_video(tmp_path / "a.mp4", num_frames=48)
-    preview = VideoPreview()
-    preview.tick(video, 0.0)
-    preview.tick(video, DELAY_S + 0.01)
-    preview.tick(video, 60.0)
-    assert number_of(preview.frame) == 1
-
-
-def test_preview_of_a_wreck_shows_nothing_and_does_not_try_again(tmp_path, monkeypatch) -> None:
-    wreck = tmp_path / "wreck.mp4"
-    wreck.write_text("nothing")
-    preview = VideoPreview()
-    preview.tick(wreck, 0.0)
-    assert not preview.tick(wreck, 1.0)
-    monkeypatch.setattr("astra_play.display.videopreview.frames", lambda path: pytest.fail("tried again"))
-    assert not preview.tick(wreck, 2.0) and preview.frame is None
 
 
 # --- replay, export, delete -----------------------------------------------------------------------------------------
@@ -336,8 +293,7 @@ def test_exports_never_take_a_name_that_is_there(tmp_path) -> None:
 
 
 def test_every_size_of_window_keeps_the_card_in_focus_in_view(open_page, folder) -> None:
-    for index in range(11):
-        make_recording(folder, f"clip{index}", num_frames=2)
+    make_recordings(folder, 11)
     player = open_page()
     for size in ((480, 320), (1280, 720), (2560, 1080)):
         player.app.window.resize(size)

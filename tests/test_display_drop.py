@@ -9,29 +9,21 @@ import numpy as np
 import pygame
 import pytest
 from fakes_display import CardCatalogue
-from hands import Player
+from hands import Player, seats
 from PIL import Image
 
-from astra_play.display.app import App, PlayOptions
 from astra_play.display.screens import FailureScreen, KeysScreen, MenuScreen
 
 
 @pytest.fixture
 def make_player(tmp_path: Path) -> Iterator[Callable[..., Player]]:
-    apps: list[App] = []
+    with seats(world="card", seed=7) as seat:
+        def make(catalogue: CardCatalogue | None = None, **options) -> Player:
+            player = seat(catalogue, **options)
+            player.app.unattended = None  # somebody sits before the screen
+            return player
 
-    def make(catalogue: CardCatalogue | None = None, **options) -> Player:
-        catalogue = catalogue or CardCatalogue()
-        app = App(PlayOptions(headless=True, catalogue=catalogue, **{"world": "card", "seed": 7, "seconds": 1000.0,
-                                                                     **options}))
-        app.unattended = None  # somebody sits before the screen
-        apps.append(app)
-        app.open()
-        return Player(app, catalogue)
-
-    yield make
-    for app in apps:
-        app.close()
+        yield make
 
 
 @pytest.fixture

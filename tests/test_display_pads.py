@@ -8,11 +8,9 @@ from types import SimpleNamespace
 
 import pygame
 import pytest
-from fakes_display import CardCatalogue
-from hands import Player
+from hands import Player, seats
 
 from astra_play.actions.keymap import load_keymap
-from astra_play.display.app import App, PlayOptions
 from astra_play.display.padpage import PadScreen, control_name
 from astra_play.display.pads import PadHands, Pads
 from astra_play.display.screens import KeysScreen, PauseScreen, SettingsScreen, open_pad_page
@@ -36,24 +34,16 @@ def fake_pads(count: int) -> Pads:
 
 @pytest.fixture
 def make_player(tmp_path: Path) -> Iterator[Callable[..., Player]]:
-    apps: list[App] = []
-
-    def make(num_pads: int = 1) -> Player:
-        catalogue = CardCatalogue()
-        app = App(PlayOptions(headless=True, catalogue=catalogue, settings_path=tmp_path / "settings.json",
-                              keymap_path=tmp_path / "keymap.toml", world="card", seconds=1000.0))
-        apps.append(app)
-        app.open()
-        app._pads.close()
-        app._pads = fake_pads(num_pads)
-        player = Player(app, catalogue)
-        player.until(lambda: player.play.playing, "the first frame")
-        return player
-
     (tmp_path / "keymap.toml").write_text('[pad]\ndead_zone = 0.2  # worn out\n')
-    yield make
-    for app in apps:
-        app.close()
+    with seats(settings_path=tmp_path / "settings.json", keymap_path=tmp_path / "keymap.toml", world="card") as seat:
+        def make(num_pads: int = 1) -> Player:
+            player = seat()
+            player.app._pads.close()
+            player.app._pads = fake_pads(num_pads)
+            player.until(lambda: player.play.playing, "the first frame")
+            return player
+
+        yield make
 
 
 def axis(player: Player, number: int, value: float, pad: int = 0) -> None:

@@ -9,10 +9,9 @@ from pathlib import Path
 import pygame
 import pytest
 from fakes_display import CardCatalogue
-from hands import Player
+from hands import Player, seats
 from PIL import Image
 
-from astra_play.display.app import App, PlayOptions
 from astra_play.display.prompt import PromptScreen
 from astra_play.display.screens import PauseScreen
 from astra_play.display.window import Window
@@ -21,20 +20,8 @@ from astra_play.errors import ConfigError
 
 @pytest.fixture
 def make_player(tmp_path: Path) -> Iterator[Callable[..., Player]]:
-    apps: list[App] = []
-
-    def make(catalogue: CardCatalogue | None = None, **options) -> Player:
-        catalogue = catalogue or CardCatalogue(reads_text=True)
-        app = App(PlayOptions(headless=True, catalogue=catalogue, photo_folder=tmp_path / "photos", **{
-            "world": "card", "seconds": 1000.0, "prompt": "a garden", **options}))
-        apps.append(app)
-        app.open()
-        return Player(app, catalogue)
-
-    yield make
-    for app in apps:
-        app.options.catalogue.may_read.set()
-        app.close()
+    with seats(photo_folder=tmp_path / "photos", world="card", prompt="a garden") as seat:
+        yield lambda catalogue=None, **options: seat(catalogue or CardCatalogue(reads_text=True), **options)
 
 
 @pytest.fixture

@@ -16,18 +16,19 @@ from pathlib import Path
 import pygame
 import pytest
 from fakes_display import CardCatalogue, card_config
-from hands import Player
+from hands import Player, seats
 from naive_boxes import boxes, pictures
 
 from astra_play.actions.keymap import parse_keymap
 from astra_play.display import theme
 from astra_play.display.app import App, PlayOptions, run_play
 from astra_play.display.prompt import PromptScreen
-from astra_play.display.recording import recording_name
+from astra_play.display.recording import line_about, recording_name
 from astra_play.display.screens import PLAYER_KEYS, SettingsScreen
 from astra_play.errors import RecordingError
 from astra_play.record import video
 from astra_play.record.reader import read_recording
+from astra_play.record.recorder import Written
 
 FPS = 50
 START_WITHIN_S = 60.0  # of a process on a busy machine
@@ -41,21 +42,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def make_player(tmp_path: Path, folder: Path) -> Iterator[Callable[..., Player]]:
-    apps: list[App] = []
+    with seats(settings_path=tmp_path / "settings.json", world="card", seed=7) as seat:
+        def make(catalogue: CardCatalogue | None = None, **options: object) -> Player:
+            player = seat(catalogue or CardCatalogue(fps=FPS), **options)
+            player.until(lambda: player.play.playing, "the first frame")
+            return player
 
-    def make(catalogue: CardCatalogue | None = None, **options: object) -> Player:
-        catalogue = catalogue or CardCatalogue(fps=FPS)
-        app = App(PlayOptions(headless=True, catalogue=catalogue, settings_path=tmp_path / "settings.json",
-                              **{"world": "card", "seconds": 1000.0, "seed": 7, **options}))
-        apps.append(app)
-        app.open()
-        player = Player(app, catalogue)
-        player.until(lambda: player.play.playing, "the first frame")
-        return player
-
-    yield make
-    for app in apps:
-        app.close()
+        yield make
 
 
 @pytest.fixture
@@ -225,6 +218,24 @@ def test_record_option_keeps_everything_from_the_first_chunk_on(tmp_path: Path) 
     read = read_recording(tmp_path / "clip.astra")
     assert read.entries[0].seed == 5 and read.chunks[0].number == 0 and read.end.reason == "session ended"
     assert len(pictures(tmp_path / "clip.mp4")) == len(read.chunks) > 10
+
+
+def test_an_unattended_run_ends_with_a_line_about_what_it_recorded(tmp_path: Path,
+                                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    run_play(options(tmp_path))
+    num_chunks = len(read_recording(tmp_path / "clip.astra").chunks)
+    assert capsys.readouterr().out == (f"recorded {num_chunks} chunks, {num_chunks / FPS:.1f} s -> "
+                                       f"{tmp_path / 'clip.mp4'}, {tmp_path / 'clip.astra'}\n")
+
+
+def test_line_about_a_recording_counts_what_was_dropped() -> None:
+    written = Written(Path("a.mp4"), Path("a.astra"), num_chunks=320, seconds=20.0, num_dropped_frames=3)
+    assert line_about(written) == "recorded 320 chunks, 20.0 s, 3 frames dropped -> a.mp4, a.astra"
+
+
+def test_a_run_that_records_nothing_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_play(options(tmp_path, record=None))
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(("name", "words"), [("clip.avi", "does not end in .mp4"), ("no/clip.mp4", "does not exist"),

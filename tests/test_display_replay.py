@@ -10,12 +10,11 @@ import numpy as np
 import pygame
 import pytest
 from fakes_display import CardCatalogue, CardWorld, card_config
-from hands import Player
+from hands import Player, seats
 from tiny_recording import record_offline
 
 from astra_play.chunks import ActionSample
 from astra_play.display import timeline
-from astra_play.display.app import App, PlayOptions
 from astra_play.display.play import PlayScreen
 from astra_play.display.replay import ReplayScreen
 from astra_play.display.replay_keys import REPLAY_KEYS, ReplayKeysScreen
@@ -41,19 +40,8 @@ def record_card(path: Path, fps: int = 50) -> Path:
 
 @pytest.fixture
 def make_player(tmp_path: Path) -> Iterator[Callable[..., Player]]:
-    apps: list[App] = []
-
-    def make(catalogue: CardCatalogue | None = None, **options) -> Player:
-        catalogue = catalogue or CardCatalogue()
-        app = App(PlayOptions(headless=True, catalogue=catalogue, settings_path=tmp_path / "config" / "settings.json",
-                              photo_folder=tmp_path / "photos", seconds=1000.0, **options))
-        apps.append(app)
-        app.open()
-        return Player(app, catalogue)
-
-    yield make
-    for app in apps:
-        app.close()
+    with seats(settings_path=tmp_path / "config" / "settings.json", photo_folder=tmp_path / "photos") as make:
+        yield make
 
 
 @pytest.fixture

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pygame
 import pytest
-from booth_visitor import PROFILE, ListLink, TwoCards, Visitor, booths, write_clip
+from booth_visitor import PROFILE, ListLink, TwoCards, Visitor, booths
+from recordings import make_video, number_of
 
 from astra_play.booth.policy import GRACE_S
 from astra_play.booth.profile import Profile
-from astra_play.display.booth_attract import ClipScreen, HoldScreen, TourScreen
+from astra_play.display.booth_attract import HoldScreen, TourScreen, VideoScreen
 from astra_play.display.booth_pages import ChooseScreen, ThanksScreen
 from astra_play.display.booth_play import BoothPlay
-from astra_play.display.clip import Clip
 from astra_play.display.kiosk import MAX_FAILURES, KioskApp
 from astra_play.display.options import PlayOptions
-from astra_play.errors import ConfigError, DisplayError, WeightsError
+from astra_play.errors import ConfigError, WeightsError
 
 
 @pytest.fixture
@@ -157,37 +157,20 @@ def test_worlds_that_cannot_be_offered_are_refused_before_a_window_opens() -> No
 # --- clips ----------------------------------------------------------------------------------------------------------
 
 def test_clips_are_shown_between_the_tours_and_a_damaged_one_is_left_out(make_visitor, tmp_path: Path) -> None:
-    write_clip(tmp_path / "a.mp4")
+    make_video(tmp_path / "a.mp4", num_frames=8)
     (tmp_path / "b.mp4").write_bytes(b"no video")
     visitor = make_visitor(f'{PROFILE}[attract]\nclips = "{tmp_path.as_posix()}"\n')
     visitor.until(lambda: visitor.top.playing, "the first tour")
     visitor.pass_time(41.0)
-    assert isinstance(visitor.top, ClipScreen)
-    brightest = []
-    visitor.until(lambda: brightest.append(frame.max()) or frame.max() > 120
-                  if isinstance(visitor.top, ClipScreen) and (frame := visitor.top._clip.frame) is not None else False,
-                  "the clip's later frames")
+    assert isinstance(visitor.top, VideoScreen)
+    visitor.until(lambda: isinstance(visitor.top, VideoScreen) and (frame := visitor.top._player.frame) is not None
+                  and number_of(frame) > 5, "the clip's later frames")
     visitor.until(lambda: isinstance(visitor.top, TourScreen), "the tour after the clip's end")
     visitor.until(lambda: visitor.top.playing, "that tour")
     visitor.pass_time(41.0)
     assert isinstance(visitor.top, HoldScreen) and visitor.link.of("failure")[0]["what"] == "clip"
     visitor.pass_time(2.5)
     assert isinstance(visitor.top, TourScreen)
-
-
-def test_a_clip_of_a_kind_that_cannot_be_decoded_is_one_sentence(tmp_path: Path, monkeypatch) -> None:
-    import av
-
-    write_clip(tmp_path / "odd.mp4")
-    clip = Clip(tmp_path / "odd.mp4")
-
-    def refuse(_: object) -> None:
-        raise av.error.PatchWelcomeError(1, "Not yet implemented in FFmpeg")
-
-    monkeypatch.setattr(clip, "_frames", map(refuse, [0]))
-    with pytest.raises(DisplayError, match=r"odd\.mp4 cannot be shown"):
-        clip.tick(0.0)
-    clip.close()
 
 
 # --- hours ----------------------------------------------------------------------------------------------------------

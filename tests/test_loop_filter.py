@@ -1,4 +1,4 @@
-"""The loop filter: what it is before it has learned, how it lies in the loop and in the codec's file, how it is trained."""
+"""The loop filter: what it is before it has learned, how it lies in the loop and in the codec's file, how it learns."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from astra_play.errors import RecordingError
 from astra_play.record import export as export_module
 from astra_play.record.export import ExportStopped, durations_ms, export
 from astra_play.record.frames import at_rate, frames, read_facts
+from astra_play.record.mp4 import Mp4File
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def test_gif_keeps_colours_of_a_smooth_picture(tmp_path) -> None:
     yy, xx = np.mgrid[0:96, 0:128]
     frame = np.stack([xx * 2, yy * 2, 255 - xx], axis=-1).astype(np.uint8)
     source = tmp_path / "smooth.mp4"
-    with export_module.Mp4File(source, 128, 96, Fraction(FPS), Fraction(1, FPS)) as file:
+    with Mp4File(source, Fraction(FPS), Fraction(1, FPS)) as file:
         for index in range(8):
             file.write(np.roll(frame, 4 * index, axis=1), index)
     export(source, tmp_path / "out.gif")

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
-import numpy as np
 import pygame
 import pytest
-from booth_visitor import write_clip
 from naive_touch import held_buttons
 
 from astra_play.actions.buttons import meanings
 from astra_play.actions.keymap import Keymap, default_keymap
 from astra_play.actions.state import InputState
-from astra_play.display.clip import Clip
 from astra_play.display.pointer import Finger
 from astra_play.display.theme import unit_px
 from astra_play.display.touch import CONTROLS, TouchControls, touch_controls, with_touch
-from astra_play.errors import DisplayError
 
 SIZE = (1280, 720)
 KNOWN = {"camera": ("forward", "back", "left", "right", "turn_left", "turn_right", "look_up", "look_down"),
@@ -143,32 +138,3 @@ def test_many_fingers_hold_what_the_slow_twin_says(modality: str, seed: int) -> 
     for number in down:
         hands.do(finger("up", (0, 0), number))
     assert not hands.state.held() and not hands.touch.is_touched
-
-
-# --- clips ----------------------------------------------------------------------------------------------------------
-
-def test_clip_shows_each_frame_at_its_time_and_ends(tmp_path: Path) -> None:
-    write_clip(tmp_path / "clip.mp4", num_frames=10, fps=10)
-    clip, shades = Clip(tmp_path / "clip.mp4"), []
-    for tick in range(14):
-        if clip.tick(100.0 + tick / 10 + 0.05 * (tick > 0)):
-            shades.append(int(np.median(clip.frame)))
-    clip.close()
-    assert len(shades) == 10 and shades == sorted(shades) and clip.is_over
-
-
-def test_late_ticks_leave_frames_out_and_never_run_ahead(tmp_path: Path) -> None:
-    write_clip(tmp_path / "clip.mp4", num_frames=10, fps=10)
-    clip = Clip(tmp_path / "clip.mp4")
-    clip.tick(0.0)
-    first = int(np.median(clip.frame))
-    clip.tick(0.45)
-    assert int(np.median(clip.frame)) - first == pytest.approx(80, abs=12)  # the fifth frame, 20 shades a frame
-    clip.close()
-
-
-@pytest.mark.parametrize("content", [b"", b"no video at all"])
-def test_file_that_is_no_video_is_refused_with_its_name(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "broken.mp4").write_bytes(content)
-    with pytest.raises(DisplayError, match="broken.mp4"):
-        Clip(tmp_path / "broken.mp4")

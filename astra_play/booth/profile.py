@@ -3,8 +3,10 @@ at a trade fair."""
 
 from __future__ import annotations
 
+import string
 import tomllib
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +16,7 @@ from .texts import Language, Texts, texts_of
 
 MIN_HANG_S = 2.0  # four heartbeats
 MAX_S = 86_400.0  # of any time: a day; more is a slip of the keyboard
+MAY_BE_ZERO = ("session_s", "last_s", "warning_s")  # no limit, no countdown, no warning
 
 EXAMPLE = """\
 # A booth of Astra Play. Every line may be left out; what stands here are the values without it.
@@ -218,47 +221,38 @@ def parse_profile(text: str, name: str, base: Path) -> Profile:
         for world in getattr(profile, table).keys() - set(profile.worlds):
             raise ConfigError(f"{name} [{table}] names the world {world!r}, which is not offered"
                               f"{did_you_mean(world, profile.worlds)}")
-    for wrong, sentence in _contradictions(profile):
-        if wrong:
+    for holds, sentence in _contradictions(profile):
+        if not holds:
             raise ConfigError(f"{name}: {sentence}")
     texts_of(profile.language, profile.texts, f"{name} [texts]")
     return profile
 
 
-def _contradictions(profile: Profile) -> list[tuple[bool, str]]:
-    """Return every rule as (whether it is broken, the sentence)."""
+def _contradictions(profile: Profile) -> Iterator[tuple[bool, str]]:
+    """Yield (whether it holds, the sentence if it does not) for everything that no single type can say."""
     times, save, keys = profile.times, profile.save, profile.operator
     letters = list(keys.commands())
-    rules = [
-        (not profile.worlds, "worlds is empty; offer at least one world, such as \"mini/explore\""),
-        (len(profile.worlds) > 6, f"worlds offers {len(profile.worlds)}, but a start page holds six; leave some out"),
-        (profile.threads < 0, f"threads is {profile.threads}; give 0 for a probe, or a number of threads"),
-        (save.what != "off" and not save.folder, f"save.what is {save.what!r}, but save.folder is empty; give a "
-                                                 "folder for the files"),
-        (save.what == "qr" and "{file}" not in save.url, f"save.url is {save.url!r}, but must hold {{file}}, where the "
-                                                         "name of the file goes"),
-        (save.keep_files < 0, f"save.keep_files is {save.keep_files}; give 0 to keep all, or a number of files"),
-        (len(set(keys.modifiers)) < 2 or not set(keys.modifiers) <= {"ctrl", "alt", "shift"},
-         f"operator.chord is {keys.chord!r}; join at least two of ctrl, alt and shift with +"),
-        (len(letters) < 4 or not all(len(letter) == 1 and letter in "abcdefghijklmnopqrstuvwxyz" for letter in letters),
-         f"operator keys are {', '.join(letters)}; they must be four different letters of a to z"),
-        (profile.supervisor.hang_s < MIN_HANG_S,
-         f"supervisor.hang_s is {profile.supervisor.hang_s:g}; a busy machine may stand still for a second, so give at "
-         f"least {MIN_HANG_S:g}"),
-        (profile.log.keep_days < 1, f"log.keep_days is {profile.log.keep_days}; keep at least 1"),
-        (times.last_s > times.session_s > 0, f"times.last_s is {times.last_s:g}, longer than a whole session "
-                                             f"({times.session_s:g})"),
-    ]
-    may_be_zero = {"session_s", "last_s", "warning_s"}
+    yield len(profile.worlds) >= 1, "worlds is empty; offer at least one world, such as \"mini/explore\""
+    yield len(profile.worlds) <= 6, (
+        f"worlds offers {len(profile.worlds)}, but a start page holds six; leave some out")
+    yield profile.threads >= 0, f"threads is {profile.threads}; give 0 for a probe, or a number of threads"
+    yield save.what == "off" or save.folder != "", (
+        f"save.what is {save.what!r}, but save.folder is empty; give a folder for the files")
+    yield save.what != "qr" or "{file}" in save.url, (
+        f"save.url is {save.url!r}, but must hold {{file}}, where the name of the file goes")
+    yield save.keep_files >= 0, f"save.keep_files is {save.keep_files}; give 0 to keep all, or a number of files"
+    yield len(set(keys.modifiers)) >= 2 and set(keys.modifiers) <= {"ctrl", "alt", "shift"}, (
+        f"operator.chord is {keys.chord!r}; join at least two of ctrl, alt and shift with +")
+    yield len(letters) == 4 and all(len(letter) == 1 and letter in string.ascii_lowercase for letter in letters), (
+        f"operator keys are {', '.join(letters)}; they must be four different letters of a to z")
+    yield profile.supervisor.hang_s >= MIN_HANG_S, (
+        f"supervisor.hang_s is {profile.supervisor.hang_s:g}; a busy machine may stand still for a second, so give at "
+        f"least {MIN_HANG_S:g}")
+    yield profile.log.keep_days >= 1, f"log.keep_days is {profile.log.keep_days}; keep at least 1"
+    yield not times.last_s > times.session_s > 0, (
+        f"times.last_s is {times.last_s:g}, longer than a whole session ({times.session_s:g})")
     for part in (times, profile.attract, profile.supervisor, profile.log):
-        for name, value in _numbers(part):
-            least_ok = value >= 0 if name in may_be_zero else value > 0
-            rules.append((not (least_ok and value <= MAX_S), f"{name} is {value:g}; it must be "
-                          f"{'at least 0' if name in may_be_zero else 'above 0'} and at most {MAX_S:g}"))
-    return rules
-
-
-def _numbers(part: Any) -> list[tuple[str, float]]:
-    assert is_dataclass(part)
-    return [(entry.name, getattr(part, entry.name)) for entry in fields(part)
-            if isinstance(getattr(part, entry.name), float)]
+        for name, value in asdict(part).items():
+            if isinstance(value, float):
+                least, is_enough = ("at least 0", value >= 0) if name in MAY_BE_ZERO else ("above 0", value > 0)
+                yield is_enough and value <= MAX_S, f"{name} is {value:g}; it must be {least} and at most {MAX_S:g}"

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import AstraPlayError, RecordingError
 from ..paths import DEFAULT_WORLD
+from ..record.messages import Written
 from ..runtime.interfaces import Clock
 from .catalogue import WorldEntry
 from .listmenu import Line
@@ -19,7 +20,7 @@ from .loop import WindowLoop
 from .options import Choice, PlayOptions
 from .photo import photo_folder
 from .play import MAX_NEW_SEED, PlayScreen
-from .recording import check_record_path
+from .recording import check_record_path, line_about
 from .replay import ReplayScreen
 from .screens import FailureScreen, MenuScreen, PauseScreen
 from .sentence import as_sentence
@@ -33,8 +34,15 @@ REFUSAL_S = 8.0  # a whole sentence takes that long to read
 
 
 def run_play(options: PlayOptions) -> int:
-    """Run the player until it is left; return 0, or raise the AstraPlayError that it ended with."""
-    return run_app(App(options))
+    """Run the player until it is left; return 0, or raise the AstraPlayError that it ended with.
+
+    A run without a player's hands prints a line about each recording that it made.
+    """
+    app = App(options)
+    run_app(app)
+    for written in app.recorded:
+        print(line_about(written))
+    return 0
 
 
 def run_app(app: App) -> int:
@@ -59,6 +67,7 @@ class App(WindowLoop):
         if self.record_path is not None:
             check_record_path(self.record_path)
         self.record_error: RecordingError | None = None  # the first thing that could not be recorded
+        self.recorded: list[Written] = []  # by an unattended run
         self.unattended = UnattendedRun(options) if _is_unattended(options) else None
         self._failure: BaseException | None = None
         self._failed: Choice | None = None  # what the failure on screen was to be

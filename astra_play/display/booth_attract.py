@@ -15,11 +15,11 @@ from ..runtime.interfaces import ActionSource
 from . import theme
 from .booth_draw import breath, draw_logo, draw_pill, draw_scrim
 from .canvas import Canvas
-from .clip import Clip
 from .options import Choice
 from .present import Presenter
 from .screen import StillScreen
 from .session_screen import SessionScreen
+from .videoplayer import VideoPlayer
 
 if TYPE_CHECKING:
     from .kiosk import KioskApp
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 WARM_POLL_S = 0.01  # a touch must wake the booth at once, and a clip's frames come 60 times a second at most
 BREATH_EVERY_S = 1 / 20
+CATCH_UP_FRAMES = 8  # of a clip; more at once would hold up the window for longer than the clip stutters
 
 
 class TourScreen(SessionScreen):
@@ -48,8 +49,8 @@ class TourScreen(SessionScreen):
         draw_invitation(canvas, self._kiosk)
 
 
-class ClipScreen(StillScreen):
-    """A recorded clip."""
+class VideoScreen(StillScreen):
+    """A recorded clip: a video of the profile's folder, once."""
 
     poll_s = WARM_POLL_S
 
@@ -57,19 +58,19 @@ class ClipScreen(StillScreen):
         """Open the clip; DisplayError if it cannot be shown."""
         super().__init__(app)
         self._kiosk = app
-        self._clip = Clip(path)
+        self._player = VideoPlayer(path, catch_up_frames=CATCH_UP_FRAMES)
         self._presenter = Presenter()
 
     def tick(self, now_s: float) -> bool:
         try:
-            changed = self._clip.tick(now_s)
+            changed = self._player.tick(now_s)
         except DisplayError as error:
             self._kiosk.clip_failed(error)
             return False
         if changed and self._presenter.frame is None:
             self._kiosk.note_began(self._kiosk.profile.attract.max_clip_s)
-        self._presenter.frame = self._clip.frame
-        if self._clip.is_over:
+        self._presenter.frame = self._player.frame
+        if self._player.is_over and not changed:  # the last frame has had its time on the screen
             self._kiosk.turn_over()
         return changed
 
@@ -81,7 +82,7 @@ class ClipScreen(StillScreen):
         draw_invitation(canvas, self._kiosk)
 
     def close(self) -> None:
-        self._clip.close()
+        self._player.close()
 
 
 class HoldScreen(StillScreen):

@@ -21,7 +21,7 @@ from ..errors import AstraPlayError
 from ..runtime.clock import local_time, process_age_s
 from ..runtime.interfaces import Clock
 from .app import App, run_app
-from .booth_attract import ClipScreen, HoldScreen, TourScreen
+from .booth_attract import HoldScreen, TourScreen, VideoScreen
 from .booth_draw import draw_ring
 from .booth_offer import Offer, Turn
 from .booth_pages import ChooseScreen, ThanksScreen
@@ -191,7 +191,7 @@ class KioskApp(App):
             self._begin_world(turn.tour, TourScreen)
             return
         try:
-            self.push(ClipScreen(self, turn.clip))
+            self.push(VideoScreen(self, turn.clip))
         except AstraPlayError as error:
             self.push(HoldScreen(self, self._last_frame))
             self.clip_failed(error)

@@ -15,7 +15,7 @@ from ..errors import RecordingError
 from ..record.branch import Continuation
 from ..record.facts import make_head
 from ..record.library import LOG_SUFFIX, VIDEO_SUFFIX, recordings_folder
-from ..record.recorder import Recorder, Target
+from ..record.recorder import Recorder, Target, Written
 from . import theme
 from .canvas import Canvas
 from .listmenu import Line
@@ -84,6 +84,8 @@ class RecordingControl:
             self._app.redraw()
             if is_bad:
                 self._app.record_error = self._app.record_error or notice.error
+            elif notice.written is not None and self._app.unattended is not None:
+                self._app.recorded.append(notice.written)
 
     def draw(self, canvas: Canvas) -> None:
         """Draw the red dot, the time recorded and the frames that were dropped, in the top right corner."""
@@ -146,6 +148,12 @@ def recording_name(config: WorldConfig, created: datetime) -> str:
     """Return the name of a recording, "<world>-<scenario> YYYY-MM-DD HH.MM.SS", fit for every file system."""
     world = "-".join(part for part in (config.name, config.scenario) if part)
     return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', world) or 'world'} {created:%Y-%m-%d %H.%M.%S}"
+
+
+def line_about(written: Written) -> str:
+    """Return what an unattended run says at its end of a recording that it made."""
+    return (f"recorded {written.num_chunks} chunks, {written.seconds:.1f} s{written.loss} -> {written.video_path}, "
+            f"{written.log_path}")
 
 
 def check_record_path(path: Path) -> None:

@@ -1,27 +1,28 @@
-"""The video of the clip in focus, running without sound or end, decoded frame by frame as its time comes."""
+"""The video of the recording in focus, running without sound or end on the clips page."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import RecordingError
-from ..record.frames import frames
+from ..errors import DisplayError
+from .preview import DELAY_S
+from .videoplayer import VideoPlayer
 
-DELAY_S = 0.35  # a focus that only passes by starts nothing
-MAX_BEHIND_S = 0.5  # after a longer wait (a window that was moved) the video goes on from where it was
+log = logging.getLogger(__name__)
+
+MAX_LATE_S = 0.5  # after a longer wait (a window that was moved) the video goes on from where it was
 
 
 class VideoPreview:
-    """One running video; time is an argument."""
+    """One video that begins again after its end; time is an argument."""
 
     def __init__(self) -> None:
         self._path: Path | None = None
-        self._begin_s = 0.0  # when frame 0 is due
-        self._frames: Iterator[tuple[float, np.ndarray]] | None = None
-        self._next: tuple[float, np.ndarray] | None = None
+        self._begin_s = 0.0  # when the first frame is due
+        self._player: VideoPlayer | None = None  # None: before the beginning, and while it rests on the last frame
         self.frame: np.ndarray | None = None  # (H, W, 3) uint8; None before it begins
 
     def tick(self, path: Path | None, now_s: float) -> bool:
@@ -33,30 +34,34 @@ class VideoPreview:
             return had
         if path is None or now_s < self._begin_s:
             return False
-        if self._frames is None:
-            self._frames, self._next = frames(path), None
-            self._advance()
-        changed = False
-        if self._next is not None and now_s - self._begin_s > self._next[0] + MAX_BEHIND_S:
-            self._begin_s = now_s - self._next[0]
-        while self._next is not None and self._next[0] <= now_s - self._begin_s:
-            self.frame, changed = self._next[1], True
-            self._advance()
-        if self._next is None and self.frame is not None:
-            self._frames, self._begin_s = None, now_s + DELAY_S  # from the beginning, after a rest on the last frame
+        try:
+            if self._player is None:
+                self._player = VideoPlayer(path, self._begin_s)
+            if self._player.late_s(now_s) > MAX_LATE_S:
+                self._player.go_on(now_s)
+            changed = self._player.tick(now_s)
+        except DisplayError as error:
+            self._end(now_s, error)
+            return False
+        if changed:
+            self.frame = self._player.frame
+        if self._player.is_over:
+            self._end(now_s)
         return changed
 
     def close(self) -> None:
         """Forget the video."""
-        if self._frames is not None:
-            self._frames.close()
-        self._path = self._frames = self._next = self.frame = None
+        self._close_player()
+        self._path = self.frame = None
 
-    def _advance(self) -> None:
-        """Decode the next frame; one that cannot be ends the video, and what cannot be opened shows nothing."""
-        try:
-            self._next = next(self._frames, None)
-        except RecordingError:
-            self._next = None
-        if self._next is None and self.frame is None:
-            self._begin_s = float("inf")
+    def _end(self, now_s: float, error: DisplayError | None = None) -> None:
+        """Let the video begin again after a rest on its last frame; one that showed no frame is not tried again."""
+        self._close_player()
+        self._begin_s = now_s + DELAY_S if self.frame is not None else float("inf")
+        if error is not None and self.frame is not None:
+            log.warning("the video %s ends early (%s)", self._path, error)
+
+    def _close_player(self) -> None:
+        if self._player is not None:
+            self._player.close()
+            self._player = None

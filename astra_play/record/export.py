@@ -19,6 +19,7 @@ from PIL import Image
 
 from ..errors import RecordingError
 from .frames import VideoFacts, at_rate, frames, read_facts
+from .mp4 import Mp4File
 
 FORMATS = (".gif", ".webp", ".mp4")
 GIF_TICK_MS = 10  # GIF counts time in hundredths of a second
@@ -26,7 +27,6 @@ MAX_GIF_FPS = 50  # browsers take a frame of less than 20 ms for a mistake and s
 MAX_ANIMATION_PIXELS = 300e6  # of all frames together, which are kept until the file is written: a minute at 640 x 480
 WIDTH_RANGE = (16, 3840)
 WEBP_QUALITY = 80
-H264_QUALITY = {"crf": "16", "preset": "medium"}
 # On two clips of the default world one palette for all frames, without dithering, was as near to them as a palette each
 # (37.7 dB against 37.4) in two thirds of the bytes. Dithering takes 2 dB and doubles the bytes.
 PALETTE_COLOURS = 256
@@ -173,45 +173,12 @@ def _write_webp(part: Path, wanted: Stretch, pictures: _Pictures) -> None:
 
 
 def _write_mp4(part: Path, wanted: Stretch, pictures: _Pictures) -> None:
-    with Mp4File(part, wanted.width, wanted.height, wanted.fps, 1 / wanted.fps) as video:
+    with Mp4File(part, wanted.fps, 1 / wanted.fps) as video:
         for index, picture in enumerate(pictures.walk()):
             video.write(np.asarray(picture), index)
 
 
 _WRITERS = {".gif": _write_gif, ".webp": _write_webp, ".mp4": _write_mp4}
-
-
-class Mp4File:
-    """H.264 frames with times of their own, counted in `time_base`, into a file that is whole when it is closed."""
-
-    def __init__(self, path: Path, width: int, height: int, fps: Fraction, time_base: Fraction,
-                 metadata: dict[str, str] | None = None) -> None:
-        import av
-
-        self._container = av.open(str(path.absolute()), "w", format="mp4",
-                                  options={"movflags": "+faststart+use_metadata_tags"})
-        self._container.metadata.update(metadata or {})
-        self._stream = self._container.add_stream("libx264", rate=fps, options=H264_QUALITY)
-        self._time_base = self._stream.codec_context.time_base = time_base
-        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
-
-    def __enter__(self) -> Mp4File:
-        return self
-
-    def write(self, frame: np.ndarray, tick: int) -> None:
-        """Append a frame (H, W, 3) uint8 that is shown from `tick` on."""
-        import av
-
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        picture.pts, picture.time_base = tick, self._time_base
-        self._container.mux(self._stream.encode(picture))
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self._container.mux(self._stream.encode(None))
-        finally:
-            self._container.close()
 
 
 # --- places to write to ---------------------------------------------------------------------------------------------

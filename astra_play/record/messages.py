@@ -64,11 +64,28 @@ class Leave:
 # --- from the recording thread --------------------------------------------------------------------------------------
 
 @dataclass(frozen=True)
+class Written:
+    """A recording that is finished. `num_chunks`: in its log, those before the video too; `seconds`: of its video."""
+
+    video_path: Path
+    log_path: Path
+    num_chunks: int
+    seconds: float
+    num_dropped_frames: int
+
+    @property
+    def loss(self) -> str:
+        """The end of a sentence about it: ", 3 frames dropped", or nothing."""
+        return f", {self.num_dropped_frames} frames dropped" if self.num_dropped_frames else ""
+
+
+@dataclass(frozen=True)
 class Notice:
-    """A sentence for the player. `error`: what went wrong, for a run that nobody watches."""
+    """A sentence for the player; for a run that nobody watches, what went wrong or what was written."""
 
     sentence: str
     error: RecordingError | None = None
+    written: Written | None = None
 
 
 @dataclass(frozen=True)

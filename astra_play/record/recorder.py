@@ -22,9 +22,9 @@ from ..errors import RecordingError
 from ..runtime.journal import Entry, Made
 from .branch import Continuation
 from .format import Head
-from .messages import Begin, Board, End, HeardChunk, Leave, Notice, Save, Status, Target
+from .messages import Begin, Board, End, HeardChunk, Leave, Notice, Save, Status, Target, Written
 
-__all__ = ["Notice", "Recorder", "Status", "Target"]
+__all__ = ["Notice", "Recorder", "Status", "Target", "Written"]
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from ..config import WorldConfig
 from ..errors import RecordingError
 from .burnt_in import with_controls
 from .format import SUFFIX, VIDEO_SUFFIX, End, Head, Mark, to_line
-from .messages import Target
+from .messages import Target, Written
 from .video import OpenFile, VideoWriter, create_file
 
 MAX_WAITING_S = 2.0  # of frames that wait for the encoder; one that is behind by more will not catch up
@@ -117,6 +117,14 @@ class OpenRecording:
     def num_frames(self) -> int:
         """Frames in the video so far."""
         return self._video.num_frames
+
+    @property
+    def written(self) -> Written | None:
+        """What there is once it is finished; None if no frame was made."""
+        if self.num_frames == 0:
+            return None
+        return Written(self.video_path, self.log_path, self.num_chunks, self.num_frames_passed / self._fps,
+                       self.num_dropped_frames)
 
     @property
     def num_waiting(self) -> int:

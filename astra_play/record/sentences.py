@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from ..errors import RecordingError
 from .frames import read_facts
+from .messages import Written
 from .recording import OpenRecording, reason_of
 
 REMEDIES = {"disk full": "Free some space there.", "folder removed": "F9 still saves the last 30 s elsewhere.",
             "no permission": "Choose another recordings folder in the settings."}
 
 
-def summary(verb: str, recording: OpenRecording, fps: int) -> str:
+def summary(verb: str, written: Written | None) -> str:
     """Say what was made of a recording that is whole; `verb`: what was done to it."""
-    if recording.num_frames == 0:
+    if written is None:
         return "Nothing was recorded: no frame was made meanwhile."
-    dropped = f", {recording.num_dropped_frames} frames dropped" if recording.num_dropped_frames else ""
-    return f"{verb} {recording.num_frames_passed / fps:.1f} s to {recording.video_path}{dropped}"
+    return f"{verb} {written.seconds:.1f} s to {written.video_path}{written.loss}"
 
 
 def what_is_kept(recording: OpenRecording) -> str:

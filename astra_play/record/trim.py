@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import RecordingError
-from .export import Mp4File, Progress, Stretch, half_written, refuse_existing, stretch
+from .export import Progress, Stretch, half_written, refuse_existing, stretch
 from .format import SUFFIX, VIDEO_SUFFIX, Mark, to_line
 from .frames import NEAR_S, VideoFacts, frames, open_video, read_facts
 from .library import read_line
+from .mp4 import MOVFLAGS, Mp4File
 
 if TYPE_CHECKING:
     import av
@@ -109,9 +110,7 @@ def _copy(source: Path, part: Path, wanted: Stretch, metadata: dict[str, str]) -
         if kept is None:
             return False
         begin = min(packets[index].pts for index in kept)
-        output = av.open(str(part.absolute()), "w", format="mp4",
-                         options={"movflags": "+faststart+use_metadata_tags"})
-        with output:
+        with av.open(str(part.absolute()), "w", format="mp4", options={"movflags": MOVFLAGS}) as output:
             output.metadata.update(metadata)
             copy = output.add_stream_from_template(stream)
             for packet in packets[kept.start:kept.stop]:
@@ -141,7 +140,7 @@ def _encode_again(source: Path, part: Path, wanted: Stretch, facts: VideoFacts, 
     from_s, to_s = _limits(wanted)
     begin_s: float | None = None
     num_done = 0
-    with Mp4File(part, facts.width, facts.height, facts.fps, Fraction(1, TICKS_PER_S), metadata) as video:
+    with Mp4File(part, facts.fps, Fraction(1, TICKS_PER_S), metadata) as video:
         for time_s, frame in frames(source, max(0.0, from_s), to_s):
             if time_s < from_s:
                 continue

@@ -18,7 +18,7 @@ from ..runtime.journal import Changed, Started, Stilled
 from . import format as lines
 from .branch import Continuation
 from .buffer import FrameBuffer
-from .messages import Begin, Board, End, HeardChunk, Leave, Notice, Save, Status, Target
+from .messages import Begin, Board, End, HeardChunk, Leave, Notice, Save, Status, Target, Written
 from .past import Past, StartLines
 from .recording import OpenFile, OpenRecording, create_file, reason_of
 from .saving import SavedLast
@@ -218,7 +218,7 @@ class Writer:
         except (OSError, RecordingError) as error:
             self._tell_failure(error, f"The end of the recording could not be written to {recording.video_path.parent}")
         else:
-            self._tell(summary("Recorded", recording, self._config.fps))
+            self._tell(summary("Recorded", recording.written), recording.written)
         self._board.status = None
 
     def _try(self, deed: Callable[[], object]) -> None:
@@ -270,7 +270,7 @@ class Writer:
             self._tell_failure(error, f"The last seconds could not all be saved in {saved.recording.video_path.parent}",
                                of_recording=False)
         else:
-            self._tell(summary("Saved", saved.recording, self._config.fps))
+            self._tell(summary("Saved", saved.recording.written), saved.recording.written)
         self._saved.popleft()
 
     # --- what the player hears --------------------------------------------------------------------------------------
@@ -280,9 +280,9 @@ class Writer:
         self._board.status = None if recording is None else Status(
             recording.num_frames_passed / self._config.fps, recording.num_dropped_frames, recording.video_path)
 
-    def _tell(self, sentence: str) -> None:
+    def _tell(self, sentence: str, written: Written | None = None) -> None:
         log.info("%s", sentence)
-        self._board.notices.put(Notice(sentence))
+        self._board.notices.put(Notice(sentence, written=written))
 
     def _tell_failure(self, error: Exception, what: str, of_recording: bool = True) -> None:
         """Say what failed, why, and what to do; the play goes on."""
