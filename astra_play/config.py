@@ -99,6 +99,9 @@ class StreamConfig:
     contrast_hold: float = 0.0
     # Share of a carried picture's detail, beyond what its latents say, that fades with every frame ("moved" anchor).
     detail_leak: float = 0.05
+    # Share of the loop filter's changes that is made, where the codec has one; 0 goes without it, and the codec's
+    # decoder paints. A camera that never moves shows nothing new, so there a filter could only spoil something.
+    filter_strength: float = 1.0
     # Metres of walking after which the surroundings out of view are forgotten by two thirds; 0 remembers none. Needs a
     # network that is told what was seen before (anchor_coverage).
     memory_fade_m: float = 0.0
@@ -350,9 +353,13 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
         yield str(len(sigmas) - 1) == steps, f"stream.step_sigmas.{steps} holds {len(sigmas) - 1} steps"
     yield stream.share_power > 0, f"stream.share_power is {stream.share_power}, but must be positive"
     yield stream.correction_gate >= 0, f"stream.correction_gate is {stream.correction_gate}, but cannot be negative"
-    shares = (stream.colour_hold, stream.contrast_hold, stream.detail_leak)
-    yield all(0 <= share <= 1 for share in shares), (
-        "stream.colour_hold, stream.contrast_hold and stream.detail_leak must be in [0, 1]")
+    for name in ("colour_hold", "contrast_hold", "detail_leak", "filter_strength"):
+        share = getattr(stream, name)
+        yield 0 <= share <= 1, f"stream.{name} must be in [0, 1], but is {share}"
+    yield codec.loop_filter_width == 0 or (
+        codec.loop_filter_width > 0 and model.anchor == "moved" and config.width % 16 == config.height % 16 == 0), (
+        f"codec.loop_filter_width is {codec.loop_filter_width}, but must be 0, or positive in a world with the anchor "
+        "\"moved\" whose pictures are multiples of 16 wide and high")
     yield not model.anchor_coverage or model.anchor == "moved", (
         f"model.anchor_coverage needs the anchor \"moved\", but the anchor is {model.anchor!r}")
     yield model.hypotheses == 0 or (model.hypotheses > 0 and model.anchor == "moved"), (

@@ -72,6 +72,9 @@ def test_a_config_that_is_not_json_names_the_file(tmp_path) -> None:
     ("stream", {"step_sigmas": {"3": [1.0, 0.5, 0.0]}}, "step_sigmas.3 holds 2 steps"),
     ("stream", {"context_sigma": 1.5}, "context_sigma"),
     ("stream", {"detail_leak": 1.5}, r"detail_leak must be in \[0, 1\]"),
+    ("stream", {"filter_strength": -0.5}, r"filter_strength must be in \[0, 1\], but is -0.5"),
+    ("model", {"anchor": "previous"}, "loop_filter_width is 4"),
+    ("codec", {"loop_filter_width": -4}, "loop_filter_width is -4"),
     (None, {"scenarios": {"drive": {"title": "", "description": "", "controls": {"modality": "vehicle"}}}},
      "knows no 'vehicle' actions"),
     (None, {"scenarios": {"walk": {"title": "", "description": "", "controls": {}}}},
@@ -86,6 +89,7 @@ def test_a_config_that_is_not_json_names_the_file(tmp_path) -> None:
 ])
 def test_settings_that_contradict_each_other_are_refused(tmp_path, part, change: dict, sentence: str) -> None:
     data = to_dict(TINY_WORLD)
+    data["codec"]["loop_filter_width"] = 4
     (data[part] if part else data).update(change)
     (tmp_path / "config.json").write_text(json.dumps(data))
     with pytest.raises(ConfigError, match=sentence):

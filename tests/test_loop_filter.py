@@ -13,7 +13,7 @@ import torch
 from naive_filter import naive_filter
 from tiny_world import TINY_WORLD, make_tiny_world
 
-from astra_play.actions.rows import camera_row
+from astra_play.actions.rows import camera_row, vehicle_row
 from astra_play.cli import main
 from astra_play.codec import pixels
 from astra_play.codec.loop_filter import LoopFilter
@@ -106,6 +106,41 @@ def test_carried_picture_is_filtered_in_the_light_of_the_first_one() -> None:
         assert torch.allclose(shown, loop_filter(painted, moved[:, 0], seen[:, 0], style), atol=1e-5)
         assert (shown - painted).abs().max() > 0.05
         assert torch.equal(filtered.picture, shown)
+
+
+def test_bonnet_stays_that_of_the_first_picture_and_nothing_else_does() -> None:
+    torch.manual_seed(0)
+    controls = dataclasses.replace(TINY_WORLD.controls, modality="vehicle", bonnet=(0.2, 0.7))
+    motion = make_motion(dataclasses.replace(TINY_WORLD, controls=controls), load_tiny_codec())
+    carried, start = CarriedPicture(motion, motion.paint, 0.0, learned()), some_pictures(1)
+    carried.show(start)
+    assert 0 < motion.on_bonnet.sum() < 200
+    for _ in range(3):
+        anchors = carried.expect(torch.from_numpy(vehicle_row(1.0, 0.0, 0.1)).expand(1, 1, 7))
+        picture = carried.paint_over(anchors[:, :, :4] + 0.3)[0][0, 0]
+        same = (picture == start[0]).all(dim=0)
+        assert same[motion.on_bonnet].all() and same[~motion.on_bonnet].float().mean() < 0.05
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.25])
+def test_strength_is_the_share_of_the_change_that_is_made(tmp_path: Path, strength: float) -> None:
+    """Of strength 0 nothing of the filter is left: the decoder paints, as it does in a codec without one."""
+    def played(changes: dict, loop_filter: LoopFilter | None) -> torch.Tensor:
+        config = dataclasses.replace(TINY_WORLD, stream=dataclasses.replace(TINY_WORLD.stream, **changes))
+        carried = carried_picture(config, codec, loop_filter)
+        carried.show(some_pictures(1))
+        anchors = carried.expect(torch.from_numpy(camera_row(0.2, 0.0, 0.1)).expand(1, 1, 12))
+        return carried.paint_over(anchors[:, :, :4] + 0.2)[0]
+
+    torch.manual_seed(0)
+    codec = load_tiny_codec()
+    torch.nn.init.normal_(codec.head.weight, std=0.1)
+    whole, some = played({}, learned()), played({"filter_strength": strength}, learned())
+    if strength == 0:
+        assert torch.equal(some, played({}, None)) and not torch.allclose(some, whole, atol=0.05)
+    else:
+        unfiltered = played({}, LoopFilter(4))  # untrained
+        assert torch.allclose(some, unfiltered + strength * (whole - unfiltered), atol=1e-5)
 
 
 def load_tiny_codec():

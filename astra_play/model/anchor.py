@@ -254,14 +254,16 @@ class CarriedPicture:
 
     `paint`: network latents (N, C, h, w) -> pictures (N, 3, H, W) in [-1, 1]; the codec's decoder at play, the linear
     one of `CameraMotion` in training, where it has to be cheap. `loop_filter`, where there is one, cleans every picture
-    up before it is shown and carried on (codec/loop_filter.py).
+    up before it is shown and carried on (codec/loop_filter.py); `strength` is the share of its changes that is made.
     """
 
     def __init__(self, motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float,
-                 loop_filter: LoopFilter | None = None) -> None:
-        self._motion, self._paint, self._keep, self._filter = motion, paint, 1.0 - leak, loop_filter
+                 loop_filter: LoopFilter | None = None, strength: float = 1.0) -> None:
+        self._motion, self._paint, self._keep = motion, paint, 1.0 - leak
+        self._filter, self._strength = loop_filter, strength
         self._picture: Tensor | None = None
-        self._style: Tensor | None = None  # of the first picture, (B, STYLE_WIDTH), for the filter
+        self._start: Tensor | None = None  # the first picture, (B, 3, H, W): the bonnet in it is the car's for good
+        self._style: Tensor | None = None  # of that, (B, STYLE_WIDTH), for the filter
         self._moved = self._seen = self._others = self._anchors = None
 
     @property
@@ -271,20 +273,22 @@ class CarriedPicture:
 
     def reset(self) -> None:
         """Forget the picture."""
-        self._picture = self._style = self._moved = self._seen = self._others = self._anchors = None
+        self._picture = self._start = self._style = None
+        self._moved = self._seen = self._others = self._anchors = None
 
     def snapshot(self) -> dict[str, Any]:
         """Return what `restore` needs to go on from here, between two chunks; playing on changes nothing in it."""
-        return {"picture": self._picture, "style": self._style}
+        return {"picture": self._picture, "start": self._start, "style": self._style}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         self.reset()
-        self._picture, self._style = snapshot["picture"], snapshot["style"]
+        self._picture, self._start, self._style = snapshot["picture"], snapshot["start"], snapshot["style"]
 
     def show(self, pictures: Tensor) -> None:
         """Carry a given picture on from here, (B, 3, H, W) in [-1, 1]; the first one says what the place looks like."""
-        if self._filter is not None and self._style is None:
-            self._style = self._filter.style(pictures)
+        if self._start is None:
+            self._start = pictures
+            self._style = None if self._filter is None else self._filter.style(pictures)
         self._picture = pictures
 
     def expect(self, rows: Tensor) -> Tensor:
@@ -315,7 +319,9 @@ class CarriedPicture:
         pictures = (painted + self._keep * (moved - expected)).clamp(-1, 1)
         if self._filter is not None:
             style = self._style.repeat_interleave(shape[1], dim=0)
-            pictures = self._filter(pictures, moved, self._seen.flatten(0, 1), style)
+            filtered = self._filter(pictures, moved, self._seen.flatten(0, 1), style)
+            pictures = torch.lerp(pictures, filtered, self._strength)
+            pictures = torch.where(self._motion.on_bonnet, self._start.repeat_interleave(shape[1], dim=0), pictures)
         latents, pictures = self._motion.encode(pictures).unflatten(0, shape), pictures.unflatten(0, shape)
         self.show(pictures[:, -1])
         return pictures, latents

@@ -26,10 +26,11 @@ def make_motion(config: WorldConfig, codec: MiniCodec) -> CameraMotion | None:
 
 
 def carry(motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float,
-          loop_filter: LoopFilter | None = None) -> CarriedPicture:
+          loop_filter: LoopFilter | None = None, strength: float = 1.0) -> CarriedPicture:
     """Return a carried picture without surroundings, as the world's training plays it: the view alone is remembered,
     and nothing is filtered."""
-    return (TablePicture if isinstance(motion, StillCamera) else CarriedPicture)(motion, paint, leak, loop_filter)
+    kind = TablePicture if isinstance(motion, StillCamera) else CarriedPicture
+    return kind(motion, paint, leak, loop_filter, strength)
 
 
 def carried_picture(config: WorldConfig, codec: MiniCodec,
@@ -43,7 +44,8 @@ def carried_picture(config: WorldConfig, codec: MiniCodec,
     if motion is None:
         return None
 
-    loop_filter = loop_filter or codec.loop_filter
+    strength = config.stream.filter_strength
+    loop_filter = (loop_filter or codec.loop_filter) if strength else None
 
     def decode(latents: Tensor) -> Tensor:
         return codec.decode((latents * motion.scale)[:, None])[:, 0]
@@ -51,5 +53,6 @@ def carried_picture(config: WorldConfig, codec: MiniCodec,
     paint = motion.paint if loop_filter else decode
     leak, fade_m = config.stream.detail_leak, config.stream.memory_fade_m
     if fade_m == 0 or isinstance(motion, StillCamera):
-        return carry(motion, paint, leak, loop_filter)
-    return Surroundings(motion, paint, leak, fade_m, config.controls, config.height, config.width, loop_filter)
+        return carry(motion, paint, leak, loop_filter, strength)
+    return Surroundings(motion, paint, leak, fade_m, config.controls, config.height, config.width, loop_filter,
+                        strength)

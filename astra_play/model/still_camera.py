@@ -78,8 +78,8 @@ class TablePicture(CarriedPicture):
     """A `CarriedPicture` of a still camera in two layers: the table, and the hand of the first picture over it."""
 
     def __init__(self, motion: StillCamera, paint: Callable[[Tensor], Tensor], leak: float,
-                 loop_filter: LoopFilter | None = None) -> None:
-        super().__init__(motion, paint, leak, loop_filter)
+                 loop_filter: LoopFilter | None = None, strength: float = 1.0) -> None:
+        super().__init__(motion, paint, leak, loop_filter, strength)
         self._table: Tensor | None = None  # (B, 3, H, W)
         self._known: Tensor | None = None  # where the table was ever seen, (B, 1, H, W) bool
         self._hand: Tensor | None = None  # (B, 4, H, W): the first picture, and the hand's share of each pixel

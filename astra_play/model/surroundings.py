@@ -29,8 +29,9 @@ class Surroundings(CarriedPicture):
     """A `CarriedPicture` that also remembers what is out of view."""
 
     def __init__(self, motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float, fade_m: float,
-                 controls: ControlsConfig, height: int, width: int, loop_filter: LoopFilter | None = None) -> None:
-        super().__init__(motion, paint, leak, loop_filter)
+                 controls: ControlsConfig, height: int, width: int, loop_filter: LoopFilter | None = None,
+                 strength: float = 1.0) -> None:
+        super().__init__(motion, paint, leak, loop_filter, strength)
         self._fade_m = fade_m
         tangent = math.tan(math.radians(controls.vertical_fov_deg) / 2)
         per_radian = height / 2 / tangent  # as fine as the middle of a picture

@@ -68,7 +68,7 @@ class FilterRecipe:
     minutes: float = 0.0  # positive: a time budget, as in a world's recipe
     warmup_steps: int = 50
     decay_steps: int = 2500
-    lr: float = 1.5e-4  # slower than the critic, which has to be ahead of what runs in a loop
+    lr: float = 2e-4  # slower than the critic, which has to be ahead of what runs in a loop
     critic_lr: float = 4e-4
     critic_penalty: float = 2.0
     critic_disturbance: float = 0.03
@@ -83,7 +83,7 @@ class FilterRecipe:
     seed: int = 0
     log_every: int = 20
     save_every: int = 100
-    sample_every: int = 400
+    sample_every: int = 800
 
 
 @dataclass(frozen=True)
@@ -363,8 +363,8 @@ def sample_strip(training: FilterTraining, streams: FreeStreams, path: Path) -> 
         truths.append(given.truth)
         shown.append(streams.picture)
     truth, dream = torch.stack(truths, dim=1), torch.stack(shown, dim=1)
-    save_strip(path, [pixels.to_uint8(video[run]).numpy() for run in range(min(STRIP_RUNS, len(truth)))
-                      for video in (truth.cpu(), dream.cpu())])
+    save_strip(path, [pixels.to_uint8(video[run].cpu()).numpy() for run in range(len(truth))
+                      for video in (truth, dream)])
     return {"sharpness": (_sharpness(dream) / _sharpness(truth)).item(),
             "contrast": (dream.std(dim=(-2, -1)).mean() / truth.std(dim=(-2, -1)).mean()).item()}
 
@@ -461,7 +461,8 @@ def _run(training: FilterTraining, log: TrainingLog | None, world: tuple[WorldCo
         if log and (training.step % recipe.sample_every == 0 or done):
             for name, own in held_out.items():
                 streams = FreeStreams(world[0].playing(name) if name else world[0], world[1], world[2],
-                                      training.averaged(), own, dataclasses.replace(recipe, clip_frames=STRIP_CLIP),
+                                      training.averaged(), own,
+                                      dataclasses.replace(recipe, clip_frames=STRIP_CLIP, streams=STRIP_RUNS),
                                       torch.Generator().manual_seed(1234))
                 file = out / "strips" / f"filter_{training.step:06d}_{name}.png"
                 log.write(step=training.step, scenario=name, **sample_strip(training, streams, file))
