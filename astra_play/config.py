@@ -287,12 +287,21 @@ def load_world_config(folder: Path, scenario: str = "") -> WorldConfig:
 
     ConfigError names a setting that is wrong by itself or contradicts another.
     """
+    config = written_world_config(folder)
+    return config.playing(scenario or config.scenario)
+
+
+def written_world_config(folder: Path) -> WorldConfig:
+    """Read `folder/config.json` as it was written, to be changed and written again; errors as of `load_world_config`.
+
+    No scenario's own stream settings are in force, which would become those of all scenarios when it is written.
+    """
     path = folder / "config.json"
     config = from_dict(WorldConfig, load_json(path), where=str(path))
     sentence = first_contradiction(config)
     if sentence:
         raise ConfigError(f"{path}: {sentence}; take the file from the weights again")
-    return config.playing(scenario or config.scenario)
+    return config
 
 
 def first_contradiction(config: WorldConfig) -> str:

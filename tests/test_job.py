@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from astra_play.config import load_world_config
 from astra_play.errors import AstraPlayError
 from astra_play.model.loading import load_world
 from astra_play.train import job as module
+from astra_play.train.filter_loop import FilterRecipe
 from astra_play.train.job import DataOrder, Job, JobRecipe
 from astra_play.train.loop import load_recipe
 
@@ -35,7 +37,7 @@ class FakeJob(Job):
     def _finish(self, process: list[str]) -> None:
         if process[0] == self.fail_at:
             raise AstraPlayError("told to fail")
-        self.clock += {"data": 30.0, "codec": 120.0, "world": 600.0}[process[0]]
+        self.clock += {"data": 30.0, "codec": 120.0, "world": 600.0, "filter": 180.0}[process[0]]
 
     def _ship(self) -> None:
         self.commands.append(("ship", []))
@@ -57,6 +59,18 @@ def test_phases_follow_each_other_and_the_world_gets_the_time_that_is_left(tmp_p
     assert float(option(job.commands[5][1], "--minutes")) == pytest.approx(20 - 2 - 2 - 1)
     assert option(job.commands[4][1], "--recipe") == str(RECIPES / "c.toml")
     assert job.state["phase"] == "finished" and job.state["done"].keys() == {"data", "codec", "world", "ship"}
+
+
+def test_filter_comes_last_in_time_that_was_kept_for_it(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(RECIPE, filter="f.toml", filter_minutes=3.0, filter_data=("drive",))
+    job = FakeJob(recipe, tmp_path, RECIPES, tmp_path / "ship")
+    job.run()
+    assert [phase for phase, _ in job.commands][4:] == ["codec", "world", "filter", "ship"]
+    assert float(option(job.commands[5][1], "--minutes")) == pytest.approx(20 - 2 - 2 - 1 - 3)
+    command = job.commands[6][1]
+    assert option(command, "--world") == str(tmp_path / "world") and option(command, "--recipe").endswith("f.toml")
+    assert option(command, "--minutes") == "3.0"
+    assert command[command.index("--data") + 1:command.index("--held-out")] == [str(tmp_path / "data" / "drive")]
 
 
 def test_data_share_their_time_by_their_frames_after_the_held_out_ones(tmp_path: Path) -> None:
@@ -104,11 +118,14 @@ def test_shipped_jobs_name_recipes_that_are_there_and_leave_the_world_most_of_th
     from astra_play.train.codec_loop import CodecRecipe
     from astra_play.train.world_recipe import WorldRecipe
     recipe = load_recipe(JobRecipe, RECIPES / name)
+    if recipe.filter:
+        assert load_recipe(FilterRecipe, RECIPES / recipe.filter).play_stream.keys() <= recipe.data.keys()
     world = load_recipe(WorldRecipe, RECIPES / recipe.world)
     assert load_recipe(CodecRecipe, RECIPES / recipe.codec).codec.latent_channels == world.model.latent_channels
     assert recipe.data.keys() == world.scenarios.keys()
     codec_minutes = 0.0 if recipe.codec_beside else recipe.codec_minutes
-    assert recipe.minutes - recipe.data_minutes - codec_minutes - recipe.ship_minutes > 0.5 * recipe.minutes
+    others = recipe.data_minutes + codec_minutes + recipe.ship_minutes + recipe.filter_minutes
+    assert recipe.minutes - others > 0.5 * recipe.minutes and recipe.filter_data == ("explore", "drive")
 
 
 def test_looking_in_on_a_job_tells_its_phase(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -185,6 +202,18 @@ expert_hidden = 8
 sink_chunks = 1
 ring_chunks = 3
 """
+FILTER_TOML = """
+width = 4
+critic_width = 4
+streams = 2
+clip_frames = 12
+pool = 8
+batch = 2
+num_steps = 4
+sample_every = 100
+[play_stream.arm]
+filter_strength = 0.0
+"""
 JOB_TOML = """
 minutes = 3.0
 data_minutes = 1.0
@@ -192,6 +221,9 @@ codec_minutes = 0.02
 ship_minutes = {ship}
 codec = "codec.toml"
 world = "world.toml"
+filter = "filter.toml"
+filter_minutes = 0.02
+filter_data = ["explore"]
 codec_beside = {beside}
 workers = 1
 replicas = {replicas}
@@ -228,6 +260,7 @@ def test_whole_job_detached_from_simulators_to_a_world_that_plays(drawing: None,
     """The way of h200.toml at toy size, every command for real; the world trains for a second."""
     (tmp_path / "codec.toml").write_text(CODEC_TOML)
     (tmp_path / "world.toml").write_text(WORLD_TOML)
+    (tmp_path / "filter.toml").write_text(FILTER_TOML)
     recipe, folder = tmp_path / "job.toml", tmp_path / "work"
     recipe.write_text(JOB_TOML.format(ship=1.0, beside="true", replicas=1))
     folder.mkdir()
@@ -238,11 +271,13 @@ def test_whole_job_detached_from_simulators_to_a_world_that_plays(drawing: None,
     assert cli_main([*base, "--wait", "240"]) == 0, capsys.readouterr().out
     config = load_world_config(tmp_path / "toy")
     assert config.provenance["recipe"]["minutes"] == 0.03 and config.scenarios.keys() == {"explore", "arm"}
+    assert config.provenance["loop_filter"]["steps"] > 0 and (tmp_path / "toy/filter_log.jsonl").is_file()
     log = [json.loads(line) for line in (tmp_path / "toy/world_log.jsonl").read_text().splitlines()]
     assert any(line.get("matmul_share", 0) > 0 for line in log)
     assert any(line.get("event") == "machine" and line["matmul_tflop_per_s"] > 0 for line in log)
     for scenario in ("explore", "arm"):
         world = load_world(f"{tmp_path / 'toy'}/{scenario}", device="cpu")
+        assert (world._run.carried._filter is not None) == (scenario == "explore")
         world.warm_up()
         world.close()
 

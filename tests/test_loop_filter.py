@@ -312,8 +312,9 @@ def test_keep_weight_holds_what_was_seen_and_lets_go_of_what_was_not(tmp_path: P
 
 def test_training_makes_a_world_that_plays_and_goes_on_after_a_kill(tmp_path: Path, data: Path) -> None:
     """From the command line, once in a go and once cut off in the middle, with scenarios and changed play settings."""
-    park = ScenarioConfig("Park", "A park.", TINY_WORLD.controls)
-    world = make_tiny_world(tmp_path / "world", scenarios={"explore": park}, scenario="explore")
+    park = ScenarioConfig("Park", "A park.", TINY_WORLD.controls, {"colour_hold": 0.2})
+    scenarios = {"explore": park, "drive": dataclasses.replace(park, title="Road", stream={})}
+    world = make_tiny_world(tmp_path / "world", scenarios=scenarios, scenario="explore")
     (tmp_path / "recipe.toml").write_text(
         "width = 4\ncritic_width = 4\nstreams = 2\nclip_frames = 6\npool = 8\nbatch = 4\nyoung_frames = 2\n"
         "num_steps = 6\nsave_every = 3\nlog_every = 3\nsample_every = 100\nprecision = 'fp32'\n"
@@ -323,7 +324,9 @@ def test_training_makes_a_world_that_plays_and_goes_on_after_a_kill(tmp_path: Pa
                "--out", str(out), "--threads", "1"]
     assert main(command) == 0
     config = load_world_config(out, "explore")
-    assert config.codec.loop_filter_width == 4 and config.stream.contrast_hold == 0.02
+    assert config.codec.loop_filter_width == 4
+    assert config.stream.contrast_hold == 0.02 and config.stream.colour_hold == 0.2
+    assert load_world_config(out, "drive").stream == TINY_WORLD.stream and load_world_config(out).title == "Park"
     assert config.provenance["loop_filter"]["steps"] == 6
     played = load_world(f"{out}/explore", "cpu")
     played.prefill(np.zeros((1, 32, 32, 3), np.uint8))
@@ -337,17 +340,18 @@ def test_training_makes_a_world_that_plays_and_goes_on_after_a_kill(tmp_path: Pa
     assert [entry["step"] for entry in log if "minutes" in entry] == [3, 6, 9]
 
 
-def test_sample_strip_shows_truth_above_dream(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sample_strip_shows_truth_above_dream_as_far_as_episodes_go(tmp_path: Path, data: Path,
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import Image
 
-    monkeypatch.setattr(filter_loop, "STRIP_FRAMES", (2, 4))
-    world = make_tiny_world(tmp_path)
-    training = training_of(world, data)
-    streams, _ = free_streams(world, data)
-    scores = filter_loop.sample_strip(training, streams, tmp_path / "strip.png")
-    picture = np.asarray(Image.open(tmp_path / "strip.png"))
-    assert picture.shape == (2 * 2 * 32, 2 * 32, 3) and 0 < scores["sharpness"] and 0 < scores["contrast"]
-    own = streams._data
+    monkeypatch.setattr(filter_loop, "STRIP_FRAMES", (2, 4, 300))
+    folder = make_tiny_world(tmp_path)
+    training, config = training_of(folder, data), load_world_config(folder)
+    codec = load_codec(folder, config)
+    own = filter_loop.read_data(config, [data], codec)[""]
+    scores = filter_loop.sample_strip(training, (config, load_model(folder, config), codec), own, tmp_path / "a.png")
+    picture = np.asarray(Image.open(tmp_path / "a.png"))
+    assert picture.shape == (4 * 2 * 32, 2 * 32, 3) and 0 < scores["sharpness"] and 0 < scores["contrast"]
     frames = torch.cat([pixels.to_float(torch.from_numpy(packed.frames(list(range(12))))) for packed in own._packed])
     shown = pixels.to_float(torch.from_numpy(picture[:32, :32].copy()))
     assert (frames - shown).abs().amax(dim=(1, 2, 3)).min() < 0.02  # a true frame, and the row below is none

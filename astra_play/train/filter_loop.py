@@ -27,7 +27,7 @@ from .. import paths
 from ..codec import pixels
 from ..codec.loop_filter import LoopFilter
 from ..codec.mini import MiniCodec
-from ..config import WorldConfig, load_world_config
+from ..config import WorldConfig, written_world_config
 from ..errors import ConfigError
 from ..model.carried import carried_picture
 from ..model.checkpoint import CODEC_FILE, MODEL_FILE, load_codec, load_model, save_config, save_module
@@ -42,8 +42,7 @@ from .optim import EMA, fast_dtype, learning_rate_factor
 from .picture_critic import PictureCritic
 from .replicas import ALONE, Replicas, join_replicas
 
-STRIP_FRAMES = 16, 32, 64, 96, 128, 160, 192, 224  # of a free run, shown in the sample strips
-STRIP_CLIP = 225  # frames of an episode that a strip may show
+STRIP_FRAMES = 8, 16, 32, 64, 96, 128, 176, 224  # of a free run, shown in the sample strips as far as episodes go
 STRIP_RUNS = 4
 
 
@@ -350,18 +349,22 @@ class FilterTraining:
 
 
 @torch.no_grad()
-def sample_strip(training: FilterTraining, streams: FreeStreams, path: Path) -> dict[str, float]:
-    """Let streams with the averaged filter run freely from the start; write truth above dream.
+def sample_strip(training: FilterTraining, world: tuple[WorldConfig, Transformer, MiniCodec], data: LatentDataset,
+                 path: Path) -> dict[str, float]:
+    """Let streams with the averaged filter run freely from start pictures of `data`; write truth above dream.
 
     Returns how sharp (mean absolute differences of neighbours) and how rich in contrast the dream is, each as a share
     of the truth's, over the frames shown.
     """
+    longest = min(STRIP_FRAMES[-1] + 1, min(data.lengths) - 2)
+    recipe = dataclasses.replace(training.recipe, clip_frames=longest, streams=STRIP_RUNS)
+    streams = FreeStreams(*world, training.averaged(), data, recipe, torch.Generator().manual_seed(1234))
     shown, truths = [], []
     streams.begin()
     for frame in STRIP_FRAMES:
-        given = streams.advance(frame - streams.age)
-        truths.append(given.truth)
-        shown.append(streams.picture)
+        if frame < longest:
+            truths.append(streams.advance(frame - streams.age).truth)
+            shown.append(streams.picture)
     truth, dream = torch.stack(truths, dim=1), torch.stack(shown, dim=1)
     save_strip(path, [pixels.to_uint8(video[run].cpu()).numpy() for run in range(len(truth))
                       for video in (truth, dream)])
@@ -376,7 +379,7 @@ def _sharpness(pictures: Tensor) -> Tensor:
 def train(recipe: FilterRecipe, world_folder: Path, data_folders: Sequence[Path], held_out_folders: Sequence[Path],
           out: Path) -> None:
     """Run or resume a recipe; the world with its filter, the log, strips and the checkpoint go to `out`."""
-    config = load_world_config(world_folder)
+    config = written_world_config(world_folder)
     if config.codec.kind != "mini" or config.model.anchor != "moved":
         raise ConfigError(f"the world {config.name!r} carries no picture along, so there is nothing to filter; a loop "
                           "filter is for worlds whose anchor is \"moved\"")
@@ -405,7 +408,7 @@ def with_stream(config: WorldConfig, scenario: str, settings: dict[str, float]) 
                           f"{', '.join(config.scenarios) or 'a single scenario'}")
     own = config.scenarios[scenario]
     changed = dataclasses.replace(own, stream={**own.stream, **settings})
-    return dataclasses.replace(config, scenarios={**config.scenarios, scenario: changed}).playing(scenario)
+    return dataclasses.replace(config, scenarios={**config.scenarios, scenario: changed})
 
 
 def read_data(config: WorldConfig, folders: Sequence[Path], codec: MiniCodec) -> dict[str, LatentDataset]:
@@ -460,12 +463,10 @@ def _run(training: FilterTraining, log: TrainingLog | None, world: tuple[WorldCo
             save_world(training, world[0], world[2], world_folder, out)
         if log and (training.step % recipe.sample_every == 0 or done):
             for name, own in held_out.items():
-                streams = FreeStreams(world[0].playing(name) if name else world[0], world[1], world[2],
-                                      training.averaged(), own,
-                                      dataclasses.replace(recipe, clip_frames=STRIP_CLIP, streams=STRIP_RUNS),
-                                      torch.Generator().manual_seed(1234))
-                file = out / "strips" / f"filter_{training.step:06d}_{name}.png"
-                log.write(step=training.step, scenario=name, **sample_strip(training, streams, file))
+                file = out / "strips" / f"filter_{training.step:06d}{'_' * bool(name)}{name}.png"
+                config = world[0].playing(name) if name else world[0]
+                scores = sample_strip(training, (config, *world[1:]), own, file)
+                log.write(step=training.step, **({"scenario": name} if name else {}), **scores)
             tick = time.perf_counter()
 
 

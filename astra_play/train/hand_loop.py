@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..codec import pixels
 from ..codec.hand import HandFinder
-from ..config import load_world_config
+from ..config import written_world_config
 from ..model.checkpoint import load_codec, save_config, save_module
 from ..paths import CODEC_FILE, world_folder
 from . import scenarios
@@ -120,7 +120,7 @@ def main(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     folder = world_folder(args.codec)
-    config = load_world_config(folder)
+    config = written_world_config(folder)
     codec = load_codec(folder, config)
     torch.manual_seed(0)
     codec.hand = HandFinder(WIDTH)

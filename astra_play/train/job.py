@@ -1,8 +1,9 @@
 """`train job`: one file -> data, codec, world and weights ready to travel, in a given time and with nobody watching.
 
-A job is for machines that are rented by the minute: it makes its data there, trains codec and world with what is left
-of its time, and cuts the weights into shards. Every phase is a command of its own, so what a person could type is what
-runs, and each goes on where it was when the job was killed. `--detach` leaves it running; `--wait` looks in on it.
+A job is for machines that are rented by the minute: it makes its data there, trains codec, world and perhaps a loop
+filter with what is left of its time, and cuts the weights into shards. Every phase is a command of its own, so what a
+person could type is what runs, and each goes on where it was when the job was killed. `--detach` leaves it running;
+`--wait` looks in on it.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class DataOrder:
 
 @dataclass(frozen=True)
 class JobRecipe:
-    """A whole job; `codec` and `world` name recipes beside it."""
+    """A whole job; `codec`, `world` and `filter` name recipes beside it."""
 
     minutes: float  # for everything, from the first start on; the world gets what the rest leaves
     data_minutes: float  # no episode is begun after so long
@@ -52,6 +53,9 @@ class JobRecipe:
     codec: str
     world: str
     data: dict[str, DataOrder] = field(default_factory=dict)
+    filter: str = ""  # trained last; "": the world has none
+    filter_minutes: float = 0.0
+    filter_data: tuple[str, ...] = ()  # scenarios whose free runs are filtered; none named: all
     codec_beside: bool = False  # train the decoder while the world trains, where the machine has room for both
     ship_minutes: float = 1.0  # left for cutting the weights, and for what starts slowly
     workers: int = 0  # processes that make data; 0: one for each core
@@ -86,6 +90,8 @@ class Job:
         finally:
             if codec is not None and codec.poll() is None:
                 codec.terminate()
+        if self.recipe.filter:
+            self._once("filter", self._train_filter)
         self._once("ship", self._ship)
         self._note("finished")
 
@@ -133,34 +139,58 @@ class Job:
     def _train_world(self) -> None:
         if "world_minutes" not in self.state:
             spent = (self._now() - self.state["began"]) / 60
-            left = self.recipe.minutes - spent - self.recipe.ship_minutes
+            left = self.recipe.minutes - spent - self.recipe.ship_minutes - self.recipe.filter_minutes
             if left <= 0:
                 raise AstraPlayError(f"{spent:.1f} of the job's {self.recipe.minutes:g} minutes are over before the "
                                      "world could train; give it more, or its data less")
             self.state["world_minutes"] = round(left, 3)  # kept: a job that is killed goes on with the same schedule
             self._note("world")
-        replicas = self.recipe.replicas or _num_devices()
         command = ["train", "world", "--recipe", str(self._recipes / self.recipe.world), "--data",
                    *(str(self._data(name)) for name in self.recipe.data), "--held-out",
                    *(str(self._data(name, True)) for name in self.recipe.data), "--codec", str(self._folder / "codec"),
                    "--out", str(self._folder / "world"), "--minutes", str(self.state["world_minutes"]), *self._init()]
-        if replicas > 1:
-            launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(replicas), "--master-addr", "127.0.0.1",
-                        "--master-port", str(_free_port()), "-m", "astra_play"]
-            self._finish(self._start("world", [sys.executable, *launcher, *command]))
-        else:
-            self._finish(self._start("world", _own(command)))
+        self._replicate("world", command)
+
+    def _train_filter(self) -> None:
+        self._take_decoder()
+        scenarios = self.recipe.filter_data or tuple(self.recipe.data)
+        command = ["train", "filter", "--recipe", str(self._recipes / self.recipe.filter), "--world",
+                   str(self._folder / "world"), "--data", *(str(self._data(name)) for name in scenarios), "--held-out",
+                   *(str(self._data(name, True)) for name in scenarios), "--out", str(self._folder / "filter"),
+                   "--minutes", str(self.recipe.filter_minutes)]
+        self._replicate("filter", command)
+
+    def _replicate(self, phase: str, command: list[str]) -> None:
+        """Run a command to its end, in as many replicas as the recipe says."""
+        if (replicas := self._num_replicas) == 1:
+            self._finish(self._start(phase, _own(command)))
+            return
+        launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(replicas), "--master-addr", "127.0.0.1",
+                    "--master-port", str(_free_port()), "-m", "astra_play"]
+        self._finish(self._start(phase, [sys.executable, *launcher, *command]))
+
+    @property
+    def _num_replicas(self) -> int:
+        return self.recipe.replicas or _num_devices()
+
+    def _take_decoder(self) -> None:
+        """Give the world the codec as it is now: the decoder may have learned on after the world was last saved."""
+        from ..model.checkpoint import CODEC_FILE
+        if self.recipe.codec_beside:
+            shutil.copyfile(self._folder / "codec" / CODEC_FILE, self._folder / "world" / CODEC_FILE)
 
     def _ship(self) -> None:
         """Write the finished world, shard by shard, and what tells how it was trained, to `out`."""
         from ..model.checkpoint import CODEC_FILE, CONFIG_FILE, MODEL_FILE, write_shards
-        if self.recipe.codec_beside:  # the decoder may have learned on after the world was last saved
-            shutil.copyfile(self._folder / "codec" / CODEC_FILE, self._folder / "world" / CODEC_FILE)
+        phases = ("codec", "world", "filter") if self.recipe.filter else ("codec", "world")
+        if not self.recipe.filter:  # else it was there before the filter
+            self._take_decoder()
+        finished = self._folder / phases[-1]
         self.out.mkdir(parents=True, exist_ok=True)
         for name in (MODEL_FILE, CODEC_FILE):
-            write_shards(self._folder / "world" / name, self.out, self.recipe.shard_mib * MIB)
-        shutil.copyfile(self._folder / "world" / CONFIG_FILE, self.out / CONFIG_FILE)
-        for phase in ("codec", "world"):
+            write_shards(finished / name, self.out, self.recipe.shard_mib * MIB)
+        shutil.copyfile(finished / CONFIG_FILE, self.out / CONFIG_FILE)
+        for phase in phases:
             shutil.copyfile(self._folder / phase / "log.jsonl", self.out / f"{phase}_log.jsonl")
 
     def _data(self, scenario: str, held_out: bool = False) -> Path:
@@ -175,7 +205,7 @@ class Job:
             log.flush()
             environment = os.environ | {"PYTHONPATH": os.pathsep.join(
                 [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])}
-            if phase == "world" and (self.recipe.replicas or _num_devices()) > 1:
+            if phase in ("world", "filter") and self._num_replicas > 1:
                 environment |= {"OMP_NUM_THREADS": "1"}
             return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 
