@@ -16,7 +16,7 @@ from astra_play.config import load_world_config
 from astra_play.errors import AstraPlayError
 from astra_play.model.loading import load_world
 from astra_play.train import job as module
-from astra_play.train.filter_loop import FilterRecipe
+from astra_play.train.filter_recipe import FilterRecipe
 from astra_play.train.job import DataOrder, Job, JobRecipe
 from astra_play.train.loop import load_recipe
 

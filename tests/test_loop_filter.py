@@ -26,7 +26,9 @@ from astra_play.model.free_run import FreeRun
 from astra_play.model.loading import load_world
 from astra_play.train import filter_loop
 from astra_play.train.dataset import EpisodeWriter, Settings
-from astra_play.train.filter_loop import Examples, FilterRecipe, FilterTraining, FreeStreams, Pool
+from astra_play.train.filter_loop import FilterTraining
+from astra_play.train.filter_recipe import FilterRecipe
+from astra_play.train.filter_streams import Examples, FreeStreams, Pool
 from astra_play.train.picture_critic import PictureCritic
 
 FILTERED = dataclasses.replace(TINY_WORLD.codec, loop_filter_width=4)

@@ -1,9 +1,9 @@
 """`train filter`: a world and data sets -> the loop filter of the world's codec (codec/loop_filter.py).
 
 The world, which stays as it is, runs freely under what somebody did in the data, for up to a minute and with the filter
-in its loop as at play. What the filter was given goes into a pool, whatever its age; the filter learns from batches of
-it: a critic of pictures says what looks true, the truth itself counts for the first half second, and what needs no
-change is best left alone. Every picture of a free run is judged as it is, so no gradient has to go through the run.
+in its loop as at play (filter_streams.py). The filter learns from batches of what it was given there: a critic of
+pictures says what looks true, the truth itself counts for the first half second, and what needs no change is best left
+alone. Every picture of a free run is judged as it is, so no gradient has to go through the run.
 
 The filter lies in the codec's file; everything else there, and the network, are copied.
 """
@@ -16,7 +16,6 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -29,13 +28,13 @@ from ..codec.loop_filter import LoopFilter
 from ..codec.mini import MiniCodec
 from ..config import WorldConfig, written_world_config
 from ..errors import ConfigError
-from ..model.carried import carried_picture
 from ..model.checkpoint import CODEC_FILE, MODEL_FILE, load_codec, load_model, save_config, save_module
-from ..model.free_run import FreeRun
 from ..model.loading import choose_device
 from ..model.transformer import Transformer
 from .adversary import critic_loss
 from .dataset import Dataset
+from .filter_recipe import FilterRecipe
+from .filter_streams import Examples, FreeStreams, Pool
 from .latents import LatentDataset
 from .loop import TrainingLog, load_checkpoint, load_recipe, save_checkpoint, save_strip, schedule_position
 from .optim import EMA, fast_dtype, learning_rate_factor
@@ -44,176 +43,6 @@ from .replicas import ALONE, Replicas, join_replicas
 
 STRIP_FRAMES = 8, 16, 32, 64, 96, 128, 176, 224  # of a free run, shown in the sample strips as far as episodes go
 STRIP_RUNS = 4
-
-
-@dataclass(frozen=True)
-class FilterRecipe:
-    """A whole training run of a loop filter."""
-
-    width: int = 32
-    critic_width: int = 24
-    streams: int = 8  # that run freely at once, of each scenario
-    clip_frames: int = 120  # of an episode, whose actions and true pictures a run has first
-    go_on_prob: float = 0.6  # of running on under other actions when those of a clip are over
-    max_frames: int = 960  # after which a run is given up; in the beginning of training sooner,
-    first_max_frames: int = 32  # rising from here over the first half of it
-    shares: dict[str, float] = field(default_factory=dict)  # of the steps, by scenario; 1 where nothing is said
-    frames_per_step: int = 2  # made by every stream of one scenario for each training step; the last one is kept
-    young_frames: int = 16  # of a run that are all kept, in a pool of their own
-    young_share: float = 0.25  # of a batch that comes from there
-    pool: int = 384  # examples of each scenario, and of each one's young runs
-    batch: int = 16
-    num_steps: int = 8000
-    minutes: float = 0.0  # positive: a time budget, as in a world's recipe
-    warmup_steps: int = 50
-    decay_steps: int = 2500
-    lr: float = 2e-4  # slower than the critic, which has to be ahead of what runs in a loop
-    critic_lr: float = 4e-4
-    critic_penalty: float = 2.0
-    critic_disturbance: float = 0.03
-    critic_weight: float = 1.0
-    keep_weight: float = 3.0  # of the mean absolute change of what was seen before
-    truth_weight: float = 20.0  # of the mean absolute error against the truth when a run begins
-    truth_frames: float = 10.0  # after which that counts 1 / e
-    ema_decay: float = 0.995  # of the filter that runs are made with, and that is shipped
-    # Stream settings of scenarios that change with the filter, which does some of what a hold of contrast is for.
-    play_stream: dict[str, dict[str, float]] = field(default_factory=dict)
-    precision: str = "auto"
-    seed: int = 0
-    log_every: int = 20
-    save_every: int = 100
-    sample_every: int = 800
-
-
-@dataclass(frozen=True)
-class Examples:
-    """What a filter was given in free runs, and what the simulator showed.
-
-    `pictures`, `moved`, `starts`, `truth` (N, 3, H, W) in [-1, 1], `seen` (N, 1, H, W) in [0, 1]; `ages` (N,) frames
-    since the start. After a run's own clip is over the truth is some picture of the same place.
-    """
-
-    pictures: Tensor
-    moved: Tensor
-    seen: Tensor
-    starts: Tensor
-    truth: Tensor
-    ages: Tensor
-
-    def __len__(self) -> int:
-        return len(self.ages)
-
-    def at(self, index: Tensor) -> Examples:
-        return Examples(*(getattr(self, own.name)[index] for own in dataclasses.fields(self)))
-
-    def mirrored(self) -> Examples:
-        """The same with left and right exchanged."""
-        return Examples(*(x.flip(-1) for x in (self.pictures, self.moved, self.seen, self.starts, self.truth)),
-                        self.ages)
-
-
-class Pool:
-    """The newest examples of a scenario, in half precision."""
-
-    def __init__(self, size: int) -> None:
-        self._size, self._next = size, 0
-        self._examples: Examples | None = None
-        self.filled = 0
-
-    def add(self, examples: Examples) -> None:
-        """Put examples in the places of the oldest ones."""
-        if self._examples is None:
-            self._examples = Examples(*(getattr(examples, own.name)[:1].half().repeat(
-                self._size, *(1,) * (getattr(examples, own.name).ndim - 1)) for own in dataclasses.fields(examples)))
-        places = (self._next + torch.arange(len(examples))) % self._size
-        for own in dataclasses.fields(examples):
-            getattr(self._examples, own.name)[places] = getattr(examples, own.name).half()
-        self._next = (self._next + len(examples)) % self._size
-        self.filled = min(self._size, self.filled + len(examples))
-
-    def draw(self, count: int, generator: torch.Generator) -> Examples:
-        """Draw examples in single precision, with replacement."""
-        drawn = self._examples.at(torch.randint(self.filled, (count,), generator=generator))
-        return Examples(*(getattr(drawn, own.name).float() for own in dataclasses.fields(drawn)))
-
-
-class Watched:
-    """A loop filter that remembers what it was given last."""
-
-    def __init__(self, loop_filter: LoopFilter) -> None:
-        self._filter = loop_filter
-        self.given: tuple[Tensor, Tensor, Tensor] | None = None
-
-    def style(self, pictures: Tensor) -> Tensor:
-        return self._filter.style(pictures)
-
-    def __call__(self, pictures: Tensor, moved: Tensor, seen: Tensor, style: Tensor) -> Tensor:
-        self.given = pictures, moved, seen
-        return self._filter(pictures, moved, seen, style)
-
-
-class FreeStreams:
-    """Streams of one scenario that run freely, clip after clip, from start pictures and with actions of a data set."""
-
-    def __init__(self, config: WorldConfig, model: Transformer, codec: MiniCodec, loop_filter: LoopFilter,
-                 data: LatentDataset, recipe: FilterRecipe, generator: torch.Generator) -> None:
-        self._data, self._recipe, self._generator = data, recipe, generator
-        self._watched = Watched(loop_filter)
-        self._stream = config.stream
-        self._run = FreeRun(model, config.stream, config.controls.modality, recipe.streams,
-                            carried_picture(config, codec, self._watched))
-        self.age = 0  # frames since the start picture
-        self.max_age = recipe.max_frames
-        self._truth = self._starts = self._rows = None
-        self._at = 0  # of the rows
-
-    @torch.no_grad()
-    def advance(self, num_frames: int) -> Examples:
-        """Make so many frames of every stream and return what the filter was given for the last one."""
-        for _ in range(num_frames):
-            self.refill()
-            rows = self._rows[:, self._at:self._at + 1]
-            self._at += 1
-            self.age += 1
-            noise = torch.randn(self._noise_shape, generator=self._generator).to(rows.device)
-            self._run.generate(noise, rows, self._stream.sigmas)
-            self._run.paint()
-        own = self.age if self.age < self._truth.shape[1] else int(
-            torch.randint(self._truth.shape[1], (), generator=self._generator))
-        return Examples(*self._watched.given, self._starts, pixels.to_float(self._truth[:, own]),
-                        torch.full((len(self._starts),), float(self.age), device=rows.device))
-
-    @property
-    def picture(self) -> Tensor:
-        """What the streams show now, (B, 3, H, W) in [-1, 1]."""
-        return self._run.carried.picture
-
-    def refill(self) -> None:
-        """Begin anew where a run is old; where its actions are over, do so or draw others to go on under."""
-        recipe = self._recipe
-        if self._rows is None or self.age >= self.max_age:
-            self.begin()
-            return
-        if self._at < self._rows.shape[1]:
-            return
-        if float(torch.rand((), generator=self._generator)) >= recipe.go_on_prob:
-            self.begin()
-            return
-        rows = self._data.sample_rows(recipe.streams, recipe.clip_frames, self._generator)
-        self._rows, self._at = rows.to(self._starts.device), 0
-
-    @torch.no_grad()
-    def begin(self) -> None:
-        """Draw clips and go to their start pictures."""
-        recipe = self._recipe
-        clips = self._data.sample(recipe.streams, recipe.clip_frames + 1, 0.0, self._generator).to(
-            self._data.latents.device)
-        self._truth, self._rows = clips.before[:, 1:], clips.rows[:, :-1]  # the picture of a frame is before the next
-        self._starts = pixels.to_float(self._truth[:, 0])
-        self._noise_shape = clips.latents[:, :1].shape
-        self._run.reset()
-        self._run.show(clips.latents[:, :1], self._rows[:, :1], self._starts)
-        self._at, self.age = 1, 0
 
 
 class FilterTraining:
