@@ -25,6 +25,7 @@ from astra_play.model.two_stream import TwoStream, two_stream_mask
 from astra_play.train import codec_loop, dataset, world_data, world_loop, world_recipe
 from astra_play.train.adversary import Adversary
 from astra_play.train.dataset import read_episode
+from astra_play.train.filter_recipe import FilterRecipe
 from astra_play.train.job import JobRecipe
 from astra_play.train.latents import Clips, LatentDataset
 from astra_play.train.loop import (
@@ -391,6 +392,9 @@ def test_shipped_recipes_are_valid(path: Path) -> None:
         assert load_recipe(JobRecipe, path).data
     elif path.stem.endswith("codec"):
         assert load_recipe(codec_loop.CodecRecipe, path).num_steps
+    elif path.stem.endswith("filter"):
+        recipe = load_recipe(FilterRecipe, path)
+        assert recipe.num_steps > recipe.decay_steps and recipe.first_max_frames < recipe.max_frames
     else:
         recipe = load_recipe(world_recipe.WorldRecipe, path)
         assert Transformer(recipe.model) and recipe.num_steps > recipe.decay_steps

@@ -11,7 +11,6 @@ import argparse
 import dataclasses
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +34,7 @@ from .loop import (
     save_strip,
     schedule_position,
 )
-from .optim import EMA, fast_dtype, learning_rate_factor
+from .optim import EMA, autocast_to, learning_rate_factor, working_dtype
 
 
 @dataclass(frozen=True)
@@ -111,8 +110,7 @@ class CodecTraining:
         self.optimizer = torch.optim.AdamW(learned, recipe.lr, betas=(0.9, 0.98), weight_decay=0.0)
         self.ema = EMA(codec, recipe.ema_decay)
         self.generator = torch.Generator().manual_seed(recipe.seed)
-        dtypes = {"auto": None, "bf16": torch.bfloat16, "fp32": torch.float32}
-        self.dtype = dtypes[recipe.precision] or fast_dtype(self.device)
+        self.dtype = working_dtype(recipe.precision, self.device)
         self.step = 0
         self.minutes = 0.0
 
@@ -129,12 +127,11 @@ class CodecTraining:
         pictures = self.data.sample(recipe.batch, self.generator).to(self.device)
         level = torch.rand(recipe.batch, 1, 1, 1, 1, generator=self.generator)
         level = (2 * level - 1).clamp_min(0) * recipe.noise_max
-        precision = torch.autocast(self.device.type, torch.bfloat16) if self.dtype == torch.bfloat16 else nullcontext()
         with torch.no_grad():
             latents = self.codec.encode(pictures)
             noise = torch.randn(latents.shape, generator=self.generator)
             latents = latents + self.scale.to(self.device) * (level * noise).to(self.device)
-        with precision:
+        with autocast_to(self.dtype, self.device):
             ours = self.codec.decode(latents[:, 1:], latents[:, :1])
         loss = picture_loss(ours[:, 0].float(), pictures[:, 1], recipe.gradient_weight)
         loss.backward()

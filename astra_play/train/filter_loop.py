@@ -15,7 +15,6 @@ import dataclasses
 import shutil
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -37,7 +36,7 @@ from .filter_recipe import FilterRecipe
 from .filter_streams import Examples, FreeStreams, Pool
 from .latents import LatentDataset
 from .loop import TrainingLog, load_checkpoint, load_recipe, save_checkpoint, save_strip, schedule_position
-from .optim import EMA, fast_dtype, learning_rate_factor
+from .optim import EMA, autocast_to, learning_rate_factor, working_dtype
 from .picture_critic import PictureCritic
 from .replicas import ALONE, Replicas, join_replicas
 
@@ -61,8 +60,7 @@ class FilterTraining:
         self.average = self.averaged()  # the same as a filter, which the streams run with
         self.generator = torch.Generator().manual_seed(recipe.seed + replicas.rank)
         self.noise = torch.Generator(self.device).manual_seed(recipe.seed + replicas.rank)
-        dtypes = {"auto": None, "bf16": torch.bfloat16, "fp32": torch.float32}
-        self.dtype = dtypes[recipe.precision] or fast_dtype(self.device)
+        self.dtype = working_dtype(recipe.precision, self.device)
         self.streams = {name: FreeStreams(config.playing(name), model, codec, self.average, own, recipe, self.generator)
                         for name, own in data.items()}
         self.pools, self.young_pools = ({name: Pool(recipe.pool) for name in data} for _ in range(2))
@@ -143,8 +141,8 @@ class FilterTraining:
                 "gain": ((young * (before - wrong)).sum() / young.sum().clamp_min(1e-3)).item(),
                 "age": batch.ages.mean().item()}
 
-    def _precision(self) -> torch.autocast | nullcontext:
-        return torch.autocast(self.device.type, torch.bfloat16) if self.dtype == torch.bfloat16 else nullcontext()
+    def _precision(self) -> torch.autocast:
+        return autocast_to(self.dtype, self.device)
 
     def _take_step(self, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self.replicas.average_gradients(module)

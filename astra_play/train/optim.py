@@ -100,6 +100,16 @@ def learning_rate_factor(step: int, num_steps: int, warmup_steps: int, decay_ste
     return max(0.0, min(1.0, (step + 1) / max(1, warmup_steps), (num_steps - step) / max(1, decay_steps)))
 
 
+def working_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Return what a recipe's precision means: "bf16", "fp32", or "auto" for what is faster on this device."""
+    return {"bf16": torch.bfloat16, "fp32": torch.float32}.get(precision) or fast_dtype(device)
+
+
+def autocast_to(dtype: torch.dtype, device: torch.device) -> torch.autocast:
+    """Run what is inside in bfloat16 if that is the dtype; weights stay in float32 either way."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
 def fast_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where its matrix products are clearly faster than float32's on this device, else float32.
 

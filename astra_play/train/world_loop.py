@@ -43,7 +43,7 @@ from .loop import (
     schedule_position,
 )
 from .losses import Past, Predictions, own_past, true_past, world_loss
-from .optim import EMA, fast_dtype, learning_rate_factor, make_optimizers
+from .optim import EMA, autocast_to, learning_rate_factor, make_optimizers, working_dtype
 from .replicas import ALONE, Replicas, join_replicas
 from .world_data import Part, parts_of, read_data, world_config
 from .world_recipe import WorldRecipe, critic_share
@@ -65,8 +65,7 @@ class WorldTraining:
                               f"{needed} latent frames; a shorter clip would leave time indices untrained")
         self.device = choose_device()
         self.model = Transformer(config.model).to(self.device)
-        dtypes = {"auto": None, "bf16": torch.bfloat16, "fp32": torch.float32}
-        self.dtype = dtypes[recipe.precision] or fast_dtype(self.device)
+        self.dtype = working_dtype(recipe.precision, self.device)
         self.optimizers = make_optimizers(self.model, recipe.lr, recipe.lr_other, recipe.weight_decay, self.dtype)
         self.ema = EMA(self.model, recipe.ema_decay)
         # Seeded per replica for what it draws; its weights start alike because gradients are averaged from there on.
@@ -81,9 +80,9 @@ class WorldTraining:
         self.flop_done = 0  # of forward, rollouts and backward of this replica since this process began
         self._flop: dict[tuple[bool, str, int, bool], int] = {}  # of one step, by what it does
 
-    def precision(self):
+    def precision(self) -> torch.autocast:
         """Autocast to bfloat16 where that is faster."""
-        return torch.autocast(self.device.type, torch.bfloat16) if self.dtype == torch.bfloat16 else nullcontext()
+        return autocast_to(self.dtype, self.device)
 
     @property
     def position(self) -> int:
