@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from astra_play.codec import pixels
 from astra_play.codec.loop_filter import LoopFilter
 from astra_play.config import ScenarioConfig, load_world_config
 from astra_play.errors import ConfigError
-from astra_play.model.anchor import CarriedPicture
+from astra_play.model.anchor import CarriedPicture, pace
 from astra_play.model.carried import carried_picture, make_motion
 from astra_play.model.checkpoint import load_codec, load_model
 from astra_play.model.free_run import FreeRun
@@ -122,6 +123,27 @@ def test_bonnet_stays_that_of_the_first_picture_and_nothing_else_does() -> None:
         picture = carried.paint_over(anchors[:, :, :4] + 0.3)[0][0, 0]
         same = (picture == start[0]).all(dim=0)
         assert same[motion.on_bonnet].all() and same[~motion.on_bonnet].float().mean() < 0.05
+
+
+@pytest.mark.parametrize(("row", "expected"), [
+    (camera_row(), 0.0), (camera_row(0.02), 0.4), (camera_row(0.0, 0.01), 0.2), (camera_row(0.5), 1.0),
+    (camera_row(0.0, 0.0, math.radians(0.6)), 0.4), (camera_row(0.0, 0.0, 0.0, math.radians(-0.3)), 0.2),
+    (camera_row(0.01, 0.0, math.radians(0.3)), 0.4), (vehicle_row(0.02, 0.0, 0.0), 0.4),
+    (vehicle_row(0.0, 0.0, math.radians(-0.75)), 0.5)])
+def test_the_filter_works_as_briskly_as_the_camera_moves(row: np.ndarray, expected: float) -> None:
+    assert pace(torch.from_numpy(row).float()).item() == pytest.approx(expected, abs=0.02)
+    controls = dataclasses.replace(TINY_WORLD.controls, modality="vehicle" if len(row) == 7 else "camera")
+    motion = make_motion(dataclasses.replace(TINY_WORLD, controls=controls), load_tiny_codec())
+    shown = []
+    for strength in (0.0, expected, 1.0):
+        carried = CarriedPicture(motion, motion.paint, 0.0, learned(), strength if strength < expected else 1.0)
+        carried.show(some_pictures(1))
+        anchors = carried.expect(torch.from_numpy(row).float().expand(1, 1, -1))
+        if strength == 1.0:
+            carried._pace = torch.ones(1, 1)
+        shown.append(carried.paint_over(anchors[:, :, :4])[0])
+    unfiltered, now, whole = shown
+    assert torch.allclose(now, unfiltered + expected * (whole - unfiltered), atol=0.02)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.25])

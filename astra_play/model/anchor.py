@@ -35,6 +35,7 @@ from ..codec.mini import MiniCodec, paint_patches, project_patches
 from ..config import ControlsConfig
 
 NEVER_NEARER_M = 1e6
+BRISK_M, BRISK_RAD = 0.05, math.radians(1.5)  # in a frame: a third of a walk, of a turn with the keys
 CAMERA_WIDTH = 12  # numbers of a camera row, mask column not included
 
 
@@ -58,6 +59,15 @@ def camera_poses(rows: Tensor) -> Tensor:
     rotation = torch.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], dim=-1).unflatten(-1, (3, 3))
     step = torch.stack([-left, zero, ahead], dim=-1)
     return torch.cat([rotation, -(rotation @ step[..., None])], dim=-1)
+
+
+def pace(rows: Tensor) -> Tensor:
+    """How briskly each row (..., A) moves the camera, (...) in [0, 1]; 0 standing still, 1 from BRISK_M or BRISK_RAD
+    on."""
+    poses = camera_poses(rows)
+    cos = (poses[..., :3].diagonal(dim1=-2, dim2=-1).sum(dim=-1) - 1) / 2
+    turn_rad = torch.acos(cos.clamp(-1, 1))
+    return (poses[..., 3].norm(dim=-1) / BRISK_M + turn_rad / BRISK_RAD).clamp(max=1)
 
 
 class CameraMotion:
@@ -254,7 +264,8 @@ class CarriedPicture:
 
     `paint`: network latents (N, C, h, w) -> pictures (N, 3, H, W) in [-1, 1]; the codec's decoder at play, the linear
     one of `CameraMotion` in training, where it has to be cheap. `loop_filter`, where there is one, cleans every picture
-    up before it is shown and carried on (codec/loop_filter.py); `strength` is the share of its changes that is made.
+    up before it is shown and carried on (codec/loop_filter.py). `strength` is the share of its changes that is made
+    when the camera moves briskly; the slower it goes the less of them: to one that stands nothing new comes into view.
     """
 
     def __init__(self, motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float,
@@ -265,6 +276,7 @@ class CarriedPicture:
         self._start: Tensor | None = None  # the first picture, (B, 3, H, W): the bonnet in it is the car's for good
         self._style: Tensor | None = None  # of that, (B, STYLE_WIDTH), for the filter
         self._moved = self._seen = self._others = self._anchors = None
+        self._pace: Tensor | None = None  # of the chunk last expected, (B, T)
 
     @property
     def picture(self) -> Tensor | None:
@@ -274,7 +286,7 @@ class CarriedPicture:
     def reset(self) -> None:
         """Forget the picture."""
         self._picture = self._start = self._style = None
-        self._moved = self._seen = self._others = self._anchors = None
+        self._moved = self._seen = self._others = self._anchors = self._pace = None
 
     def snapshot(self) -> dict[str, Any]:
         """Return what `restore` needs to go on from here, between two chunks; playing on changes nothing in it."""
@@ -294,10 +306,11 @@ class CarriedPicture:
     def expect(self, rows: Tensor) -> Tensor:
         """Return the anchors (B, T, C or C + 1, h, w) of the chunk that rows (B, T, 12) lead into."""
         moved, seen, anchors = self._motion.expect(self._picture, rows)
-        return self._offer(moved, seen, self._motion.other_pictures(self._picture, rows), anchors)
+        return self._offer(rows, moved, seen, self._motion.other_pictures(self._picture, rows), anchors)
 
-    def _offer(self, moved: Tensor, seen: Tensor, others: Tensor | None, anchors: Tensor) -> Tensor:
+    def _offer(self, rows: Tensor, moved: Tensor, seen: Tensor, others: Tensor | None, anchors: Tensor) -> Tensor:
         self._moved, self._seen, self._others = moved, seen, others
+        self._pace = None if self._filter is None else pace(rows)
         self._anchors = self._motion.offer(anchors, moved, others)
         return self._anchors
 
@@ -320,7 +333,7 @@ class CarriedPicture:
         if self._filter is not None:
             style = self._style.repeat_interleave(shape[1], dim=0)
             filtered = self._filter(pictures, moved, self._seen.flatten(0, 1), style)
-            pictures = torch.lerp(pictures, filtered, self._strength)
+            pictures = torch.lerp(pictures, filtered, self._strength * self._pace.flatten()[:, None, None, None])
             pictures = torch.where(self._motion.on_bonnet, self._start.repeat_interleave(shape[1], dim=0), pictures)
         latents, pictures = self._motion.encode(pictures).unflatten(0, shape), pictures.unflatten(0, shape)
         self.show(pictures[:, -1])

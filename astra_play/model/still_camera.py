@@ -122,7 +122,7 @@ class TablePicture(CarriedPicture):
         moved = torch.lerp(self._table[:, None].expand_as(hand), hand, share.expand_as(hand))
         seen = (self._known[:, None] | (share > 0.5)).float()
         anchors = self._motion.anchor(moved.flatten(0, 1), seen.flatten(0, 1)).unflatten(0, moved.shape[:2])
-        return self._offer(moved, seen, self._motion.hand_pictures(self._picture, rows, self._table), anchors)
+        return self._offer(rows, moved, seen, self._motion.hand_pictures(self._picture, rows, self._table), anchors)
 
 
 def covered(share: Tensor) -> Tensor:

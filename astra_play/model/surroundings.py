@@ -87,7 +87,7 @@ class Surroundings(CarriedPicture):
         self._view, moved = views[-1], torch.stack(views, dim=1)
         seen = torch.stack(seen, dim=1)
         anchors = self._motion.anchor(moved.flatten(0, 1), seen.flatten(0, 1)).unflatten(0, moved.shape[:2])
-        return self._offer(moved, seen, self._motion.other_pictures(self._picture, rows), anchors)
+        return self._offer(rows, moved, seen, self._motion.other_pictures(self._picture, rows), anchors)
 
     def _walk(self, pose: Tensor) -> None:
         """Turn the head and move the map by one motion (B, 3, 4).
