@@ -10,7 +10,8 @@ import torch
 from astra_play.actions.rows import arm_row, camera_row, vehicle_row
 from astra_play.codec.mini import MiniCodec, fit_linear
 from astra_play.config import CodecConfig, ControlsConfig
-from astra_play.model.anchor import CameraMotion, CarriedPicture, camera_poses
+from astra_play.model.anchor import CameraMotion, camera_poses
+from astra_play.model.carried_picture import CarriedPicture
 from astra_play.model.still_camera import StillCamera, TablePicture
 from astra_play.train.latents import Clips
 from astra_play.train.losses import true_past

@@ -20,8 +20,9 @@ from astra_play.codec import pixels
 from astra_play.codec.loop_filter import LoopFilter
 from astra_play.config import ScenarioConfig, load_world_config
 from astra_play.errors import ConfigError
-from astra_play.model.anchor import CarriedPicture, pace
+from astra_play.model.anchor import pace
 from astra_play.model.carried import carried_picture, make_motion
+from astra_play.model.carried_picture import CarriedPicture
 from astra_play.model.checkpoint import load_codec, load_model
 from astra_play.model.free_run import FreeRun
 from astra_play.model.loading import load_world

@@ -23,14 +23,11 @@ prediction, and in training also from how wrong each hypothesis is in each block
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..codec.loop_filter import LoopFilter
 from ..codec.mini import MiniCodec, paint_patches, project_patches
 from ..config import ControlsConfig
 
@@ -252,89 +249,3 @@ def mix_pictures(moved: Tensor, others: Tensor, shares: Tensor) -> Tensor:
     side = moved.shape[-1] // cells.shape[-1]
     masks = cells.repeat_interleave(side, dim=-2).repeat_interleave(side, dim=-1)[:, :, :, None]
     return moved + (masks.to(moved.dtype) * (others - moved[:, :, None])).sum(dim=2)
-
-
-class CarriedPicture:
-    """The last shown picture of every stream of a batch, moved along with the camera and painted over.
-
-    A new picture is what the decoder makes of the new latents plus the detail that the moved picture had beyond the
-    decoder's idea of it, less a leak: picture = D(latents) + (1 - leak) (moved - D(anchor)). Where the latents are
-    the anchor's the moved picture stays; where they differ the decoder's picture takes over. The leak (leaky
-    prediction, as in video coding) makes detail that no latent supports fade instead of feeding on itself.
-
-    `paint`: network latents (N, C, h, w) -> pictures (N, 3, H, W) in [-1, 1]; the codec's decoder at play, the linear
-    one of `CameraMotion` in training, where it has to be cheap. `loop_filter`, where there is one, cleans every picture
-    up before it is shown and carried on (codec/loop_filter.py). `strength` is the share of its changes that is made
-    when the camera moves briskly; the slower it goes the less of them: to one that stands nothing new comes into view.
-    """
-
-    def __init__(self, motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float,
-                 loop_filter: LoopFilter | None = None, strength: float = 1.0) -> None:
-        self._motion, self._paint, self._keep = motion, paint, 1.0 - leak
-        self._filter, self._strength = loop_filter, strength
-        self._picture: Tensor | None = None
-        self._start: Tensor | None = None  # the first picture, (B, 3, H, W): the bonnet in it is the car's for good
-        self._style: Tensor | None = None  # of that, (B, STYLE_WIDTH), for the filter
-        self._moved = self._seen = self._others = self._anchors = None
-        self._pace: Tensor | None = None  # of the chunk last expected, (B, T)
-
-    @property
-    def picture(self) -> Tensor | None:
-        """The newest picture, (B, 3, H, W) in [-1, 1]."""
-        return self._picture
-
-    def reset(self) -> None:
-        """Forget the picture."""
-        self._picture = self._start = self._style = None
-        self._moved = self._seen = self._others = self._anchors = self._pace = None
-
-    def snapshot(self) -> dict[str, Any]:
-        """Return what `restore` needs to go on from here, between two chunks; playing on changes nothing in it."""
-        return {"picture": self._picture, "start": self._start, "style": self._style}
-
-    def restore(self, snapshot: dict[str, Any]) -> None:
-        self.reset()
-        self._picture, self._start, self._style = snapshot["picture"], snapshot["start"], snapshot["style"]
-
-    def show(self, pictures: Tensor) -> None:
-        """Carry a given picture on from here, (B, 3, H, W) in [-1, 1]; the first one says what the place looks like."""
-        if self._start is None:
-            self._start = pictures
-            self._style = None if self._filter is None else self._filter.style(pictures)
-        self._picture = pictures
-
-    def expect(self, rows: Tensor) -> Tensor:
-        """Return the anchors (B, T, C or C + 1, h, w) of the chunk that rows (B, T, 12) lead into."""
-        moved, seen, anchors = self._motion.expect(self._picture, rows)
-        return self._offer(rows, moved, seen, self._motion.other_pictures(self._picture, rows), anchors)
-
-    def _offer(self, rows: Tensor, moved: Tensor, seen: Tensor, others: Tensor | None, anchors: Tensor) -> Tensor:
-        self._moved, self._seen, self._others = moved, seen, others
-        self._pace = None if self._filter is None else pace(rows)
-        self._anchors = self._motion.offer(anchors, moved, others)
-        return self._anchors
-
-    def block_errors(self, truth: Tensor) -> Tensor | None:
-        """How wrong each block of the chunk last expected would be, hypothesis by hypothesis
-        (`CameraMotion.block_errors`); None where there are none."""
-        return None if self._others is None else self._motion.block_errors(self._moved, self._others, truth)
-
-    def paint_over(self, latents: Tensor, shares: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Take the clean latents (B, T, C, h, w) of the chunk last expected, and its shares of the hypotheses.
-
-        Returns its pictures (B, T, 3, H, W), and their latents, which are what the history should remember.
-        """
-        shape = latents.shape[:2]
-        both = torch.cat([latents, mix(self._anchors, shares, latents.shape[2])])
-        painted, expected = self._paint(both.flatten(0, 1).float()).chunk(2)
-        moved = self._moved if shares is None else mix_pictures(self._moved, self._others, shares)
-        moved = moved.flatten(0, 1)
-        pictures = (painted + self._keep * (moved - expected)).clamp(-1, 1)
-        if self._filter is not None:
-            style = self._style.repeat_interleave(shape[1], dim=0)
-            filtered = self._filter(pictures, moved, self._seen.flatten(0, 1), style)
-            pictures = torch.lerp(pictures, filtered, self._strength * self._pace.flatten()[:, None, None, None])
-            pictures = torch.where(self._motion.on_bonnet, self._start.repeat_interleave(shape[1], dim=0), pictures)
-        latents, pictures = self._motion.encode(pictures).unflatten(0, shape), pictures.unflatten(0, shape)
-        self.show(pictures[:, -1])
-        return pictures, latents

@@ -10,7 +10,8 @@ from torch import Tensor
 from ..codec.loop_filter import LoopFilter
 from ..codec.mini import MiniCodec
 from ..config import WorldConfig
-from .anchor import CameraMotion, CarriedPicture
+from .anchor import CameraMotion
+from .carried_picture import CarriedPicture
 from .still_camera import StillCamera, TablePicture
 from .surroundings import Surroundings
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ..config import StreamConfig
-from .anchor import CarriedPicture, mix, repeat_last
+from .anchor import mix, repeat_last
+from .carried_picture import CarriedPicture
 from .history import CausalHistory
 from .solvers import SOLVERS
 from .transformer import Transformer

@@ -20,7 +20,8 @@ from torch import Tensor
 from ..codec.loop_filter import LoopFilter
 from ..codec.mini import MiniCodec
 from ..config import ControlsConfig
-from .anchor import CameraMotion, CarriedPicture, resample
+from .anchor import CameraMotion, resample
+from .carried_picture import CarriedPicture
 
 HAND_HYPOTHESES = 3
 FAINT = 0.05  # share of the hand below which a pixel of the start picture is the table's own

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ..codec.loop_filter import LoopFilter
 from ..config import ControlsConfig
-from .anchor import CameraMotion, CarriedPicture, camera_poses, resample
+from .anchor import CameraMotion, camera_poses, resample
+from .carried_picture import CarriedPicture
 
 MAX_ELEVATION_RAD = math.radians(62)  # the top of a 60 degree view that looks up 26 degrees, and its corners
 WINDOW_RAD = math.radians(130)  # of azimuth around the view's middle that is read and written; the view's corners fit
