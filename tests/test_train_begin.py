@@ -15,6 +15,7 @@ from astra_play.errors import ConfigError, WeightsError
 from astra_play.model.checkpoint import (
     CODEC_FILE,
     MODEL_FILE,
+    load_codec,
     load_strict,
     read_tensors,
     save_config,
@@ -47,6 +48,17 @@ def test_a_codec_of_another_shape_is_refused(tmp_path) -> None:
     other = dataclasses.replace(RECIPE, codec=dataclasses.replace(TINY_WORLD.codec, decoder_width=32))
     with pytest.raises(ConfigError, match="has another shape than the recipe's"):
         codec_loop.begin(other, codec_loop.MiniCodec(other.codec), FakePairs(), folder)
+
+
+def test_a_loop_filter_stays_with_its_world_and_cannot_be_asked_of_a_codec(tmp_path) -> None:
+    filtered = dataclasses.replace(TINY_WORLD.codec, loop_filter_width=4)
+    folder, data = make_tiny_world(tmp_path / "world", codec=filtered), FakePairs()
+    codec = codec_loop.MiniCodec(TINY_WORLD.codec)
+    codec_loop.begin(RECIPE, codec, data, folder)
+    learned = load_codec(folder, load_world_config(folder))
+    assert codec.loop_filter is None and torch.equal(codec.stem.weight, learned.stem.weight)
+    with pytest.raises(ConfigError, match="after the world"):
+        codec_loop.begin(dataclasses.replace(RECIPE, codec=filtered), codec_loop.MiniCodec(filtered), data, folder)
 
 
 def test_hand_finder_is_taught_once_kept_by_who_goes_on_and_left_alone_by_the_decoder(tmp_path, monkeypatch) -> None:
