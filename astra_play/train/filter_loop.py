@@ -118,9 +118,11 @@ class FilterTraining:
         recipe = self.recipe
         with self._precision():
             made = self.filter(batch.pictures, batch.moved, batch.seen, self.filter.style(batch.starts)).float()
-            critic, margin = critic_loss(
-                lambda both: self.critic(both, batch.starts.repeat(len(both) // len(batch), 1, 1, 1)).float(),
-                batch.truth, made.detach(), recipe.critic_penalty, recipe.critic_disturbance, self.noise)
+        # In single precision: bfloat16 rounds verdicts by more than a small disturbance changes them, and a large one
+        # (noise of a tenth) looks so untrue that a critic cannot be indifferent to it.
+        critic, margin = critic_loss(
+            lambda both: self.critic(both, batch.starts.repeat(len(both) // len(batch), 1, 1, 1)),
+            batch.truth, made.detach(), recipe.critic_penalty, recipe.critic_disturbance, self.noise)
         critic.backward()
         self._take_step(self.critic, self.critic_optimizer)
         with self._precision():

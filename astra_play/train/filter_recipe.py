@@ -26,10 +26,10 @@ class FilterRecipe:
     minutes: float = 0.0  # positive: a time budget, as in a world's recipe
     warmup_steps: int = 50
     decay_steps: int = 2500
-    lr: float = 3e-4  # slower than the critic, which has to be ahead of what runs in a loop
-    critic_lr: float = 4e-4
+    lr: float = 2e-4  # slower than the critic, which has to be ahead of what runs in a loop
+    critic_lr: float = 3e-4
     critic_penalty: float = 2.0
-    critic_disturbance: float = 0.1
+    critic_disturbance: float = 0.01
     critic_weight: float = 1.0
     keep_weight: float = 4.0  # of the mean absolute change of what was seen before
     truth_weight: float = 40.0  # of the mean absolute error against the truth when a run begins
