@@ -22,10 +22,10 @@ class FilterRecipe:
     young_share: float = 0.25  # of a batch that comes from there
     pool: int = 384  # examples of each scenario, and of each one's young runs
     batch: int = 16
-    num_steps: int = 8000
+    num_steps: int = 5600
     minutes: float = 0.0  # positive: a time budget, as in a world's recipe
     warmup_steps: int = 50
-    decay_steps: int = 2500
+    decay_steps: int = 1700
     lr: float = 2e-4  # slower than the critic, which has to be ahead of what runs in a loop
     critic_lr: float = 3e-4
     critic_penalty: float = 2.0
