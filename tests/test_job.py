@@ -119,7 +119,7 @@ def test_shipped_jobs_name_recipes_that_are_there_and_leave_the_world_most_of_th
     from astra_play.train.world_recipe import WorldRecipe
     recipe = load_recipe(JobRecipe, RECIPES / name)
     if recipe.filter:
-        assert load_recipe(FilterRecipe, RECIPES / recipe.filter).play_stream.keys() <= recipe.data.keys()
+        assert load_recipe(FilterRecipe, RECIPES / recipe.filter).play_strength.keys() == recipe.data.keys()
     world = load_recipe(WorldRecipe, RECIPES / recipe.world)
     assert load_recipe(CodecRecipe, RECIPES / recipe.codec).codec.latent_channels == world.model.latent_channels
     assert recipe.data.keys() == world.scenarios.keys()
@@ -211,8 +211,8 @@ pool = 8
 batch = 2
 num_steps = 4
 sample_every = 100
-[play_stream.arm]
-filter_strength = 0.0
+[play_strength]
+arm = 0.0
 """
 JOB_TOML = """
 minutes = 3.0

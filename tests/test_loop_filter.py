@@ -343,7 +343,7 @@ def test_training_makes_a_world_that_plays_and_goes_on_after_a_kill(tmp_path: Pa
     (tmp_path / "recipe.toml").write_text(
         "width = 4\ncritic_width = 4\nstreams = 2\nclip_frames = 6\npool = 8\nbatch = 4\nyoung_frames = 2\n"
         "num_steps = 6\nsave_every = 3\nlog_every = 3\nsample_every = 100\nprecision = 'fp32'\n"
-        "[play_stream.explore]\ncontrast_hold = 0.02\n")
+        "[play_stream.explore]\ncontrast_hold = 0.02\n[play_strength]\nexplore = 0.5\ndrive = 0.0\n")
     out = tmp_path / "out"
     command = ["train", "filter", "--recipe", str(tmp_path / "recipe.toml"), "--world", str(world), "--data", str(data),
                "--out", str(out), "--threads", "1"]
@@ -351,7 +351,8 @@ def test_training_makes_a_world_that_plays_and_goes_on_after_a_kill(tmp_path: Pa
     config = load_world_config(out, "explore")
     assert config.codec.loop_filter_width == 4
     assert config.stream.contrast_hold == 0.02 and config.stream.colour_hold == 0.2
-    assert load_world_config(out, "drive").stream == TINY_WORLD.stream and load_world_config(out).title == "Park"
+    assert config.stream.filter_strength == 0.5 and load_world_config(out).title == "Park"
+    assert load_world_config(out, "drive").stream == dataclasses.replace(TINY_WORLD.stream, filter_strength=0.0)
     assert config.provenance["loop_filter"]["steps"] == 6
     played = load_world(f"{out}/explore", "cpu")
     played.prefill(np.zeros((1, 32, 32, 3), np.uint8))
@@ -387,6 +388,7 @@ def test_sample_strip_shows_truth_above_dream_as_far_as_episodes_go(tmp_path: Pa
 @pytest.mark.parametrize(("changes", "recipe", "sentence"), [
     ({"model": dataclasses.replace(TINY_WORLD.model, anchor="previous")}, {}, "nothing to filter"),
     ({}, {"play_stream": {"swim": {"contrast_hold": 0.1}}}, "'swim'"),
+    ({}, {"play_strength": {"swim": 0.1}}, "'swim'"),
 ])
 def test_worlds_and_recipes_that_do_not_fit_are_refused(tmp_path: Path, data: Path, changes: dict, recipe: dict,
                                                         sentence: str) -> None:

@@ -212,6 +212,8 @@ def train(recipe: FilterRecipe, world_folder: Path, data_folders: Sequence[Path]
     if config.codec.kind != "mini" or config.model.anchor != "moved":
         raise ConfigError(f"the world {config.name!r} carries no picture along, so there is nothing to filter; a loop "
                           "filter is for worlds whose anchor is \"moved\"")
+    for name in recipe.play_strength:
+        with_stream(config, name, {})  # a wrong name is found before the training, not after it
     for name, settings in recipe.play_stream.items():
         config = with_stream(config, name, settings)
     device, replicas = choose_device(), join_replicas()
@@ -233,7 +235,7 @@ def train(recipe: FilterRecipe, world_folder: Path, data_folders: Sequence[Path]
 def with_stream(config: WorldConfig, scenario: str, settings: dict[str, float]) -> WorldConfig:
     """Return a config one of whose scenarios is played with other stream settings; ConfigError if it has none such."""
     if scenario not in config.scenarios:
-        raise ConfigError(f"the recipe sets play_stream of {scenario!r}, but the world plays "
+        raise ConfigError(f"the recipe has play settings of {scenario!r}, but the world plays "
                           f"{', '.join(config.scenarios) or 'a single scenario'}")
     own = config.scenarios[scenario]
     changed = dataclasses.replace(own, stream={**own.stream, **settings})
@@ -254,6 +256,8 @@ def read_data(config: WorldConfig, folders: Sequence[Path], codec: MiniCodec) ->
 def save_world(training: FilterTraining, config: WorldConfig, codec: MiniCodec, world_folder: Path, out: Path) -> None:
     """Write the world with its averaged filter, which the player can open."""
     recipe = training.recipe
+    for name, strength in recipe.play_strength.items():
+        config = with_stream(config, name, {"filter_strength": strength})
     out.mkdir(parents=True, exist_ok=True)
     for path in world_folder.glob(Path(MODEL_FILE).stem + "*"):
         if path.resolve() != (out / path.name).resolve():

@@ -37,6 +37,9 @@ class FilterRecipe:
     ema_decay: float = 0.995  # of the filter that runs are made with, and that is shipped
     # Stream settings of scenarios that change with the filter, which does some of what a hold of contrast is for.
     play_stream: dict[str, dict[str, float]] = field(default_factory=dict)
+    # `filter_strength` of the finished world by scenario. Runs are filtered at full strength, so that the filter meets
+    # what it does; at play less of it keeps more of what was there.
+    play_strength: dict[str, float] = field(default_factory=dict)
     precision: str = "auto"
     seed: int = 0
     log_every: int = 20
