@@ -147,6 +147,32 @@ def test_the_filter_works_as_briskly_as_the_camera_moves(row: np.ndarray, expect
     assert torch.allclose(now, unfiltered + expected * (whole - unfiltered), atol=0.02)
 
 
+def test_a_chunk_that_ends_at_rest_is_filtered_as_its_frames_one_by_one() -> None:
+    torch.manual_seed(0)
+    motion, rows = make_motion(TINY_WORLD, load_tiny_codec()), [camera_row(0.3), camera_row()]
+    rows = torch.from_numpy(np.stack(rows)).float()[None]
+    carried = CarriedPicture(motion, motion.paint, 0.0, learned())
+    carried.show(some_pictures(1))
+    pictures, _ = carried.paint_over(carried.expect(rows)[:, :, :4])
+    assert torch.allclose(pictures[:, 0], pictures[:, 1], atol=1e-4)
+
+
+def test_runs_are_filtered_at_full_strength_whatever_the_world_is_played_with(tmp_path: Path, data: Path) -> None:
+    shown = []
+    for strength in (1.0, 0.0, 0.3):
+        stream = dataclasses.replace(TINY_WORLD.stream, filter_strength=strength)
+        streams, _ = free_streams(make_tiny_world(tmp_path / str(strength), stream=stream), data)
+        streams.advance(3)
+        shown.append(streams.picture)
+    assert torch.equal(shown[0], shown[1]) and torch.equal(shown[0], shown[2])
+
+
+def test_two_data_sets_of_one_scenario_are_refused(tmp_path: Path, data: Path) -> None:
+    config = load_world_config(make_tiny_world(tmp_path))
+    with pytest.raises(ConfigError, match="second data set"):
+        filter_loop.read_data(config, [data, data], load_codec(tmp_path, config))
+
+
 @pytest.mark.parametrize("strength", [0.0, 0.25])
 def test_strength_is_the_share_of_the_change_that_is_made(tmp_path: Path, strength: float) -> None:
     """Of strength 0 nothing of the filter is left: the decoder paints, as it does in a codec without one."""

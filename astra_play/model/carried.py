@@ -28,8 +28,8 @@ def make_motion(config: WorldConfig, codec: MiniCodec) -> CameraMotion | None:
 
 def carry(motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float,
           loop_filter: LoopFilter | None = None, strength: float = 1.0) -> CarriedPicture:
-    """Return a carried picture without surroundings, as the world's training plays it: the view alone is remembered,
-    and nothing is filtered."""
+    """Return a carried picture without surroundings: the view alone is remembered. The world's training plays it so,
+    and without a filter."""
     kind = TablePicture if isinstance(motion, StillCamera) else CarriedPicture
     return kind(motion, paint, leak, loop_filter, strength)
 

@@ -72,7 +72,8 @@ class CarriedPicture:
 
     def _offer(self, rows: Tensor, moved: Tensor, seen: Tensor, others: Tensor | None, anchors: Tensor) -> Tensor:
         self._moved, self._seen, self._others = moved, seen, others
-        self._pace = None if self._filter is None else pace(rows)
+        # Frames of a chunk are all moved from the picture before it, so what one of them needs the next one needs too.
+        self._pace = None if self._filter is None else pace(rows).cummax(dim=1).values
         self._anchors = self._motion.offer(anchors, moved, others)
         return self._anchors
 

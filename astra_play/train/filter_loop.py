@@ -212,6 +212,9 @@ def train(recipe: FilterRecipe, world_folder: Path, data_folders: Sequence[Path]
     if config.codec.kind != "mini" or config.model.anchor != "moved":
         raise ConfigError(f"the world {config.name!r} carries no picture along, so there is nothing to filter; a loop "
                           "filter is for worlds whose anchor is \"moved\"")
+    if config.stream.latent_frames_per_chunk != 1:
+        raise ConfigError(f"the world {config.name!r} makes {config.stream.latent_frames_per_chunk} latent frames at a "
+                          "time, but free runs of this training make one")
     for name in recipe.play_strength:
         with_stream(config, name, {})  # a wrong name is found before the training, not after it
     for name, settings in recipe.play_stream.items():
@@ -249,7 +252,10 @@ def read_data(config: WorldConfig, folders: Sequence[Path], codec: MiniCodec) ->
         scenario = Dataset(folder).manifest["scenario"]
         if config.scenarios and scenario not in config.scenarios:
             raise ConfigError(f"{folder} holds {scenario}, which {config.name!r} does not play")
-        data[scenario if config.scenarios else ""] = LatentDataset(folder, codec, scale, True, choose_device())
+        name = scenario if config.scenarios else ""
+        if name in data:
+            raise ConfigError(f"{folder} is a second data set of one scenario; give one folder for each")
+        data[name] = LatentDataset(folder, codec, scale, True, choose_device())
     return data
 
 

@@ -266,6 +266,8 @@ def main(args: argparse.Namespace) -> int:
     if args.wait is not None:
         return wait(args.folder, args.wait)
     recipe = load_recipe(JobRecipe, args.recipe)
+    if bool(recipe.filter) != (recipe.filter_minutes > 0):
+        raise ConfigError(f"recipe {args.recipe} needs both filter and filter_minutes, or neither")
     if not recipe.data:
         raise ConfigError(f"recipe {args.recipe} orders no data; it needs a table like [data.explore]")
     args.folder.mkdir(parents=True, exist_ok=True)
