@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,14 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
         monkeypatch.setenv(name, str(home))
     monkeypatch.delenv("ASTRA_PLAY_RECORDINGS", raising=False)
     return home
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Small convolutions on two threads stall for minutes where another process keeps one of two cores busy."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +17,7 @@ from astra_play.model.checkpoint import load_codec, save_config, save_module
 from astra_play.paths import CODEC_FILE, weights_folder
 from astra_play.train.hand_loop import Outlines, fit, overlap, varied
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small convolutions on two threads stall for minutes where another process keeps one of two cores busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def squares(count: int, seed: int) -> Outlines:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +30,7 @@ from astra_play.train.dataset import EpisodeWriter, Settings
 from astra_play.train.filter_loop import FilterTraining
 from astra_play.train.filter_recipe import FilterRecipe
 from astra_play.train.filter_streams import Examples, FreeStreams, Pool
+from astra_play.train.loop import load_checkpoint
 from astra_play.train.picture_critic import PictureCritic
 
 FILTERED = dataclasses.replace(TINY_WORLD.codec, loop_filter_width=4)
@@ -38,13 +38,7 @@ RECIPE = FilterRecipe(width=4, critic_width=4, streams=2, clip_frames=6, go_on_p
                       young_frames=2, pool=8, batch=4, num_steps=6, precision="fp32", save_every=3, sample_every=100)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small convolutions on two threads stall for minutes where another process keeps one of two cores busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def learned(seed: int = 0) -> LoopFilter:
@@ -136,14 +130,15 @@ def test_the_filter_works_as_briskly_as_the_camera_moves(row: np.ndarray, expect
     controls = dataclasses.replace(TINY_WORLD.controls, modality="vehicle" if len(row) == 7 else "camera")
     motion = make_motion(dataclasses.replace(TINY_WORLD, controls=controls), load_tiny_codec())
     shown = []
-    for strength in (0.0, expected, 1.0):
-        carried = CarriedPicture(motion, motion.paint, 0.0, learned(), strength if strength < expected else 1.0)
+    for strength, forced in ((0.0, False), (1.0, False), (1.0, True)):
+        carried = CarriedPicture(motion, motion.paint, 0.0, learned(), strength)
         carried.show(some_pictures(1))
         anchors = carried.expect(torch.from_numpy(row).float().expand(1, 1, -1))
-        if strength == 1.0:
+        if forced:
             carried._pace = torch.ones(1, 1)
         shown.append(carried.paint_over(anchors[:, :, :4])[0])
     unfiltered, now, whole = shown
+    assert (whole - unfiltered).abs().mean() > 0.05
     assert torch.allclose(now, unfiltered + expected * (whole - unfiltered), atol=0.02)
 
 
@@ -220,6 +215,9 @@ def test_world_with_a_filter_goes_on_exactly_from_a_snapshot(tmp_path: Path) -> 
     world.prefill(np.random.default_rng(1).integers(0, 256, (1, 32, 32, 3), np.uint8))
     style = world._run.carried._style
     assert not torch.equal(style, kept.run["carried"]["style"])
+    world.step(action)
+    world.restore(kept)
+    assert all(np.array_equal(a, world.step(action)) for a in first)
 
 
 def test_codec_file_keeps_the_filter_and_a_filter_paints_without_the_decoder(tmp_path: Path) -> None:
@@ -362,7 +360,7 @@ def test_keep_weight_holds_what_was_seen_and_lets_go_of_what_was_not(tmp_path: P
 
 
 def test_training_makes_a_world_that_plays_and_goes_on_after_a_kill(tmp_path: Path, data: Path) -> None:
-    """From the command line, once in a go and once cut off in the middle, with scenarios and changed play settings."""
+    """From the command line, with scenarios and changed play settings; then again from its checkpoint."""
     park = ScenarioConfig("Park", "A park.", TINY_WORLD.controls, {"colour_hold": 0.2})
     scenarios = {"explore": park, "drive": dataclasses.replace(park, title="Road", stream={})}
     world = make_tiny_world(tmp_path / "world", scenarios=scenarios, scenario="explore")
@@ -385,6 +383,16 @@ def test_training_makes_a_world_that_plays_and_goes_on_after_a_kill(tmp_path: Pa
     assert played._run.carried._filter is not None
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in log if "minutes" in entry] == [3, 6]
+    state = load_checkpoint(out / "filter_checkpoint.pt")
+    plain = make_tiny_world(tmp_path / "plain")
+    resumed = training_of(plain, data)
+    assert not torch.equal(resumed.filter.stem.weight, state["filter"]["stem.weight"])
+    resumed.restore(state)
+    again = resumed.state()
+    assert again["step"] == 6 and again["optimizer"]["state"][0]["step"] == 6
+    for part in ("filter", "critic", "ema"):
+        assert all(torch.equal(tensor, again[part][name]) for name, tensor in state[part].items())
+    assert all(torch.equal(own, state["ema"][name]) for name, own in resumed.average.named_parameters())
     recipe = (tmp_path / "recipe.toml").read_text()
     (tmp_path / "recipe.toml").write_text(recipe.replace("num_steps = 6", "num_steps = 9"))
     assert main(command) == 0
