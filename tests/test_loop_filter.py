@@ -162,6 +162,17 @@ def test_runs_are_filtered_at_full_strength_whatever_the_world_is_played_with(tm
     assert torch.equal(shown[0], shown[1]) and torch.equal(shown[0], shown[2])
 
 
+def test_a_still_camera_is_not_filtered_and_teaches_no_filter(tmp_path: Path, data: Path) -> None:
+    table = dataclasses.replace(TINY_WORLD.controls, modality="arm")
+    model = dataclasses.replace(TINY_WORLD.model, modalities={"arm": 8})
+    config = dataclasses.replace(TINY_WORLD, controls=table, model=model)
+    codec = load_tiny_codec()
+    assert carried_picture(TINY_WORLD, codec, learned())._filter is not None
+    assert carried_picture(config, codec, learned())._filter is None
+    with pytest.raises(ConfigError, match="never moves"):
+        filter_loop.read_data(config, [data], codec)
+
+
 def test_two_data_sets_of_one_scenario_are_refused(tmp_path: Path, data: Path) -> None:
     config = load_world_config(make_tiny_world(tmp_path))
     with pytest.raises(ConfigError, match="second data set"):

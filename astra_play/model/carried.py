@@ -46,7 +46,9 @@ def carried_picture(config: WorldConfig, codec: MiniCodec,
         return None
 
     strength = config.stream.filter_strength
-    loop_filter = (loop_filter or codec.loop_filter) if strength else None
+    # A table that is always in view shows nothing new, and rows of a hand say nothing of a camera's pace.
+    filtered = strength > 0 and not isinstance(motion, StillCamera)
+    loop_filter = (loop_filter or codec.loop_filter) if filtered else None
 
     def decode(latents: Tensor) -> Tensor:
         return codec.decode((latents * motion.scale)[:, None])[:, 0]

@@ -253,6 +253,9 @@ def read_data(config: WorldConfig, folders: Sequence[Path], codec: MiniCodec) ->
         if config.scenarios and scenario not in config.scenarios:
             raise ConfigError(f"{folder} holds {scenario}, which {config.name!r} does not play")
         name = scenario if config.scenarios else ""
+        if config.playing(name).controls.modality == "arm":
+            raise ConfigError(f"{folder} holds {scenario}, whose camera never moves, and no filter is applied there; "
+                              "leave it out")
         if name in data:
             raise ConfigError(f"{folder} is a second data set of one scenario; give one folder for each")
         data[name] = LatentDataset(folder, codec, scale, True, choose_device())
@@ -298,8 +301,8 @@ def _run(training: FilterTraining, log: TrainingLog | None, world: tuple[WorldCo
         if training.step % recipe.log_every == 0 or done:
             sums, mark, marked_step = {}, time.perf_counter(), training.step
         if log and (training.step % recipe.save_every == 0 or done):
-            save_checkpoint(out / "filter_checkpoint.pt", training.state())
             save_world(training, world[0], world[2], world_folder, out)
+            save_checkpoint(out / "filter_checkpoint.pt", training.state())  # last: with it the run counts as done
         if log and (training.step % recipe.sample_every == 0 or done):
             for name, own in held_out.items():
                 file = out / "strips" / f"filter_{training.step:06d}{'_' * bool(name)}{name}.png"
