@@ -203,6 +203,7 @@ def bench(folder: Path, seconds: float, threads: int | None, clock: Clock) -> di
     config, flop = world.config, rows["default"]["flop_per_chunk"]
     return {
         "world": {"name": config.name, "title": config.title, "width": config.width, "height": config.height,
+                  "shown_width": config.shown_width, "shown_height": config.shown_height,
                   "fps": config.fps, "frames_per_chunk": config.frames_per_chunk,
                   "model_parameters": num_parameters(folder / MODEL_FILE),
                   "codec_parameters": num_parameters(folder / CODEC_FILE)},

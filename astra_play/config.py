@@ -123,7 +123,13 @@ class CodecConfig:
     decoder_blocks: int = 2  # "mini" only
     hand_width: int = 0  # "mini" only: of the network that cuts a robot's hand out of a picture; 0: there is none
     loop_filter_width: int = 0  # "mini" only: of the network that cleans up every picture that is carried on; 0: none
+    upscaler_width: int = 0  # "mini" only: of the network that draws shown pictures twice as large; 0: as they are
     base_width: int = 0  # "wan_vae" and "taehv" only: channels at full resolution; 0: the published 96 and 64
+
+    @property
+    def shown_factor(self) -> int:
+        """How many times larger than the world's own pictures the shown ones are."""
+        return 2 if self.upscaler_width else 1
 
 
 @dataclass(frozen=True)
@@ -204,6 +210,15 @@ class WorldConfig:
     def played_live(self) -> WorldConfig:
         """Return the config with the stream of live play; unchanged where that is the only one."""
         return dataclasses.replace(self, stream=self.live, live=None) if self.live else self
+
+    @property
+    def shown_width(self) -> int:
+        """Of the frames that leave the world, in pixels; pictures inside it are `width` wide."""
+        return self.width * self.codec.shown_factor
+
+    @property
+    def shown_height(self) -> int:
+        return self.height * self.codec.shown_factor
 
     @property
     def frames_per_chunk(self) -> int:
@@ -369,6 +384,10 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
         codec.loop_filter_width > 0 and model.anchor == "moved" and config.width % 16 == config.height % 16 == 0), (
         f"codec.loop_filter_width is {codec.loop_filter_width}, but must be 0, or positive in a world with the anchor "
         "\"moved\" whose pictures are multiples of 16 wide and high")
+    yield codec.upscaler_width == 0 or (
+        codec.upscaler_width > 0 and model.anchor == "moved" and config.width % 2 == config.height % 2 == 0), (
+        f"codec.upscaler_width is {codec.upscaler_width}, but must be 0, or positive in a world with the anchor "
+        "\"moved\" whose pictures are even numbers of pixels wide and high")
     yield not model.anchor_coverage or model.anchor == "moved", (
         f"model.anchor_coverage needs the anchor \"moved\", but the anchor is {model.anchor!r}")
     yield model.hypotheses == 0 or (model.hypotheses > 0 and model.anchor == "moved"), (

@@ -1,4 +1,4 @@
-"""The loop filter's network, written out layer by layer for one picture: what its U-Net must equal."""
+"""The loop filter's and the upscaler's networks, written out layer by layer for one picture: what they must equal."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from astra_play.codec.loop_filter import LoopFilter
+from astra_play.codec.upscaler import BLOCKS, Upscaler
 
 
 def naive_pixels_to_channels(picture: Tensor) -> Tensor:
@@ -54,3 +55,38 @@ def naive_filter(network: LoopFilter, picture: Tensor, moved: Tensor, seen: Tens
         up = naive_channels_to_pixels(convolve(f"up.{level}", x, padding=0))
         x = naive_block(weights, f"up_blocks.{level}", kept + up, style)
     return (picture + naive_channels_to_pixels(convolve("head", F.silu(x)))).clamp(-1, 1)
+
+
+def naive_twice_as_large(picture: Tensor) -> Tensor:
+    """(C, H, W) -> (C, 2 H, 2 W): each new pixel lies a quarter of the old ones' distance from the nearest of them."""
+    _, height, width = picture.shape
+    large = torch.zeros(len(picture), 2 * height, 2 * width)
+
+    def neighbours(at: int, length: int) -> list[tuple[int, float]]:
+        near = at // 2
+        far = near + (1 if at % 2 else -1)
+        return [(near, 0.75), (min(max(far, 0), length - 1), 0.25)]
+
+    for y in range(2 * height):
+        for x in range(2 * width):
+            for row, row_share in neighbours(y, height):
+                for column, column_share in neighbours(x, width):
+                    large[:, y, x] += row_share * column_share * picture[:, row, column]
+    return large
+
+
+def naive_upscale(network: Upscaler, picture: Tensor) -> Tensor:
+    """One picture (3, H, W) -> (3, 2 H, 2 W)."""
+    weights = dict(network.state_dict())
+
+    def convolve(name: str, y: Tensor) -> Tensor:
+        return F.conv2d(y, weights[f"{name}.weight"], weights[f"{name}.bias"], padding=1)
+
+    x = convolve("stem", naive_pixels_to_channels(picture))
+    for block in range(BLOCKS):
+        x = x + convolve(f"blocks.{block}.3", F.silu(convolve(f"blocks.{block}.1", F.silu(x))))
+    planes = convolve("head", F.silu(x))
+    detail = torch.zeros(3, 4 * x.shape[1], 4 * x.shape[2])
+    for i, plane in enumerate(planes):  # 16 planes of a colour are the 4 x 4 pixels of each place
+        detail[i // 16, (i % 16) // 4::4, i % 4::4] = plane
+    return (naive_twice_as_large(picture) + detail).clamp(-1, 1)

@@ -37,7 +37,7 @@ class FakeJob(Job):
     def _finish(self, process: list[str]) -> None:
         if process[0] == self.fail_at:
             raise AstraPlayError("told to fail")
-        self.clock += {"data": 30.0, "codec": 120.0, "world": 600.0, "filter": 180.0}[process[0]]
+        self.clock += {"data": 30.0, "codec": 120.0, "world": 600.0, "filter": 180.0, "upscaler": 90.0}[process[0]]
 
     def _ship(self) -> None:
         self.commands.append(("ship", []))
@@ -71,6 +71,30 @@ def test_filter_comes_last_in_time_that_was_kept_for_it(tmp_path: Path) -> None:
     assert option(command, "--world") == str(tmp_path / "world") and option(command, "--recipe").endswith("f.toml")
     assert option(command, "--minutes") == "3.0"
     assert command[command.index("--data") + 1:command.index("--held-out")] == [str(tmp_path / "data" / "drive")]
+
+
+@pytest.mark.parametrize("filter_recipe", ["f.toml", ""])
+def test_upscaler_comes_after_all_else_in_time_that_was_kept_for_it(tmp_path: Path, filter_recipe: str) -> None:
+    (tmp_path / "codec").mkdir()
+    (tmp_path / "world").mkdir()
+    (tmp_path / "codec" / "codec.safetensors").write_text("decoder of the end")
+    recipe = dataclasses.replace(RECIPE, filter=filter_recipe, filter_minutes=3.0 * bool(filter_recipe),
+                                 codec_beside=not filter_recipe, upscaler_worlds=40, upscaler_minutes=1.5,
+                                 upscaler_drawing_minutes=0.5)
+    if recipe.codec_beside:
+        (tmp_path / "codec" / "config.json").write_text("{}")
+    job = FakeJob(recipe, tmp_path, RECIPES, tmp_path / "ship")
+    job.state["done"]["codec"] = 0.0
+    job.run()
+    phases = [phase for phase, _ in job.commands]
+    assert phases[4:] == ["world", *["filter"] * bool(filter_recipe), "upscaler", "ship"]
+    kept = 2 + 1 + recipe.filter_minutes + 2  # data, shipping, filter, upscaler
+    assert float(option(job.commands[4][1], "--minutes")) == pytest.approx(20 - kept)
+    command = job.commands[-2][1]
+    assert option(command, "--world") == str(tmp_path / ("filter" if filter_recipe else "world"))
+    assert option(command, "--worlds") == "40" and option(command, "--minutes") == "1.5"
+    if not filter_recipe:  # the decoder learned on beside the world
+        assert (tmp_path / "world" / "codec.safetensors").read_text() == "decoder of the end"
 
 
 def test_data_share_their_time_by_their_frames_after_the_held_out_ones(tmp_path: Path) -> None:
@@ -124,7 +148,8 @@ def test_shipped_jobs_name_recipes_that_are_there_and_leave_the_world_most_of_th
     assert load_recipe(CodecRecipe, RECIPES / recipe.codec).codec.latent_channels == world.model.latent_channels
     assert recipe.data.keys() == world.scenarios.keys()
     codec_minutes = 0.0 if recipe.codec_beside else recipe.codec_minutes
-    others = recipe.data_minutes + codec_minutes + recipe.ship_minutes + recipe.filter_minutes
+    others = recipe.data_minutes + codec_minutes + recipe.ship_minutes + recipe.filter_minutes + (
+        recipe.upscaler_drawing_minutes + recipe.upscaler_minutes)
     assert recipe.minutes - others > 0.5 * recipe.minutes and recipe.filter_data == ("explore", "drive")
 
 

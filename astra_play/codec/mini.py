@@ -16,6 +16,7 @@ from ..config import CodecConfig
 from .hand import HandFinder
 from .loop_filter import LoopFilter
 from .streaming import LayerMemory
+from .upscaler import Upscaler
 
 
 class ResidualBlock(nn.Module):
@@ -67,6 +68,7 @@ class MiniCodec(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.hand = HandFinder(config.hand_width) if config.hand_width else None
         self.loop_filter = LoopFilter(config.loop_filter_width) if config.loop_filter_width else None
+        self.upscaler = Upscaler(config.upscaler_width) if config.upscaler_width else None
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Return the latents of (B, T, 3, H, W) pictures in [-1, 1]."""

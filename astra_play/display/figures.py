@@ -51,7 +51,7 @@ class FigureReader:
         """Return the figures and what they were measured with."""
         return {
             **self._session.stats.to_json(), "world": self._config.name,
-            "frame_size": [self._config.width, self._config.height], "target_fps": self._config.fps,
+            "frame_size": [self._config.shown_width, self._config.shown_height], "target_fps": self._config.fps,
             "frames_per_chunk": self._config.frames_per_chunk, "guidance_scale": self._session.guidance_scale,
             "num_denoise_steps": self._session.num_denoise_steps, "threads": self._session.num_threads,
             "prompt": choice.prompt if self._config.model.text_dim else None,

@@ -183,7 +183,7 @@ class World:
     @torch.inference_mode()
     def prefill(self, frames: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Show the world prompt frames (F, height, width, 3) uint8 and their action rows (T, A); returns the frames as
-        the world itself pictures them.
+        the world itself shows them, (F, shown_height, shown_width, 3) uint8.
 
         None means nobody moved. Frames that do not fill a whole chunk (of a packed history: whole latents) repeat the
         first one in front. AstraPlayError for frames that do not fit, or for a second call to a world whose codec joins
@@ -205,7 +205,7 @@ class World:
         self._show(latents, self._rows_of_prompt(rows, latents.shape[1]), pictures)
         if self._run.carried is None:  # the decoder's memory is part of the past
             return self._decoder.decode(latents[0]).cpu().numpy()
-        return frames
+        return self._as_shown(pictures)
 
     @property
     def _joins_frames(self) -> bool:
@@ -271,14 +271,20 @@ class World:
 
     @torch.inference_mode()
     def decode(self, chunk: LatentChunk) -> np.ndarray:
-        """Return the frames (F, height, width, 3) uint8 of the chunk just generated; call once, before `commit`."""
+        """Return the frames (F, shown_height, shown_width, 3) uint8 of the chunk just generated; call once, before
+        `commit`."""
         if self._run.carried is None:
             return self._decoder.decode(chunk.latents).cpu().numpy()
         self._unpainted = False
-        return pixels.to_uint8(self._run.paint()[0][0]).cpu().numpy()
+        return self._as_shown(self._run.paint()[0][0])
+
+    def _as_shown(self, pictures: Tensor) -> np.ndarray:
+        """Carried pictures (F, 3, height, width) -> frames (F, shown_height, shown_width, 3) uint8."""
+        upscaler = self._codec.upscaler
+        return pixels.to_uint8(pictures if upscaler is None else upscaler(pictures)).cpu().numpy()
 
     def step(self, action: ActionChunk) -> np.ndarray:
-        """Generate and decode one chunk: its frames (F, height, width, 3) uint8."""
+        """Generate and decode one chunk: its frames (F, shown_height, shown_width, 3) uint8."""
         return self.decode(self.generate(action))
 
     @torch.inference_mode()

@@ -32,7 +32,7 @@ def make_head(config: WorldConfig, world: str, prompt: str = "", memory: str = "
     return Head(
         player_version=__version__, world=world.removesuffix(f"/{config.scenario}") if config.scenario else world,
         scenario=config.scenario, title=config.title, weights_sha256=files, config_sha256=config_sha256(config),
-        fps=config.fps, width=config.width, height=config.height, frames_per_chunk=config.frames_per_chunk,
+        fps=config.fps, width=config.shown_width, height=config.shown_height, frames_per_chunk=config.frames_per_chunk,
         latent_frames_per_chunk=stream.latent_frames_per_chunk, modality=config.controls.modality,
         guidance_scale=stream.guidance_scale, num_denoise_steps=len(stream.sigmas) - 1, num_threads=1,
         precision=precision, device=device, created="", prompt=prompt, memory=memory, machine=machine_facts())

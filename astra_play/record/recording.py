@@ -100,8 +100,8 @@ class OpenRecording:
             self._log.write(to_line(head))
             for lines in _in_pieces(past):
                 self._log.write(lines)
-            self._video = VideoWriter(self.video_path, config.width, config.height, config.fps, config.title,
-                                      video_facts(head, seed, self.log_path.name), open_file)
+            self._video = VideoWriter(self.video_path, config.shown_width, config.shown_height, config.fps,
+                                      config.title, video_facts(head, seed, self.log_path.name), open_file)
         except (OSError, RecordingError) as error:
             self._log.close()
             self.log_path.unlink(missing_ok=True)

@@ -233,7 +233,7 @@ def check_fits(recording: Recording, config: WorldConfig) -> None:
     head = recording.head
     recorded = {"width": head.width, "height": head.height, "frames per chunk": head.frames_per_chunk,
                 "latent frames per chunk": head.latent_frames_per_chunk, "controls": head.modality}
-    here = {"width": config.width, "height": config.height, "frames per chunk": config.frames_per_chunk,
+    here = {"width": config.shown_width, "height": config.shown_height, "frames per chunk": config.frames_per_chunk,
             "latent frames per chunk": config.stream.latent_frames_per_chunk, "controls": config.controls.modality}
     for name, value in recorded.items():
         if here[name] != value:

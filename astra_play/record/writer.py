@@ -40,7 +40,7 @@ class Writer:
         self._config = config
         self._make_head = make_head
         self._open_file = open_file
-        self._buffer = FrameBuffer(config.width, config.height, config.fps)
+        self._buffer = FrameBuffer(config.shown_width, config.shown_height, config.fps)
         self._past = Past()
         self._values: dict[str, float | int | str] = {}
         self._head: lines.Head | None = None

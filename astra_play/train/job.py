@@ -1,9 +1,9 @@
 """`train job`: one file -> data, codec, world and weights ready to travel, in a given time and with nobody watching.
 
 A job is for machines that are rented by the minute: it makes its data there, trains codec, world and perhaps a loop
-filter with what is left of its time, and cuts the weights into shards. Every phase is a command of its own, so what a
-person could type is what runs, and each goes on where it was when the job was killed. `--detach` leaves it running;
-`--wait` looks in on it.
+filter and an upscaler with what is left of its time, and cuts the weights into shards. Every phase is a command of its
+own, so what a person could type is what runs, and each goes on where it was when the job was killed. `--detach` leaves
+it running; `--wait` looks in on it.
 """
 
 from __future__ import annotations
@@ -53,9 +53,12 @@ class JobRecipe:
     codec: str
     world: str
     data: dict[str, DataOrder] = field(default_factory=dict)
-    filter: str = ""  # trained last; "": the world has none
+    filter: str = ""  # trained after the world; "": it has none
     filter_minutes: float = 0.0
     filter_data: tuple[str, ...] = ()  # scenarios whose free runs are filtered; none named: all
+    upscaler_worlds: int = 0  # of each scenario, drawn to learn from; 0: the world shows its pictures as they are
+    upscaler_minutes: float = 0.0  # of training, after all else
+    upscaler_drawing_minutes: float = 0.0  # left for drawing before it
     codec_beside: bool = False  # train the decoder while the world trains, where the machine has room for both
     ship_minutes: float = 1.0  # left for cutting the weights, and for what starts slowly
     workers: int = 0  # processes that make data; 0: one for each core
@@ -92,6 +95,8 @@ class Job:
                 codec.terminate()
         if self.recipe.filter:
             self._once("filter", self._train_filter)
+        if self.recipe.upscaler_worlds:
+            self._once("upscaler", self._train_upscaler)
         self._once("ship", self._ship)
         self._note("finished")
 
@@ -124,7 +129,7 @@ class Job:
     def _make(self, scenario: str, folder: Path, order: DataOrder, count: int, first_seed: int, minutes: float) -> None:
         command = ["data", "make", str(folder), "--scenario", scenario, "--episodes", str(count), "--frames",
                    str(order.frames), "--first-seed", str(first_seed), "--width", str(order.width), "--height",
-                   str(order.height), "--workers", str(self.recipe.workers or os.cpu_count() or 1)]
+                   str(order.height), "--workers", str(self._workers)]
         if minutes:
             command += ["--minutes", f"{minutes:.3f}"]
         self._finish(self._start("data", _own(command)))
@@ -139,7 +144,8 @@ class Job:
     def _train_world(self) -> None:
         if "world_minutes" not in self.state:
             spent = (self._now() - self.state["began"]) / 60
-            left = self.recipe.minutes - spent - self.recipe.ship_minutes - self.recipe.filter_minutes
+            left = self.recipe.minutes - spent - self.recipe.ship_minutes - self.recipe.filter_minutes - (
+                self.recipe.upscaler_drawing_minutes + self.recipe.upscaler_minutes)
             if left <= 0:
                 raise AstraPlayError(f"{spent:.1f} of the job's {self.recipe.minutes:g} minutes are over before the "
                                      "world could train; give it more, or its data less")
@@ -159,6 +165,19 @@ class Job:
                    *(str(self._data(name, True)) for name in scenarios), "--out", str(self._folder / "filter"),
                    "--minutes", str(self.recipe.filter_minutes)]
         self._replicate("filter", command)
+
+    def _train_upscaler(self) -> None:
+        if not self.recipe.filter:  # else the filter's world has it
+            self._take_decoder()
+        world = self._folder / ("filter" if self.recipe.filter else "world")
+        self._finish(self._start("upscaler", _own(
+            ["train", "upscaler", "--world", str(world), "--out", str(self._folder / "upscaler"), "--worlds",
+             str(self.recipe.upscaler_worlds), "--minutes", str(self.recipe.upscaler_minutes), "--workers",
+             str(self._workers)])))
+
+    @property
+    def _workers(self) -> int:
+        return self.recipe.workers or os.cpu_count() or 1
 
     def _replicate(self, phase: str, command: list[str]) -> None:
         """Run a command to its end, in as many replicas as the recipe says."""
@@ -182,8 +201,9 @@ class Job:
     def _ship(self) -> None:
         """Write the finished world, shard by shard, and what tells how it was trained, to `out`."""
         from ..model.checkpoint import CODEC_FILE, CONFIG_FILE, MODEL_FILE, write_shards
-        phases = ("codec", "world", "filter") if self.recipe.filter else ("codec", "world")
-        if not self.recipe.filter:  # else it was there before the filter
+        phases = ["codec", "world", *["filter"] * bool(self.recipe.filter),
+                  *["upscaler"] * bool(self.recipe.upscaler_worlds)]
+        if phases[-1] == "world":  # else it was there before the filter or the upscaler
             self._take_decoder()
         finished = self._folder / phases[-1]
         self.out.mkdir(parents=True, exist_ok=True)
@@ -191,7 +211,8 @@ class Job:
             write_shards(finished / name, self.out, self.recipe.shard_mib * MIB)
         shutil.copyfile(finished / CONFIG_FILE, self.out / CONFIG_FILE)
         for phase in phases:
-            shutil.copyfile(self._folder / phase / "log.jsonl", self.out / f"{phase}_log.jsonl")
+            if phase != "upscaler":  # whose scores are in the config
+                shutil.copyfile(self._folder / phase / "log.jsonl", self.out / f"{phase}_log.jsonl")
 
     def _data(self, scenario: str, held_out: bool = False) -> Path:
         return self._folder / "data" / (f"{scenario}_held_out" if held_out else scenario)
