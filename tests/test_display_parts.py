@@ -47,6 +47,14 @@ def text() -> Text:
     return Text()
 
 
+@pytest.mark.parametrize(("width", "enlarged"), [(128, 384), (256, 512), (320, 640), (321, 321), (832, 832)])
+def test_small_frames_are_enlarged_by_the_cubic_kernel_as_far_as_that_is_cheap(width: int, enlarged: int) -> None:
+    frame = np.zeros((width * 3 // 4, width, 3), np.uint8)
+    assert present.enlarge(frame, 1280, 960).get_width() == enlarged
+    assert present.enlarge(frame, width, width * 3 // 4).get_width() == width
+
+
+
 # --- scaling --------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("size", [(1280, 720), (500, 900), (3840, 2160), (64, 48)])

@@ -1,6 +1,6 @@
 """World frame -> window: the largest box of the frame's shape, filled smoothly, measured to be cheap at 4K.
 
-A world's picture is small (128x96) and a window is large, so plain bilinear scaling shows a grid of diamonds. The
+A world's picture is small (256x192) and a window is large, so plain bilinear scaling shows a grid of diamonds. The
 frame is first enlarged a few times with a cubic kernel, where that costs under a millisecond, and bilinear scaling,
 which SDL does in a few milliseconds at 4K, takes it from there.
 """
@@ -11,8 +11,8 @@ import numpy as np
 import pygame
 from PIL import Image
 
-CUBIC_FACTOR = 3  # 4 doubles the cost and cannot be told apart on the screen
-MAX_CUBIC_SIDE_PX = 640  # a frame that is already this large gains nothing from the cubic step
+CUBIC_FACTOR = 3  # at most; 4 doubles the cost and cannot be told apart on the screen
+MAX_CUBIC_SIDE_PX = 640  # of the enlarged frame; one that is already half of this gains nothing from the cubic step
 
 
 def fit(width: int, height: int, box: pygame.Rect) -> pygame.Rect:
@@ -32,9 +32,10 @@ def frame_surface(frame: np.ndarray) -> pygame.Surface:
 def enlarge(frame: np.ndarray, width: int, height: int) -> pygame.Surface:
     """Return a (H, W, 3) uint8 frame as a smooth surface of at least its cubic size, not yet width by height."""
     frame_height, frame_width, _ = frame.shape
-    if max(frame_width, frame_height) * CUBIC_FACTOR > MAX_CUBIC_SIDE_PX or width <= frame_width:
+    factor = min(CUBIC_FACTOR, MAX_CUBIC_SIDE_PX // max(frame_width, frame_height))
+    if factor < 2 or width <= frame_width:
         return frame_surface(frame)
-    size = min(width, frame_width * CUBIC_FACTOR), min(height, frame_height * CUBIC_FACTOR)
+    size = min(width, frame_width * factor), min(height, frame_height * factor)
     picture = Image.fromarray(np.ascontiguousarray(frame)).resize(size, Image.Resampling.BICUBIC)
     return pygame.image.frombuffer(picture.tobytes(), size, "RGB")
 

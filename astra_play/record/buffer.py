@@ -1,7 +1,7 @@
 """The last seconds of a world's frames in memory, so that what has just happened can still be saved.
 
 Bounded twice: by time, and by bytes whatever the pictures look like. A small world's frames are kept as they are
-(30 s of 128x96 at 16 fps are 17.7 MB). Those of a large one, which would be 719 MB of 832x480 at 20 fps, become JPEGs
+(30 s of 256x192 at 16 fps are 70.8 MB). Those of a large one, which would be 719 MB of 832x480 at 20 fps, become JPEGs
 on the recording thread: 20 to 110 KB a frame, 12 to 66 MB, and never more than MAX_BYTES. What is being saved is held
 until it is written, so while a save is under way the memory may be up to twice that.
 """
@@ -20,7 +20,7 @@ from av.video.reformatter import VideoReformatter
 from ..chunks import ActionSample
 
 BUFFER_S = 30.0
-MAX_RAW_BYTES = 64_000_000  # if the whole time fits uncompressed, nothing is gained by working for it
+MAX_RAW_BYTES = 72_000_000  # if the whole time fits uncompressed, nothing is gained by working for it
 MAX_BYTES = 128_000_000
 # A fine quantiser: two small errors, this one and the video's, are not seen. A frame takes 1 to 3 ms.
 JPEG_OPTIONS = {"qmin": "2", "qmax": "2"}
