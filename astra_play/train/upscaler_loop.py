@@ -41,11 +41,11 @@ from .scenarios.interface import Seen
 FRAMES_BETWEEN = 8  # two pictures of one world; in between there is something else to see
 PICTURES_PER_WORLD = 8
 NUM_HELD_OUT_WORLDS = 10  # of each scenario
-WIDTH, BATCH, CROP, LR, WARMUP_STEPS, EMA_DECAY = 48, 16, 64, 2e-3, 50, 0.998
+WIDTH, BATCH, CROP, LR, WARMUP_STEPS, EMA_DECAY = 48, 16, 64, 1e-3, 50, 0.998
 GRADIENT_WEIGHT = 0.5
-MOST_MOVES = 4  # of a small picture there and back again, by fractions of a pixel
-MOST_PAINT = 0.5  # share of the encoder's and its mirror's idea of it
-WORN_SHARE = 0.7  # of the small pictures; the others are as the simulator drew them
+MOST_MOVES = 3  # of a small picture there and back again, by fractions of a pixel
+MOST_PAINT = 0.3  # share of the encoder's and its mirror's idea of it
+WORN_SHARE = 0.6  # of the small pictures; the others are as the simulator drew them
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--world", required=True, metavar="WORLD", help="the world whose codec gets the upscaler")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the world is written")
     parser.add_argument("--worlds", type=int, default=100, metavar="N", help="of each scenario to learn from (100)")
-    parser.add_argument("--steps", type=int, default=6000, metavar="N", help="training steps (6000)")
+    parser.add_argument("--steps", type=int, default=5000, metavar="N", help="training steps (5000)")
     parser.add_argument("--minutes", type=float, default=0.0, help="time budget of training (its steps)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N",
                         help="processes that draw (one for each core)")
