@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import math
 from pathlib import Path
@@ -11,15 +12,17 @@ import pytest
 import torch
 from naive import naive_throw
 from test_hypotheses import CONTROLS, rows_of, small_codec
+from tiny_world import make_tiny_world
 
 from astra_play.codec.mini import MiniCodec
 from astra_play.codec.shadow import CastShadow, ShadowFinder
 from astra_play.config import load_world_config
 from astra_play.errors import ConfigError, DependencyError
-from astra_play.model.checkpoint import load_codec, save_config, save_module
+from astra_play.model.checkpoint import load_codec, read_tensors, save_config, save_module
 from astra_play.model.still_camera import StillCamera, TablePicture
 from astra_play.paths import CODEC_FILE, weights_folder
-from astra_play.train import codec_loop
+from astra_play.train import codec_loop, hand_loop, shadow_loop
+from astra_play.train.dataset import HELD_OUT_SEED_BASE
 from astra_play.train.shadow_loop import Shadows, fit, scores, varied
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -111,15 +114,26 @@ def test_shadow_shows_on_the_table_alone_and_under_the_hand() -> None:
     assert torch.allclose(carried._others[0, 0, 2][:, :20], start[:, :20], atol=1e-4)
 
 
-def test_rim_of_the_shadow_never_gets_into_the_table() -> None:
-    """A shadow drawn a pixel too far to the right, as a finder may, must not leave its rim on the table for good."""
-    hard = (blobs() > 0.5).float()
-    carried = layered(cast()._replace(share=hard[None, None]))
-    table = torch.zeros(3, HEIGHT, WIDTH)
-    carried.show(shaded(table, hard)[None])
-    carried.expect(rows_of((0.0, 0.0, 0.0)))
-    carried.show(shaded(table, hard.roll(1, -1))[None])
-    assert torch.allclose(carried._table[0], table, atol=1e-5)
+def test_a_shadow_found_too_wide_leaves_no_bright_line() -> None:
+    """A pixel too wide all around, as a finder may see it; the middle of it is taken off the table as it should be."""
+    hard = (blobs() > 0.5).float()[None, None]
+    wide = torch.nn.functional.max_pool2d(hard, 3, stride=1, padding=1)
+    carried = layered(cast()._replace(share=wide))
+    carried.show(shaded(torch.zeros(3, HEIGHT, WIDTH), hard[0, 0])[None])
+    assert carried._table.max() < 0.01
+    assert carried._table[0, :, hard[0, 0] > 0].abs().mean() < 0.1
+    assert ((1 / (1 - (wide - hard) * 0.6)) - 1).max() > 0.5  # what it would be there otherwise
+
+
+def test_table_in_the_shadow_keeps_what_it_had() -> None:
+    """A network that paints the shadow over would have it taken off a table without one, ever lighter."""
+    carried, table = layered(cast()), torch.zeros(3, HEIGHT, WIDTH)
+    carried.show(shaded(table, blobs())[None])
+    for _ in range(3):
+        carried.expect(rows_of((0.0, 0.0, 0.0)))
+        carried.show(table[None] + 0.2)
+    assert carried._table.max() < 0.2 + 1e-6
+    assert carried._table[0, :, blobs() > 0.2].abs().max() < 0.03 and carried._table[0, :, 0, 0] == pytest.approx(0.2)
 
 
 def test_a_snapshot_keeps_the_shadow() -> None:
@@ -147,7 +161,7 @@ def scenes(count: int, seed: int) -> Shadows:
         picture[2, :wall] += 0.8
         picture += (picture + 1) * (light[index, :, None, None] - 1) * shares[index] * tables[index]
         slant[index] = 0.0, light[index].mean()
-    return Shadows(*(torch.from_numpy(pictures).float(),),
+    return Shadows(torch.from_numpy(pictures).float(),
                    CastShadow(*(torch.from_numpy(x).float() for x in (shares, tables, light, slant))))
 
 
@@ -189,8 +203,34 @@ def test_codec_keeps_its_finder_on_disk_and_old_ones_have_none(tmp_path: Path) -
     assert all(torch.allclose(one, other, atol=1e-2) for one, other in zip(found, kept, strict=True))
     assert MiniCodec(dataclasses.replace(small, shadow_width=0)).shadow is None
     with pytest.raises(ConfigError, match="--find shadow"):
-        codec_loop.begin(dataclasses.replace(codec_loop.CodecRecipe(codec=small, minutes=1.0)), MiniCodec(small), None,
-                         None)
+        codec_loop.begin(codec_loop.CodecRecipe(codec=small, minutes=1.0), MiniCodec(small), None, None)
+
+
+def test_command_adds_the_finder_and_leaves_the_rest_of_the_codec_alone(tmp_path: Path, monkeypatch) -> None:
+    folder, out = make_tiny_world(tmp_path / "world", provenance={"steps": 7}), tmp_path / "out"
+    drawn = []
+
+    def draw(first_seed: int, num_worlds: int, width: int, height: int) -> Shadows:
+        drawn.append((first_seed, num_worlds))
+        return scenes(20, seed=first_seed)
+
+    monkeypatch.setattr(shadow_loop, "draw_shadows", draw)
+    parser = argparse.ArgumentParser()
+    hand_loop.add_arguments(parser)
+    options = ["--codec", str(folder), "--out", str(out), "--find", "shadow", "--worlds", "5", "--steps", "3"]
+    assert hand_loop.main(parser.parse_args(options)) == 0
+    assert drawn == [(0, 5), (HELD_OUT_SEED_BASE, hand_loop.NUM_HELD_OUT_WORLDS)]
+    before, after = (read_tensors(path / CODEC_FILE) for path in (folder, out))
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert {name.split(".")[0] for name in after.keys() - before.keys()} == {"shadow"}
+    config, old = load_world_config(out), load_world_config(folder)
+    assert config.provenance["steps"] == 7
+    assert config.provenance["shadow_finder"]["command"] == "train hand --find shadow --worlds 5 --steps 3"
+    assert config.codec == dataclasses.replace(old.codec, shadow_width=shadow_loop.WIDTH)
+    again = codec_loop.MiniCodec(old.codec)
+    recipe = codec_loop.CodecRecipe(codec=old.codec, minutes=1.0)
+    codec_loop.begin(recipe, again, None, out)  # a codec that learns on leaves it behind
+    assert again.shadow is None
 
 
 def test_finder_is_small() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .hand import HandFinder
 
+SHARPNESS = 3.0  # of logits; a rim that fades away leaves a bright line on the table from which it is taken
 NUM_FACTS = 5  # light left in each colour, and the slant's two numbers
 
 
@@ -52,5 +53,5 @@ class ShadowFinder(nn.Module):
 
     def forward(self, pictures: Tensor) -> CastShadow:
         logits, light, slant = self.guess(pictures)
-        share, table = torch.sigmoid(logits).split(1, dim=1)
+        share, table = torch.sigmoid(SHARPNESS * logits).split(1, dim=1)
         return CastShadow(share, table, light, slant)

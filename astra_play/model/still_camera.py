@@ -1,12 +1,12 @@
 """The pictures of a world whose actions move a hand and never the camera: a table that stays, and a hand that goes.
 
 The hand is cut out of the start picture (codec/hand.py) and carried along by all the way since, so that a minute of
-moving resamples it once; the table is the newest picture wherever the hand is not, and where it is, what was seen there
-before. Between them lies the hand's shadow, found in the start picture too (codec/shadow.py): the table is kept as it
-looks without it, and it goes over the table as the lamp throws it, which is what tells a hand that goes away from one
-that goes up. All together are the anchor. Fingers that close, blocks that are taken along and their shadows are the
-network's to say. Three hypotheses help it: everything goes along with the hand; everything stays; the table without a
-hand (model/anchor.py tells how a network chooses between them block by block).
+moving resamples it once; the table is the newest picture wherever neither the hand nor its shadow is, and where they
+are, what was seen there before. The shadow is found in the start picture too (codec/shadow.py), taken off the table
+and laid over it again where the lamp throws it by now, which is what tells a hand that goes away from one that goes up.
+All together are the anchor. Fingers that close, blocks that are taken along and their shadows are the network's to say.
+Three hypotheses help it: everything goes along with the hand; everything stays; the table without a hand
+(model/anchor.py tells how a network chooses between them block by block).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from .carried_picture import CarriedPicture
 HAND_HYPOTHESES = 3
 FAINT = 0.05  # share of the hand below which a pixel of the start picture is the table's own
 COVER_PX = 2  # around the hand, where a picture shows neither it nor the table alone
-COVERED = 0.1  # share of the hand within COVER_PX above which the table keeps what it had
-EDGE_PX = 1  # around the rim of the shadow, where a pixel is neither in it nor out of it; there too
+COVERED = 0.1  # share of the hand or its shadow within COVER_PX above which the table keeps what it had
+EDGE_PX = 1  # about the rim of the shadow, where it may have been found a pixel too wide
 
 
 class StillCamera(CameraMotion):
@@ -133,14 +133,18 @@ class TablePicture(CarriedPicture):
             self._hand = torch.cat([pictures, share], dim=1)
             self._way_m = self._next_way_m = pictures.new_zeros(len(pictures), 3)
             self._shadow = self._motion.find_shadow(pictures)
-            bare, self._known = self._look_under(pictures, share)
-            self._table = fill_in(bare, share < FAINT)
+            self._known = ~covered(share)
+            bare = share < FAINT
+            self._table = fill_in(pictures, bare) if self._shadow is None else lighten(pictures, bare, self._shadow)
         else:
             self._way_m = self._next_way_m
-            share = self._motion.go_along(self._hand[:, 3:], self._way_m[:, None])[:, 0]
-            bare, seen = self._look_under(pictures, share)
-            self._table = torch.where(seen, bare, self._table)
-            self._known = self._known | seen
+            hidden = covered(self._motion.go_along(self._hand[:, 3:], self._way_m[:, None])[:, 0])
+            self._known = self._known | ~hidden
+            if self._shadow is not None:
+                # Taken out of a shadow that the network has half painted over, the table would get ever lighter.
+                thrown = self._motion.throw(self._shadow, self._way_m[:, None])[:, 0]
+                hidden = hidden | covered(thrown * self._shadow.table)
+            self._table = torch.where(hidden, self._table, pictures)
         super().show(pictures)
 
     def expect(self, rows: Tensor) -> Tensor:
@@ -157,24 +161,23 @@ class TablePicture(CarriedPicture):
         anchors = self._motion.anchor(moved.flatten(0, 1), seen.flatten(0, 1)).unflatten(0, moved.shape[:2])
         return self._offer(rows, moved, seen, self._motion.hand_pictures(self._picture, rows, table), anchors)
 
-    def _look_under(self, pictures: Tensor, hand: Tensor) -> tuple[Tensor, Tensor]:
-        """Return pictures (B, 3, H, W) without the shadow, and which of their pixels show the table, (B, 1, H, W) bool.
 
-        `hand`: its share (B, 1, H, W) of them.
-        """
-        seen = ~covered(hand)
-        if self._shadow is None:
-            return pictures, seen
-        thrown = self._motion.throw(self._shadow, self._way_m[:, None])
-        lit = darken(pictures[:, None], self._shadow, thrown, undo=True)[:, 0]
-        return lit, seen & ~rim(thrown[:, 0] * self._shadow.table)
+def darken(pictures: Tensor, shadow: CastShadow, thrown: Tensor) -> Tensor:
+    """(B, T or 1, 3, H, W) pictures of the bare table with a shadow that is thrown on its plane as told, (B, T, 1, H,
+    W). Light is what is multiplied, and black is -1."""
+    return (pictures + 1) * (1 - thrown * shadow.table[:, None] * (1 - shadow.light[:, None, :, None, None])) - 1
 
 
-def darken(pictures: Tensor, shadow: CastShadow, thrown: Tensor, undo: bool = False) -> Tensor:
-    """(B, T or 1, 3, H, W) pictures of the table in a shadow that is thrown on its plane as told, (B, T, 1, H, W), or
-    as they would be without it. Light is what is multiplied, and black is -1."""
-    left = 1 - thrown * shadow.table[:, None] * (1 - shadow.light[:, None, :, None, None])
-    return ((pictures + 1) / left - 1).clamp(-1, 1) if undo else (pictures + 1) * left - 1
+def lighten(pictures: Tensor, bare: Tensor, shadow: CastShadow) -> Tensor:
+    """The table of first pictures (B, 3, H, W) as it would be without their shadow, which was found in them.
+
+    `bare` (B, 1, H, W) bool: where no hand is before it. A shadow found a pixel too wide leaves no bright line at its
+    rim: nothing is lighter there than the table around.
+    """
+    dark = shadow.share * shadow.table
+    lit = ((pictures + 1) / (1 - dark * (1 - shadow.light[:, :, None, None])) - 1).clamp(-1, 1)
+    table, at_rim = fill_in(lit, bare), rim(dark)
+    return torch.where(at_rim, torch.minimum(table, fill_in(lit, bare & ~at_rim)), table)
 
 
 def rim(share: Tensor) -> Tensor:
