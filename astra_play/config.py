@@ -122,6 +122,7 @@ class CodecConfig:
     decoder_width: int = 128  # "mini" only
     decoder_blocks: int = 2  # "mini" only
     hand_width: int = 0  # "mini" only: of the network that cuts a robot's hand out of a picture; 0: there is none
+    shadow_width: int = 0  # "mini" only: of the network that finds that hand's shadow on the table; 0: there is none
     loop_filter_width: int = 0  # "mini" only: of the network that cleans up every picture that is carried on; 0: none
     upscaler_width: int = 0  # "mini" only: of the network that draws shown pictures twice as large; 0: as they are
     base_width: int = 0  # "wan_vae" and "taehv" only: channels at full resolution; 0: the published 96 and 64

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from astra_play.config import ModelConfig, StreamConfig
+from astra_play.config import ControlsConfig, ModelConfig, StreamConfig
 from astra_play.model.anchor import repeat_last
 from astra_play.model.history import with_mask
 from astra_play.model.transformer import Transformer
@@ -144,3 +144,28 @@ def naive_layers(pictures: list[Tensor], share: Tensor, steps_px: list[int], cov
                     picture[:, y, x], seen[y, x] = pictures[0][:, y, x - gone_px], True
         expected.append((picture, seen))
     return expected
+
+
+def naive_throw(share: Callable[[float, float], float], way_m: tuple[float, float, float], slant: tuple[float, float],
+                controls: ControlsConfig, width: int, height: int) -> Tensor:
+    """The shadow on a table, pixel by pixel, after its hand went a way (right, away, up): (H, W).
+
+    `share` tells of the first picture, at a column and row in pixels (0.5, 0.5 is the middle of the first one). Each
+    pixel's ray is followed down to the table, the place there back to where its shadow lay at first, and that place up
+    to the camera again, all in the room's own axes: right, away, up, the camera over their origin.
+    """
+    lift, tangent = math.radians(controls.camera_lift_deg), math.tan(math.radians(controls.vertical_fov_deg) / 2)
+    focal_px, eye_m = height / 2 / tangent, controls.eye_height_m
+    ahead, over = (math.cos(lift), -math.sin(lift)), (math.sin(lift), math.cos(lift))  # away and up, of the picture
+    thrown = torch.zeros(height, width)
+    for row in range(height):
+        for column in range(width):
+            x, y = (column + 0.5 - width / 2) / focal_px, (row + 0.5 - height / 2) / focal_px
+            ray = x, ahead[0] - y * over[0], ahead[1] - y * over[1]
+            far = eye_m / -ray[2]
+            right = far * ray[0] - way_m[0] - way_m[2] * slant[0]
+            away = far * ray[1] - way_m[1] - way_m[2] * slant[1]
+            depth = away * ahead[0] - eye_m * ahead[1]
+            across, up = right / depth, (away * over[0] - eye_m * over[1]) / depth
+            thrown[row, column] = share(width / 2 + focal_px * across, height / 2 - focal_px * up)
+    return thrown

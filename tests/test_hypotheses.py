@@ -57,7 +57,7 @@ def rows_of(*motions: tuple[float, float, float], batch: int = 1) -> torch.Tenso
 
 
 def along(camera: StillCamera, pictures: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    return camera.hand_pictures(pictures, rows, pictures)[:, :, 0]
+    return camera.hand_pictures(pictures, rows, pictures[:, None])[:, :, 0]
 
 
 def offered(motion: CameraMotion, pictures: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..config import CodecConfig
 from .hand import HandFinder
 from .loop_filter import LoopFilter
+from .shadow import ShadowFinder
 from .streaming import LayerMemory
 from .upscaler import Upscaler
 
@@ -67,6 +68,7 @@ class MiniCodec(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.hand = HandFinder(config.hand_width) if config.hand_width else None
+        self.shadow = ShadowFinder(config.shadow_width) if config.shadow_width else None
         self.loop_filter = LoopFilter(config.loop_filter_width) if config.loop_filter_width else None
         self.upscaler = Upscaler(config.upscaler_width) if config.upscaler_width else None
 

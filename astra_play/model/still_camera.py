@@ -1,9 +1,11 @@
 """The pictures of a world whose actions move a hand and never the camera: a table that stays, and a hand that goes.
 
 The hand is cut out of the start picture (codec/hand.py) and carried along by all the way since, so that a minute of
-moving resamples it once; the table is the newest picture wherever the hand is not, and where it is, what was seen there
-before. Both together are the anchor. Shadows, fingers that close and blocks that are taken along are the network's to
-say. Three hypotheses help it: everything goes along with the hand; everything stays; the table without a hand
+moving resamples it once; the table is the newest picture wherever neither the hand nor its shadow is, and where they
+are, what was seen there before. The shadow is found in the start picture too (codec/shadow.py), taken off the table
+and laid over it again where the lamp throws it by now, which is what tells a hand that goes away from one that goes up.
+All together are the anchor. Fingers that close, blocks that are taken along and their shadows are the network's to say.
+Three hypotheses help it: everything goes along with the hand; everything stays; the table without a hand
 (model/anchor.py tells how a network chooses between them block by block).
 """
 
@@ -19,6 +21,7 @@ from torch import Tensor
 
 from ..codec.loop_filter import LoopFilter
 from ..codec.mini import MiniCodec
+from ..codec.shadow import CastShadow
 from ..config import ControlsConfig
 from .anchor import CameraMotion, resample
 from .carried_picture import CarriedPicture
@@ -26,7 +29,8 @@ from .carried_picture import CarriedPicture
 HAND_HYPOTHESES = 3
 FAINT = 0.05  # share of the hand below which a pixel of the start picture is the table's own
 COVER_PX = 2  # around the hand, where a picture shows neither it nor the table alone
-COVERED = 0.1  # share of the hand within COVER_PX above which the table keeps what it had
+COVERED = 0.1  # share of the hand or its shadow within COVER_PX above which the table keeps what it had
+EDGE_PX = 1  # about the rim of the shadow, where it may have been found a pixel too wide
 
 
 class StillCamera(CameraMotion):
@@ -34,35 +38,56 @@ class StillCamera(CameraMotion):
 
     The hand is taken to be a plane that faces the camera at the scene's depth: sideways and up it goes across the
     picture, and as it comes nearer it grows about the picture's middle. Of fewer hypotheses than three it takes the
-    first alone. A codec that finds no hands leaves everything on the table.
+    first alone. A codec that finds no hands leaves everything on the table, and one that finds no shadows those.
     """
 
     def __init__(self, codec: MiniCodec, latent_scale: Tensor, width: int, height: int, controls: ControlsConfig,
                  coverage: bool = False, hypotheses: int = 0, blocks: int = 1) -> None:
         self.num_hypotheses = hypotheses if hypotheses >= HAND_HYPOTHESES else min(hypotheses, 1)
         super().__init__(codec, latent_scale, width, height, controls, coverage, self.num_hypotheses, blocks)
-        self._find_hand = codec.hand
+        self._find_hand, self._find_shadow = codec.hand, codec.shadow
         lift = math.radians(controls.camera_lift_deg)
         # Metres right, away and up of the hand -> right, down and ahead of the camera, in units of the scene's depth.
         self._to_camera = torch.tensor([[1.0, 0.0, 0.0], [0.0, -math.sin(lift), -math.cos(lift)],
                                         [0.0, math.cos(lift), -math.sin(lift)]],
                                        device=self.scale.device) / controls.scene_depth_m
+        self._depth_m = controls.scene_depth_m
+        rays = torch.cat([self._pixels * self._limits, torch.ones_like(self._pixels[..., :1])], dim=-1)
+        down = -(rays @ self._to_camera[:, 2]) * self._depth_m  # the third way is up
+        self._table_m = rays * (controls.eye_height_m / down.clamp_min(1e-3))[..., None]  # above the horizon: far away
 
     @torch.no_grad()
     def find_hand(self, pictures: Tensor) -> Tensor:
         """Shares of the hand in the pixels of (B, 3, H, W) pictures, (B, 1, H, W) in [0, 1]."""
         return torch.zeros_like(pictures[:, :1]) if self._find_hand is None else self._find_hand(pictures)
 
+    @torch.no_grad()
+    def find_shadow(self, pictures: Tensor) -> CastShadow | None:
+        """The hand's shadow in (B, 3, H, W) pictures; None where nobody looks for it."""
+        return None if self._find_shadow is None else self._find_shadow(pictures)
+
+    def throw(self, shadow: CastShadow, ways_m: Tensor) -> Tensor:
+        """Shares (B, T, 1, H, W) in [0, 1] of the shadow in each pixel when the hand has gone the ways (B, T, 3).
+
+        A point p of the hand throws its shadow at p + p_up slant on the table, so all of it goes by one and the same
+        way there: the hand's, and the slant for each metre up.
+        """
+        ways_m = ways_m[..., :2] + ways_m[..., 2:] * shadow.slant[:, None]
+        steps = ways_m @ self._to_camera[:, :2].T * self._depth_m
+        places = self.project(self._table_m - steps[:, :, None, None])
+        thrown = resample(shadow.share.repeat_interleave(ways_m.shape[1], dim=0), places.flatten(0, 1))
+        return thrown.unflatten(0, ways_m.shape[:2]).clamp(0, 1)  # the resampling overshoots at edges
+
     def hand_pictures(self, pictures: Tensor, rows: Tensor, table: Tensor) -> Tensor | None:
-        """What each hypothesis makes of (B, 3, H, W) pictures and the table without a hand where each of the rows
-        (B, T, A) takes the hand: (B, T, K, 3, H, W), K being 1 or 3, or None."""
+        """What each hypothesis makes of (B, 3, H, W) pictures and the table without a hand, (B, T or 1, 3, H, W), where
+        each of the rows (B, T, A) takes the hand: (B, T, K, 3, H, W), K being 1 or 3, or None."""
         if not self.num_hypotheses:
             return None
         along = self.go_along(pictures, rows[..., :3].float().cumsum(dim=1))[:, :, None]
         if self.num_hypotheses < HAND_HYPOTHESES:
             return along
-        stays = torch.stack([pictures, table], dim=1)[:, None].expand(-1, rows.shape[1], -1, -1, -1, -1)
-        return torch.cat([along, stays], dim=2)
+        stays = [x.expand(-1, rows.shape[1], -1, -1, -1)[:, :, None] for x in (pictures[:, None], table)]
+        return torch.cat([along, *stays], dim=2)
 
     def go_along(self, pictures: Tensor, ways_m: Tensor) -> Tensor:
         """(B, C, H, W) pictures that go as a whole the ways (B, T, 3) of the hand: (B, T, C, H, W)."""
@@ -72,24 +97,26 @@ class StillCamera(CameraMotion):
         return moved.unflatten(0, ways_m.shape[:2])
 
 
-_LAYERS = "_table", "_known", "_hand", "_way_m", "_next_way_m"  # of a snapshot; none of them is ever written to
+# Of a snapshot; none of them is ever written to.
+_LAYERS = "_table", "_known", "_hand", "_shadow", "_way_m", "_next_way_m"
 
 
 class TablePicture(CarriedPicture):
-    """A `CarriedPicture` of a still camera in two layers: the table, and the hand of the first picture over it."""
+    """A `CarriedPicture` of a still camera in layers: the table, and of the first picture the shadow and the hand."""
 
     def __init__(self, motion: StillCamera, paint: Callable[[Tensor], Tensor], leak: float,
                  loop_filter: LoopFilter | None = None, strength: float = 1.0) -> None:
         super().__init__(motion, paint, leak, loop_filter, strength)
-        self._table: Tensor | None = None  # (B, 3, H, W)
+        self._table: Tensor | None = None  # (B, 3, H, W), as it looks without the shadow
         self._known: Tensor | None = None  # where the table was ever seen, (B, 1, H, W) bool
         self._hand: Tensor | None = None  # (B, 4, H, W): the first picture, and the hand's share of each pixel
+        self._shadow: CastShadow | None = None
         self._way_m: Tensor | None = None  # of the hand since then, (B, 3)
         self._next_way_m: Tensor | None = None  # with the chunk last expected
 
     def reset(self) -> None:
         super().reset()
-        self._table = self._known = self._hand = self._way_m = self._next_way_m = None
+        self._table = self._known = self._hand = self._shadow = self._way_m = self._next_way_m = None
 
     def snapshot(self) -> dict[str, Any]:
         return {**super().snapshot(), **{name: getattr(self, name) for name in _LAYERS}}
@@ -105,13 +132,19 @@ class TablePicture(CarriedPicture):
             share = self._motion.find_hand(pictures)
             self._hand = torch.cat([pictures, share], dim=1)
             self._way_m = self._next_way_m = pictures.new_zeros(len(pictures), 3)
+            self._shadow = self._motion.find_shadow(pictures)
             self._known = ~covered(share)
-            self._table = fill_in(pictures, share < FAINT)
+            bare = share < FAINT
+            self._table = fill_in(pictures, bare) if self._shadow is None else lighten(pictures, bare, self._shadow)
         else:
             self._way_m = self._next_way_m
             hidden = covered(self._motion.go_along(self._hand[:, 3:], self._way_m[:, None])[:, 0])
-            self._table = torch.where(hidden, self._table, pictures)
             self._known = self._known | ~hidden
+            if self._shadow is not None:
+                # Taken out of a shadow that the network has half painted over, the table would get ever lighter.
+                thrown = self._motion.throw(self._shadow, self._way_m[:, None])[:, 0]
+                hidden = hidden | covered(thrown * self._shadow.table)
+            self._table = torch.where(hidden, self._table, pictures)
         super().show(pictures)
 
     def expect(self, rows: Tensor) -> Tensor:
@@ -120,10 +153,37 @@ class TablePicture(CarriedPicture):
         self._next_way_m = ways_m[:, -1]
         hand, share = self._motion.go_along(self._hand, ways_m).split([3, 1], dim=2)
         share = share.clamp(0, 1)  # the resampling overshoots at edges
-        moved = torch.lerp(self._table[:, None].expand_as(hand), hand, share.expand_as(hand))
+        table = self._table[:, None]
+        if self._shadow is not None:
+            table = darken(table, self._shadow, self._motion.throw(self._shadow, ways_m))
+        moved = torch.lerp(table.expand_as(hand), hand, share.expand_as(hand))
         seen = (self._known[:, None] | (share > 0.5)).float()
         anchors = self._motion.anchor(moved.flatten(0, 1), seen.flatten(0, 1)).unflatten(0, moved.shape[:2])
-        return self._offer(rows, moved, seen, self._motion.hand_pictures(self._picture, rows, self._table), anchors)
+        return self._offer(rows, moved, seen, self._motion.hand_pictures(self._picture, rows, table), anchors)
+
+
+def darken(pictures: Tensor, shadow: CastShadow, thrown: Tensor) -> Tensor:
+    """(B, T or 1, 3, H, W) pictures of the bare table with a shadow that is thrown on its plane as told, (B, T, 1, H,
+    W). Light is what is multiplied, and black is -1."""
+    return (pictures + 1) * (1 - thrown * shadow.table[:, None] * (1 - shadow.light[:, None, :, None, None])) - 1
+
+
+def lighten(pictures: Tensor, bare: Tensor, shadow: CastShadow) -> Tensor:
+    """The table of first pictures (B, 3, H, W) as it would be without their shadow, which was found in them.
+
+    `bare` (B, 1, H, W) bool: where no hand is before it. A shadow found a pixel too wide leaves no bright line at its
+    rim: nothing is lighter there than the table around.
+    """
+    dark = shadow.share * shadow.table
+    lit = ((pictures + 1) / (1 - dark * (1 - shadow.light[:, :, None, None])) - 1).clamp(-1, 1)
+    table, at_rim = fill_in(lit, bare), rim(dark)
+    return torch.where(at_rim, torch.minimum(table, fill_in(lit, bare & ~at_rim)), table)
+
+
+def rim(share: Tensor) -> Tensor:
+    """Where a shadow, its share (B, 1, H, W) of each pixel given, begins or ends within EDGE_PX, as bool."""
+    most, least = (sign * F.max_pool2d(sign * share, 2 * EDGE_PX + 1, stride=1, padding=EDGE_PX) for sign in (1, -1))
+    return most - least > 0.5
 
 
 def covered(share: Tensor) -> Tensor:

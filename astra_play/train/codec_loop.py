@@ -205,6 +205,9 @@ def begin(recipe: CodecRecipe, codec: MiniCodec, data: FramePairs, init_folder: 
     if recipe.codec.loop_filter_width:
         raise ConfigError("a loop filter learns from a world's free runs and so after the world, by `train filter`; "
                           "leave loop_filter_width out of the recipe's [codec] section")
+    if recipe.codec.shadow_width:
+        raise ConfigError("a shadow finder is taught after the codec, by `train hand --find shadow`; leave "
+                          "shadow_width out of the recipe's [codec] section")
     finder, codec.hand = codec.hand, None
     if init_folder is None:
         scale = fit_linear(codec, data.spread(recipe.fit_frames))**recipe.scale_exponent
@@ -218,12 +221,13 @@ def begin(recipe: CodecRecipe, codec: MiniCodec, data: FramePairs, init_folder: 
 
 def _begin_with(recipe: CodecRecipe, codec: MiniCodec, folder: Path) -> Tensor:
     """Take over another world's codec, its hand finder too if it has the one that is asked for; a loop filter is that
-    world's and stays behind."""
+    world's and stays behind, and so does a shadow finder."""
     learned = load_world_config(folder)
-    if dataclasses.replace(learned.codec, hand_width=recipe.codec.hand_width, loop_filter_width=0) != recipe.codec:
+    if dataclasses.replace(learned.codec, hand_width=recipe.codec.hand_width, shadow_width=0,
+                           loop_filter_width=0) != recipe.codec:
         raise ConfigError(f"the codec of {folder} has another shape than the recipe's; use its [codec] section")
     tensors = {name: tensor for name, tensor in read_tensors(folder / CODEC_FILE).items()
-               if not name.startswith("loop_filter.")}
+               if not name.startswith(("loop_filter.", "shadow."))}
     if recipe.codec.hand_width and learned.codec.hand_width == recipe.codec.hand_width:
         codec.hand = HandFinder(recipe.codec.hand_width)
     else:

@@ -1,6 +1,7 @@
 """`train hand`: pictures of the arm and the simulator's own outline of the robot -> the hand finder of a codec.
 
-The finder (codec/hand.py) lies in the codec's file; everything else in that file stays as it is.
+The finder (codec/hand.py) lies in the codec's file; everything else in that file stays as it is. With `--find shadow`
+it is the finder of the hand's shadow that is trained instead (shadow_loop.py).
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from torch import Tensor
 
 from ..codec import pixels
 from ..codec.hand import HandFinder
-from ..config import written_world_config
+from ..codec.mini import MiniCodec
+from ..codec.shadow import ShadowFinder
+from ..config import WorldConfig, written_world_config
 from ..model.checkpoint import load_codec, save_config, save_module
 from ..paths import CODEC_FILE, world_folder
-from . import scenarios
+from . import shadow_loop
+from .arm_play import moments
 from .dataset import HELD_OUT_SEED_BASE, TRAIN_SEED_BASE
-from .scenarios.interface import Seen
 
-FRAMES_BETWEEN = 15  # two pictures of one world; in between the hand has gone elsewhere
-PICTURES_PER_WORLD = 4
 NUM_HELD_OUT_WORLDS = 20
 WIDTH, BATCH, LR, WARMUP_STEPS = 12, 16, 3e-3, 50
 
@@ -44,24 +45,11 @@ class Outlines:
 
 
 def draw_outlines(first_seed: int, num_worlds: int, width: int, height: int) -> Outlines:
-    """Play the arm's behaviour policy in worlds from `first_seed` on and draw PICTURES_PER_WORLD of each."""
-    from tqdm import tqdm
-
-    simulator = scenarios.make("arm", width, height)
+    """Play worlds of the arm from `first_seed` on and draw some moments of each."""
     frames, robots = [], []
-    try:
-        for seed in tqdm(range(first_seed, first_seed + num_worlds), "drawing", unit="world", leave=False):
-            player = scenarios.player("arm", np.random.default_rng([seed, 1]), simulator)
-            frame, seen = simulator.reset(seed), None
-            for step in range(1 + (PICTURES_PER_WORLD - 1) * FRAMES_BETWEEN):
-                if step:
-                    frame = simulator.step(player.send(seen))
-                    seen = Seen(simulator.blocked, simulator.pose)
-                if step % FRAMES_BETWEEN == 0:
-                    frames.append(frame)
-                    robots.append(simulator.outline())
-    finally:
-        simulator.close()
+    for frame, simulator in moments(first_seed, num_worlds, width, height):
+        frames.append(frame)
+        robots.append(simulator.outline())
     return Outlines(pixels.to_float(torch.from_numpy(np.stack(frames))),
                     torch.from_numpy(np.stack(robots)).float()[:, None])
 
@@ -108,9 +96,29 @@ def overlap(finder: HandFinder, outlines: Outlines) -> float:
     return float((found & true).sum() / (found | true).sum().clamp_min(1))
 
 
+def learn_hand(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps: int) -> dict[str, float]:
+    """Give a codec a hand finder; return its scores in held-out worlds."""
+    size = config.width, config.height
+    codec.hand = HandFinder(WIDTH)
+    teach(codec.hand, num_worlds, num_steps, size)
+    held_out = draw_outlines(HELD_OUT_SEED_BASE, NUM_HELD_OUT_WORLDS, *size)
+    return {"overlap": overlap(codec.hand.eval(), held_out)}
+
+
+def learn_shadow(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps: int) -> dict[str, float]:
+    """Give a codec a shadow finder; return its scores in held-out worlds."""
+    size = config.width, config.height
+    codec.shadow = ShadowFinder(shadow_loop.WIDTH)
+    shadow_loop.fit(codec.shadow, shadow_loop.draw_shadows(TRAIN_SEED_BASE, num_worlds, *size), num_steps)
+    held_out = shadow_loop.draw_shadows(HELD_OUT_SEED_BASE, NUM_HELD_OUT_WORLDS, *size)
+    return shadow_loop.scores(codec.shadow.eval(), held_out)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec", required=True, metavar="WORLD", help="the world whose codec gets the finder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the codec is written")
+    parser.add_argument("--find", choices=("hand", "shadow"), default="hand",
+                        help="what the finder finds: the robot's hand, or its shadow on the table (hand)")
     parser.add_argument("--worlds", type=int, default=300, metavar="N", help="drawn to learn from (300)")
     parser.add_argument("--steps", type=int, default=1200, metavar="N", help="training steps (1200)")
     parser.add_argument("--threads", type=int, metavar="N", help="compute threads (torch's own choice)")
@@ -123,20 +131,19 @@ def main(args: argparse.Namespace) -> int:
     config = written_world_config(folder)
     codec = load_codec(folder, config)
     torch.manual_seed(0)
-    codec.hand = HandFinder(WIDTH)
-    size = config.width, config.height
-    teach(codec.hand, args.worlds, args.steps, size)
-    held_out = draw_outlines(HELD_OUT_SEED_BASE, NUM_HELD_OUT_WORLDS, *size)
-    share = overlap(codec.hand.eval(), held_out)
+    learn, width = {"hand": (learn_hand, {"hand_width": WIDTH}),
+                    "shadow": (learn_shadow, {"shadow_width": shadow_loop.WIDTH})}[args.find]
+    scores = {name: round(score, 4) for name, score in learn(codec, config, args.worlds, args.steps).items()}
     args.out.mkdir(parents=True, exist_ok=True)
     if args.out.resolve() != folder.resolve():
         for path in folder.glob("*.safetensors"):
             shutil.copyfile(path, args.out / path.name)
     save_module(codec, args.out / CODEC_FILE)
-    provenance = {**config.provenance, "hand_finder": {
-        "command": f"train hand --worlds {args.worlds} --steps {args.steps}", "overlap": round(share, 4)}}
-    save_config(dataclasses.replace(config, codec=dataclasses.replace(config.codec, hand_width=WIDTH),
-                                    provenance=provenance), args.out)
-    print(f"hand finder -> {args.out / CODEC_FILE}: {100 * share:.1f} % overlap with the robot's true outline in "
-          f"{len(held_out)} pictures of {NUM_HELD_OUT_WORLDS} held-out worlds")
+    asked = "" if args.find == "hand" else f" --find {args.find}"
+    provenance = {**config.provenance, f"{args.find}_finder": {
+        "command": f"train hand{asked} --worlds {args.worlds} --steps {args.steps}", **scores}}
+    save_config(dataclasses.replace(config, codec=dataclasses.replace(config.codec, **width), provenance=provenance),
+                args.out)
+    print(f"{args.find} finder -> {args.out / CODEC_FILE}: {100 * scores['overlap']:.1f} % overlap with the true one "
+          f"in pictures of {NUM_HELD_OUT_WORLDS} held-out worlds")
     return 0

@@ -21,6 +21,7 @@ from astra_play.train.scenarios.arm_scene import (
     ArmScene,
     make_scene,
 )
+from astra_play.train.scenarios.arm_shadow import ShadowTruth, shadow_truth
 from astra_play.train.scenarios.drawing import import_mujoco
 
 FPS = 16
@@ -159,6 +160,11 @@ class Arm:
             self._renderer.disable_segmentation_rendering()
         is_robot = np.array([self._model.body(body).name.startswith(ROBOT) for body in self._model.geom_bodyid])
         return (kinds == int(self._mujoco.mjtObj.mjOBJ_GEOM)) & is_robot[np.maximum(things, 0)]
+
+    def shadow(self) -> ShadowTruth:
+        """Return the shadow of the robot in the picture that was last returned."""
+        return shadow_truth(self._model, self._data, self.scene, np.array(ORIGIN_M), self._axes, self.width,
+                            self.height)
 
     @property
     def blocked(self) -> bool:

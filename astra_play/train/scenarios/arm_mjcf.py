@@ -30,12 +30,14 @@ if TYPE_CHECKING:
 
 ROBOT = "robot0:"  # every name of the Fetch files begins so
 ORIGIN_M = (1.25, 0.75, 0.4)  # the middle of the workspace on the table top, in the robot's world
+BODYWORK_GROUP = 1  # of the shapes that are seen of the robot, so that a ray can be sent at them alone
 SUBSTEPS = 31  # of 2.016 ms: exactly 1/16 s of world time a frame, close to the 2 ms that the robot was tuned for
 FINGER_GAIN = 3000.0  # N per metre; the file's 30000 presses the fingers 3 mm into a block
 FINGER_DAMPING = 250.0
 FINGER_ARMATURE = 10.0
 WELD_TIME_S = 0.006  # of the hand behind its command; the file's 0.02 would be still on its way when the frame ends
 LIGHT_AWAY_M = 1.2
+FILL_DIRECTION, FILL_SHARE = (0.0, 1.0, -0.35), 0.45  # a second light from behind the camera, of the lamp's strength
 SHADOW_HALF_M = 1.2  # all that is seen must lie in the light's field, or the rest gets specks of shadow
 WALL_AWAY_M = 0.62
 TABLE_HALF_M = (0.5, 0.27, 0.02)
@@ -115,7 +117,8 @@ def _dress_robot(spec: mujoco.MjSpec, colours: tuple[str, str, str, str]) -> Non
         body = spec.body(ROBOT + link)
         for part in parts:
             body.add_geom(type=kinds[part.kind], pos=part.at, size=_padded(part.size), quat=part.turn,
-                          rgba=(*rgb(paints[part.paint]), 1), contype=0, conaffinity=0, mass=0, material="matte")
+                          rgba=(*rgb(paints[part.paint]), 1), contype=0, conaffinity=0, mass=0, material="matte",
+                          group=BODYWORK_GROUP)
 
 
 def _padded(size: tuple[float, ...]) -> tuple[float, float, float]:
@@ -160,8 +163,8 @@ class _Mjcf:
                       xyaxes="1 0 0 0 {math.sin(lift)!r} {math.cos(lift)!r}"/>
               <light directional="true" pos="{_numbers(LIGHT_AWAY_M * lamp)}" dir="{_numbers(-lamp)}"
                      diffuse="{_numbers(bright)}" specular="0 0 0"/>
-              <light directional="true" dir="0 1 -0.35" diffuse="{_numbers(0.45 * bright)}" specular="0 0 0"
-                     castshadow="false"/>
+              <light directional="true" dir="{_numbers(FILL_DIRECTION)}" diffuse="{_numbers(FILL_SHARE * bright)}"
+                     specular="0 0 0" castshadow="false"/>
               {TABLE_TOUCH}
               {"".join(self.geoms)}
             </body>
