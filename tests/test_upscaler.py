@@ -17,13 +17,14 @@ from astra_play.actions.rows import camera_row
 from astra_play.chunks import ActionChunk, ActionSample
 from astra_play.cli import main
 from astra_play.codec import pixels
+from astra_play.codec.mini import MiniCodec
 from astra_play.codec.upscaler import FACTOR, Upscaler
 from astra_play.config import load_world_config
 from astra_play.errors import ConfigError
 from astra_play.model.checkpoint import CODEC_FILE, MODEL_FILE, load_codec, save_module
 from astra_play.model.loading import load_world
 from astra_play.record.reader import read_head
-from astra_play.train import upscaler_loop
+from astra_play.train import codec_loop, upscaler_loop
 from astra_play.train.upscaler_loop import Pairs, draw_pairs, fit, psnr_db, varied, worn
 
 LARGE = dataclasses.replace(TINY_WORLD.codec, upscaler_width=4)
@@ -142,9 +143,7 @@ def test_small_pictures_are_worn_by_moving_and_painting() -> None:
         assert sharpness(own) < 0.9 * sharpness(pictures) and errors[0] < 0.6 * min(errors[-1], errors[1])
 
 
-def tiny_codec():
-    from astra_play.codec.mini import MiniCodec
-
+def tiny_codec() -> MiniCodec:
     torch.manual_seed(0)
     return MiniCodec(TINY_WORLD.codec).eval()
 
@@ -213,6 +212,19 @@ def test_command_gives_a_world_its_upscaler_and_leaves_the_rest_alone(
     before, after = (load_codec(folder, load_world_config(folder)).state_dict() for folder in (world, out))
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items()) and len(after) > len(before)
     assert (out / "model.safetensors").read_bytes() == (world / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("part", ["shadow", "loop_filter", "upscaler"])
+def test_a_codec_that_learns_on_leaves_behind_what_is_taught_after_it(tmp_path: Path, part: str) -> None:
+    own = dataclasses.replace(TINY_WORLD.codec, **{f"{part}_width": 4})
+    folder = make_tiny_world(tmp_path, codec=own)
+    codec = MiniCodec(TINY_WORLD.codec)
+    codec_loop.begin(codec_loop.CodecRecipe(codec=TINY_WORLD.codec, minutes=1.0), codec, None, folder)
+    learned = load_codec(folder, load_world_config(folder))
+    assert getattr(codec, part) is None and getattr(learned, part) is not None
+    assert torch.equal(codec.head.weight, learned.head.weight)
+    with pytest.raises(ConfigError, match=f"is taught later, by `train .*leave {part}_width out"):
+        codec_loop.begin(codec_loop.CodecRecipe(codec=own, minutes=1.0), MiniCodec(own), None, None)
 
 
 def test_a_world_that_carries_no_picture_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

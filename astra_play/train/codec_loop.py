@@ -23,6 +23,7 @@ from ..codec.mini import MiniCodec, fit_linear
 from ..config import CodecConfig, ModelConfig, WorldConfig, load_world_config
 from ..errors import ConfigError
 from ..model.checkpoint import CODEC_FILE, load_strict, read_tensors, save_config, save_module
+from .codec_parts import TAUGHT_LATER
 from .dataset import Dataset, read_episodes
 from .hand_loop import teach
 from .loop import (
@@ -202,12 +203,10 @@ def begin(recipe: CodecRecipe, codec: MiniCodec, data: FramePairs, init_folder: 
     `init_folder`: a world whose codec is learned further. Its encoder and its scale stay, so worlds that were trained
     on its latents keep their meaning; only the decoder learns to draw what it had not seen.
     """
-    if recipe.codec.loop_filter_width:
-        raise ConfigError("a loop filter learns from a world's free runs and so after the world, by `train filter`; "
-                          "leave loop_filter_width out of the recipe's [codec] section")
-    if recipe.codec.shadow_width:
-        raise ConfigError("a shadow finder is taught after the codec, by `train hand --find shadow`; leave "
-                          "shadow_width out of the recipe's [codec] section")
+    for part, how in TAUGHT_LATER.items():
+        if getattr(recipe.codec, f"{part}_width"):
+            raise ConfigError(f"the {part.replace('_', ' ')} of a codec is taught later, by {how}; leave "
+                              f"{part}_width out of the recipe's [codec] section")
     finder, codec.hand = codec.hand, None
     if init_folder is None:
         scale = fit_linear(codec, data.spread(recipe.fit_frames))**recipe.scale_exponent
@@ -220,14 +219,14 @@ def begin(recipe: CodecRecipe, codec: MiniCodec, data: FramePairs, init_folder: 
 
 
 def _begin_with(recipe: CodecRecipe, codec: MiniCodec, folder: Path) -> Tensor:
-    """Take over another world's codec, its hand finder too if it has the one that is asked for; a loop filter is that
-    world's and stays behind, and so does a shadow finder."""
+    """Take over another world's codec, its hand finder too if it has the one that is asked for; what was taught after
+    the codec stays behind."""
     learned = load_world_config(folder)
-    if dataclasses.replace(learned.codec, hand_width=recipe.codec.hand_width, shadow_width=0,
-                           loop_filter_width=0) != recipe.codec:
+    none_later = {f"{part}_width": 0 for part in TAUGHT_LATER}
+    if dataclasses.replace(learned.codec, hand_width=recipe.codec.hand_width, **none_later) != recipe.codec:
         raise ConfigError(f"the codec of {folder} has another shape than the recipe's; use its [codec] section")
     tensors = {name: tensor for name, tensor in read_tensors(folder / CODEC_FILE).items()
-               if not name.startswith(("loop_filter.", "shadow."))}
+               if name.split(".")[0] not in TAUGHT_LATER}
     if recipe.codec.hand_width and learned.codec.hand_width == recipe.codec.hand_width:
         codec.hand = HandFinder(recipe.codec.hand_width)
     else:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,10 +26,11 @@ from ..codec.loop_filter import LoopFilter
 from ..codec.mini import MiniCodec
 from ..config import WorldConfig, written_world_config
 from ..errors import ConfigError
-from ..model.checkpoint import CODEC_FILE, MODEL_FILE, load_codec, load_model, save_config, save_module
+from ..model.checkpoint import load_codec, load_model
 from ..model.loading import choose_device
 from ..model.transformer import Transformer
 from .adversary import critic_loss
+from .codec_parts import save_with_part
 from .dataset import Dataset
 from .filter_recipe import FilterRecipe
 from .filter_streams import Examples, FreeStreams, Pool
@@ -267,18 +267,11 @@ def save_world(training: FilterTraining, config: WorldConfig, codec: MiniCodec, 
     recipe = training.recipe
     for name, strength in recipe.play_strength.items():
         config = with_stream(config, name, {"filter_strength": strength})
-    out.mkdir(parents=True, exist_ok=True)
-    for path in world_folder.glob(Path(MODEL_FILE).stem + "*"):
-        if path.resolve() != (out / path.name).resolve():
-            shutil.copyfile(path, out / path.name)
     codec.loop_filter = training.averaged()
-    save_module(codec, out / CODEC_FILE)
-    codec.loop_filter = None
-    provenance = {**config.provenance, "loop_filter": {
+    save_with_part(codec, config, {"loop_filter_width": recipe.width}, {"loop_filter": {
         "command": "train filter", "recipe": dataclasses.asdict(recipe), "steps": training.step,
-        "minutes": round(training.minutes, 1), "replicas": training.replicas.count}}
-    save_config(dataclasses.replace(
-        config, codec=dataclasses.replace(config.codec, loop_filter_width=recipe.width), provenance=provenance), out)
+        "minutes": round(training.minutes, 1), "replicas": training.replicas.count}}, world_folder, out)
+    codec.loop_filter = None
 
 
 def _run(training: FilterTraining, log: TrainingLog | None, world: tuple[WorldConfig, Transformer, MiniCodec],

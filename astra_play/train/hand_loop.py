@@ -7,9 +7,6 @@ it is the finder of the hand's shadow that is trained instead (shadow_loop.py).
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import math
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,14 +20,15 @@ from ..codec.hand import HandFinder
 from ..codec.mini import MiniCodec
 from ..codec.shadow import ShadowFinder
 from ..config import WorldConfig, written_world_config
-from ..model.checkpoint import load_codec, save_config, save_module
+from ..model.checkpoint import load_codec
 from ..paths import CODEC_FILE, world_folder
 from . import shadow_loop
 from .arm_play import moments
+from .codec_parts import fit_finder, save_with_part
 from .dataset import HELD_OUT_SEED_BASE, TRAIN_SEED_BASE
 
 NUM_HELD_OUT_WORLDS = 20
-WIDTH, BATCH, LR, WARMUP_STEPS = 12, 16, 3e-3, 50
+WIDTH, BATCH, LR = 12, 16, 3e-3
 
 
 @dataclass(frozen=True)
@@ -66,21 +64,11 @@ def varied(outlines: Outlines, index: Tensor, generator: torch.Generator) -> Out
 
 def fit(finder: HandFinder, outlines: Outlines, num_steps: int, seed: int = 0) -> list[float]:
     """Train the finder in place by cross-entropy; return the losses."""
-    from tqdm import trange
+    def loss_of_batch(generator: torch.Generator) -> Tensor:
+        batch = varied(outlines, torch.randint(len(outlines), (BATCH,), generator=generator), generator)
+        return F.binary_cross_entropy_with_logits(finder.logits(batch.pictures), batch.robots)
 
-    optimizer = torch.optim.AdamW(finder.parameters(), LR, weight_decay=1e-4)
-    generator, losses = torch.Generator().manual_seed(seed), []
-    for step in trange(num_steps, desc="training", unit="step", leave=False):
-        warm = min(1.0, (step + 1) / WARMUP_STEPS)
-        optimizer.param_groups[0]["lr"] = LR * warm * 0.5 * (1 + math.cos(math.pi * step / num_steps))
-        index = torch.randint(len(outlines), (BATCH,), generator=generator)
-        batch = varied(outlines, index, generator)
-        loss = F.binary_cross_entropy_with_logits(finder.logits(batch.pictures), batch.robots)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        losses.append(loss.item())
-    return losses
+    return fit_finder(finder, loss_of_batch, num_steps, LR, seed)
 
 
 def teach(finder: HandFinder, num_worlds: int, num_steps: int, size: tuple[int, int]) -> None:
@@ -134,16 +122,9 @@ def main(args: argparse.Namespace) -> int:
     learn, width = {"hand": (learn_hand, {"hand_width": WIDTH}),
                     "shadow": (learn_shadow, {"shadow_width": shadow_loop.WIDTH})}[args.find]
     scores = {name: round(score, 4) for name, score in learn(codec, config, args.worlds, args.steps).items()}
-    args.out.mkdir(parents=True, exist_ok=True)
-    if args.out.resolve() != folder.resolve():
-        for path in folder.glob("*.safetensors"):
-            shutil.copyfile(path, args.out / path.name)
-    save_module(codec, args.out / CODEC_FILE)
     asked = "" if args.find == "hand" else f" --find {args.find}"
-    provenance = {**config.provenance, f"{args.find}_finder": {
-        "command": f"train hand{asked} --worlds {args.worlds} --steps {args.steps}", **scores}}
-    save_config(dataclasses.replace(config, codec=dataclasses.replace(config.codec, **width), provenance=provenance),
-                args.out)
+    told = {"command": f"train hand{asked} --worlds {args.worlds} --steps {args.steps}", **scores}
+    save_with_part(codec, config, width, {f"{args.find}_finder": told}, folder, args.out)
     print(f"{args.find} finder -> {args.out / CODEC_FILE}: {100 * scores['overlap']:.1f} % overlap with the true one "
           f"in pictures of {NUM_HELD_OUT_WORLDS} held-out worlds")
     return 0

@@ -5,7 +5,6 @@ What is learned is told in codec/shadow.py, where its truth comes from in scenar
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +15,9 @@ from torch import Tensor
 from ..codec import pixels
 from ..codec.shadow import CastShadow, ShadowFinder
 from .arm_play import moments
+from .codec_parts import fit_finder
 
-WIDTH, BATCH, LR, WARMUP_STEPS = 8, 16, 4e-3, 50
+WIDTH, BATCH, LR = 8, 16, 4e-3
 FACTS_WEIGHT = 2.0  # of the mean squares of light and slant beside the cross-entropy of the shapes
 
 
@@ -60,23 +60,14 @@ def varied(shadows: Shadows, index: Tensor, generator: torch.Generator) -> Shado
 
 def fit(finder: ShadowFinder, shadows: Shadows, num_steps: int, seed: int = 0) -> list[float]:
     """Train the finder in place; return the losses."""
-    from tqdm import trange
-
-    optimizer = torch.optim.AdamW(finder.parameters(), LR, weight_decay=1e-4)
-    generator, losses = torch.Generator().manual_seed(seed), []
-    for step in trange(num_steps, desc="training", unit="step", leave=False):
-        warm = min(1.0, (step + 1) / WARMUP_STEPS)
-        optimizer.param_groups[0]["lr"] = LR * warm * 0.5 * (1 + math.cos(math.pi * step / num_steps))
+    def loss_of_batch(generator: torch.Generator) -> Tensor:
         batch = varied(shadows, torch.randint(len(shadows), (BATCH,), generator=generator), generator)
         logits, light, slant = finder.guess(batch.pictures)
         shapes = F.binary_cross_entropy_with_logits(logits, torch.cat([batch.cast.share, batch.cast.table], dim=1))
         facts = F.mse_loss(light, batch.cast.light) + F.mse_loss(slant, batch.cast.slant)
-        loss = shapes + FACTS_WEIGHT * facts
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        losses.append(loss.item())
-    return losses
+        return shapes + FACTS_WEIGHT * facts
+
+    return fit_finder(finder, loss_of_batch, num_steps, LR, seed)
 
 
 @torch.no_grad()

@@ -8,10 +8,8 @@ sees its small pictures worn in the same ways. It lies in the codec's file; ever
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import multiprocessing
 import os
-import shutil
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -28,11 +26,12 @@ from ..codec.upscaler import FACTOR, Upscaler
 from ..config import written_world_config
 from ..errors import ConfigError
 from ..model.anchor import resample
-from ..model.checkpoint import load_codec, save_config, save_module
+from ..model.checkpoint import load_codec
 from ..model.loading import choose_device
 from ..paths import CODEC_FILE, world_folder
 from . import scenarios
 from .codec_loop import picture_loss
+from .codec_parts import save_with_part
 from .dataset import HELD_OUT_SEED_BASE, TRAIN_SEED_BASE
 from .loop import schedule_position
 from .optim import EMA, autocast_to, learning_rate_factor, working_dtype
@@ -218,15 +217,8 @@ def main(args: argparse.Namespace) -> int:
         held_out = draw_all([name], HELD_OUT_SEED_BASE, NUM_HELD_OUT_WORLDS, *size, args.workers)
         scores[name] = {"bicubic_db": round(psnr_db(None, held_out), 2),
                         "upscaler_db": round(psnr_db(codec.upscaler, held_out), 2)}
-    args.out.mkdir(parents=True, exist_ok=True)
-    if args.out.resolve() != folder.resolve():
-        for path in folder.glob("*.safetensors"):
-            shutil.copyfile(path, args.out / path.name)
-    save_module(codec, args.out / CODEC_FILE)
-    provenance = {**config.provenance, "upscaler": {
-        "command": f"train upscaler --worlds {args.worlds} --steps {num_steps}", "psnr": scores}}
-    save_config(dataclasses.replace(config, codec=dataclasses.replace(config.codec, upscaler_width=WIDTH),
-                                    provenance=provenance), args.out)
+    told = {"command": f"train upscaler --worlds {args.worlds} --steps {num_steps}", "psnr": scores}
+    save_with_part(codec, config, {"upscaler_width": WIDTH}, {"upscaler": told}, folder, args.out)
     for name, own in scores.items():
         print(f"{name}: {own['upscaler_db']:.2f} dB PSNR at {FACTOR * config.width}x{FACTOR * config.height}, bicubic "
               f"interpolation {own['bicubic_db']:.2f}, in {NUM_HELD_OUT_WORLDS} held-out worlds")

@@ -1,0 +1,58 @@
+"""The parts of a codec that are taught on their own, each by a command: how two of them learn, and how all are written.
+
+A part lies in the codec's file beside the autoencoder and what was taught before it; the world's network is copied.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..codec.mini import MiniCodec
+from ..config import WorldConfig
+from ..model.checkpoint import CODEC_FILE, MODEL_FILE, save_config, save_module
+
+# Parts that a codec which learns on has no use for -> how they are taught.
+TAUGHT_LATER = {"shadow": "`train hand --find shadow`", "loop_filter": "`train filter` after the world",
+                "upscaler": "`train upscaler`"}
+WARMUP_STEPS = 50
+
+
+def fit_finder(finder: nn.Module, loss_of_batch: Callable[[torch.Generator], Tensor], num_steps: int, lr: float,
+               seed: int) -> list[float]:
+    """Train in place, the rate falling along a cosine; return the losses. `loss_of_batch` draws from the generator."""
+    from tqdm import trange
+
+    optimizer = torch.optim.AdamW(finder.parameters(), lr, weight_decay=1e-4)
+    generator, losses = torch.Generator().manual_seed(seed), []
+    for step in trange(num_steps, desc="training", unit="step", leave=False):
+        warm = min(1.0, (step + 1) / WARMUP_STEPS)
+        optimizer.param_groups[0]["lr"] = lr * warm * 0.5 * (1 + math.cos(math.pi * step / num_steps))
+        loss = loss_of_batch(generator)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(loss.item())
+    return losses
+
+
+def save_with_part(codec: MiniCodec, config: WorldConfig, width: dict[str, int], told: dict[str, Any],
+                   world_folder: Path, out: Path) -> None:
+    """Write to `out` the world of `world_folder` with a codec that has got a part.
+
+    `width` names the part's field of `CodecConfig`; `told` joins the provenance.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for path in world_folder.glob(Path(MODEL_FILE).stem + "*"):
+        if path.resolve() != (out / path.name).resolve():
+            shutil.copyfile(path, out / path.name)
+    save_module(codec, out / CODEC_FILE)
+    save_config(dataclasses.replace(config, codec=dataclasses.replace(config.codec, **width),
+                                    provenance={**config.provenance, **told}), out)
