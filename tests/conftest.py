@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 # before any test imports the window library or the simulator: both choose their driver on import
@@ -42,3 +43,33 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def arm() -> Iterator[object]:
+    """The arm's simulator, which not every machine has."""
+    pytest.importorskip("mujoco")
+    from astra_play.errors import DependencyError
+    from astra_play.train.scenarios.arm import Arm
+
+    try:
+        simulator = Arm()
+    except DependencyError as error:
+        pytest.skip(str(error))
+    yield simulator
+    simulator.close()
+
+
+@pytest.fixture
+def without_robot() -> Callable[[object], np.ndarray]:
+    """Says what an arm's simulator shows without the robot and its shadow; for good, so call it last."""
+    def render(simulator: object) -> np.ndarray:
+        from astra_play.train.scenarios.arm_mjcf import ROBOT
+
+        model = simulator._model
+        for geom in range(model.ngeom):
+            if model.body(model.geom_bodyid[geom]).name.startswith(ROBOT):
+                model.geom_rgba[geom, 3] = 0
+        return simulator._render()
+
+    return render

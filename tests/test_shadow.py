@@ -17,7 +17,7 @@ from tiny_world import make_tiny_world
 from astra_play.codec.mini import MiniCodec
 from astra_play.codec.shadow import CastShadow, ShadowFinder
 from astra_play.config import load_world_config
-from astra_play.errors import ConfigError, DependencyError
+from astra_play.errors import ConfigError
 from astra_play.model.checkpoint import load_codec, read_tensors, save_config, save_module
 from astra_play.model.still_camera import StillCamera, TablePicture
 from astra_play.paths import CODEC_FILE, weights_folder
@@ -237,51 +237,28 @@ def test_finder_is_small() -> None:
     assert sum(parameter.numel() for parameter in ShadowFinder(8).parameters()) < 60_000
 
 
-def test_true_shadow_is_what_darkens_when_the_robot_is_there() -> None:
-    pytest.importorskip("mujoco")
-    from astra_play.train.scenarios.arm import Arm
-    from astra_play.train.scenarios.arm_mjcf import ROBOT
-
-    try:
-        simulator = Arm()
-    except DependencyError as error:
-        pytest.skip(str(error))
-    try:
-        for seed in (5, 11):
-            frame, outline = simulator.reset(seed).astype(float), simulator.outline()
-            truth, model = simulator.shadow(), simulator._model
-            for geom in range(model.ngeom):
-                if model.body(model.geom_bodyid[geom]).name.startswith(ROBOT):
-                    model.geom_rgba[geom, 3] = 0
-            bare = simulator._render().astype(float)
-            darker = (bare - frame).max(axis=-1) > 12
-            shows, beside = truth.share & truth.table & ~outline, ~truth.share & ~outline
-            assert shows.sum() > 150 and darker[shows].mean() > 0.75  # the rest lies on the sides of blocks
-            assert darker[beside].mean() < 0.02
-            left = np.median(frame[shows & darker] / bare[shows & darker], axis=0)
-            assert left == pytest.approx(truth.light, abs=0.02)
-    finally:
-        simulator.close()
+@pytest.mark.parametrize("seed", [5, 11])
+def test_true_shadow_is_what_darkens_when_the_robot_is_there(arm, without_robot, seed: int) -> None:
+    frame, outline, truth = arm.reset(seed).astype(float), arm.outline(), arm.shadow()
+    bare = without_robot(arm).astype(float)
+    darker = (bare - frame).max(axis=-1) > 12
+    shows, beside = truth.share & truth.table & ~outline, ~truth.share & ~outline
+    assert shows.sum() > 150 and darker[shows].mean() > 0.75  # the rest lies on the sides of blocks
+    assert darker[beside].mean() < 0.02
+    left = np.median(frame[shows & darker] / bare[shows & darker], axis=0)
+    assert left == pytest.approx(truth.light, abs=0.02)
 
 
-def test_true_shadow_goes_by_its_slant_when_the_hand_goes_up() -> None:
-    pytest.importorskip("mujoco")
-    from astra_play.train.scenarios.arm import Arm, ArmControl
+def test_true_shadow_goes_by_its_slant_when_the_hand_goes_up(arm) -> None:
+    from astra_play.train.scenarios.arm import ArmControl
     from astra_play.train.scenarios.arm_shadow import places_on_table
 
-    try:
-        simulator = Arm()
-    except DependencyError as error:
-        pytest.skip(str(error))
-    try:
-        simulator.reset(3)
-        places = places_on_table(simulator.scene, 128, 96)
-        before, was_m = simulator.shadow(), simulator.hand
-        for _ in range(3):
-            simulator.step(ArmControl(up_m=0.012))
-        after, is_m = simulator.shadow(), simulator.hand
-    finally:
-        simulator.close()
+    arm.reset(3)
+    places = places_on_table(arm.scene, 128, 96)
+    before, was_m = arm.shadow(), arm.hand
+    for _ in range(3):
+        arm.step(ArmControl(up_m=0.012))
+    after, is_m = arm.shadow(), arm.hand
     near = before.share & (places[..., 1] < places[before.share][:, 1].min() + 0.1)  # thrown by the hand, not the arm
     way = is_m[:2] - was_m[:2] + (is_m[2] - was_m[2]) * before.slant
     gone = places[near] + way
