@@ -25,7 +25,7 @@ from astra_play.model.checkpoint import CODEC_FILE, MODEL_FILE, load_codec, save
 from astra_play.model.loading import load_world
 from astra_play.record.reader import read_head
 from astra_play.train import codec_loop, upscaler_loop
-from astra_play.train.upscaler_loop import Pairs, draw_pairs, fit, psnr_db, varied, worn
+from astra_play.train.upscaler_loop import Pairs, draw_pairs, fit, mean_psnr_db, varied, worn
 
 LARGE = dataclasses.replace(TINY_WORLD.codec, upscaler_width=4)
 
@@ -184,10 +184,10 @@ def test_learning_draws_edges_sharper_than_interpolation(monkeypatch: pytest.Mon
     monkeypatch.setattr(upscaler_loop, "WORN_SHARE", 0.0)  # a random codec paints nothing that one could learn from
     torch.manual_seed(0)
     upscaler, held_out = Upscaler(16), slanted_edges(16, 1)
-    interpolated_db = psnr_db(upscaler, held_out)
+    interpolated_db = mean_psnr_db(upscaler, held_out)
     losses = fit(upscaler, tiny_codec(), slanted_edges(64, 0), num_steps=200)
     assert np.mean(losses[-10:]) < np.mean(losses[:10])
-    assert psnr_db(upscaler, held_out) > interpolated_db + 1.0
+    assert mean_psnr_db(upscaler, held_out) > interpolated_db + 1.0
 
 
 def test_command_gives_a_world_its_upscaler_and_leaves_the_rest_alone(

@@ -33,7 +33,7 @@ from . import scenarios
 from .codec_loop import picture_loss
 from .codec_parts import save_with_part
 from .dataset import HELD_OUT_SEED_BASE, TRAIN_SEED_BASE
-from .loop import schedule_position
+from .loop import psnr_db, schedule_position
 from .optim import EMA, autocast_to, learning_rate_factor, working_dtype
 from .scenarios.interface import Seen
 
@@ -173,15 +173,14 @@ def fit(upscaler: Upscaler, codec: MiniCodec, pairs: Pairs, num_steps: int, minu
 
 
 @torch.no_grad()
-def psnr_db(upscaler: Upscaler | None, pairs: Pairs) -> float:
-    """Return the mean PSNR of the large pictures made from the small ones, by bicubic interpolation without a network.
-    """
+def mean_psnr_db(upscaler: Upscaler | None, pairs: Pairs) -> float:
+    """Return the mean PSNR of large pictures made from small ones; None is bicubic interpolation."""
     scores = []
     for index in torch.arange(len(pairs)).split(BATCH):
         small, large = pairs.batch(index)
         made = (F.interpolate(small, scale_factor=FACTOR, mode="bicubic", align_corners=False).clamp(-1, 1)
                 if upscaler is None else upscaler(small))
-        scores += (-10 * ((made - large) / 2).square().mean(dim=(1, 2, 3)).log10()).tolist()
+        scores += [psnr_db(mse) for mse in (made - large).square().mean(dim=(1, 2, 3)).tolist()]
     return sum(scores) / len(scores)
 
 
@@ -215,8 +214,8 @@ def main(args: argparse.Namespace) -> int:
     scores = {}
     for name in names:
         held_out = draw_all([name], HELD_OUT_SEED_BASE, NUM_HELD_OUT_WORLDS, *size, args.workers)
-        scores[name] = {"bicubic_db": round(psnr_db(None, held_out), 2),
-                        "upscaler_db": round(psnr_db(codec.upscaler, held_out), 2)}
+        scores[name] = {"bicubic_db": round(mean_psnr_db(None, held_out), 2),
+                        "upscaler_db": round(mean_psnr_db(codec.upscaler, held_out), 2)}
     told = {"command": f"train upscaler --worlds {args.worlds} --steps {num_steps}", "psnr": scores}
     save_with_part(codec, config, {"upscaler_width": WIDTH}, {"upscaler": told}, folder, args.out)
     for name, own in scores.items():
