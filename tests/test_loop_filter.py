@@ -142,6 +142,20 @@ def test_the_filter_works_as_briskly_as_the_camera_moves(row: np.ndarray, expect
     assert torch.allclose(now, unfiltered + expected * (whole - unfiltered), atol=0.02)
 
 
+def test_a_place_does_not_fade_before_who_stands_in_it() -> None:
+    """Whatever the network says, and with a leak; without a filter the codec's own idea takes over as ever."""
+    torch.manual_seed(0)
+    motion, start = make_motion(TINY_WORLD, load_tiny_codec()), some_pictures(1)
+    filtered, bare = (CarriedPicture(motion, motion.paint, 0.1, own) for own in (learned(), None))
+    for carried in (filtered, bare):
+        carried.show(start)
+        for _ in range(10):
+            anchors = carried.expect(torch.from_numpy(camera_row()).float().expand(1, 1, 12))
+            carried.paint_over(anchors[:, :, :4] + 0.3)
+    assert torch.allclose(filtered.picture, start, atol=1e-3)
+    assert (bare.picture - start).abs().mean() > 0.1
+
+
 def test_a_chunk_that_ends_at_rest_is_filtered_as_its_frames_one_by_one() -> None:
     torch.manual_seed(0)
     motion, rows = make_motion(TINY_WORLD, load_tiny_codec()), [camera_row(0.3), camera_row()]

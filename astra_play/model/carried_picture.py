@@ -28,11 +28,12 @@ class CarriedPicture:
     one of `CameraMotion` in training, where it has to be cheap. `loop_filter`, where there is one, cleans every picture
     up before it is shown and carried on (codec/loop_filter.py). `strength` is the share of its changes that is made
     when the camera moves briskly; the slower it goes the less of them: to one that stands nothing new comes into view.
+    The same goes there for what is painted and what leaks, or a place would fade before the eyes of who stands in it.
     """
 
     def __init__(self, motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float,
                  loop_filter: LoopFilter | None = None, strength: float = 1.0) -> None:
-        self._motion, self._paint, self._keep = motion, paint, 1.0 - leak
+        self._motion, self._paint, self._leak = motion, paint, leak
         self._filter, self._strength = loop_filter, strength
         self._picture: Tensor | None = None
         self._start: Tensor | None = None  # the first picture, (B, 3, H, W): the bonnet in it is the car's for good
@@ -92,7 +93,10 @@ class CarriedPicture:
         painted, expected = self._paint(both.flatten(0, 1).float()).chunk(2)
         moved = self._moved if shares is None else mix_pictures(self._moved, self._others, shares)
         moved = moved.flatten(0, 1)
-        pictures = (painted + self._keep * (moved - expected)).clamp(-1, 1)
+        change = painted - expected - self._leak * (moved - expected)
+        if self._filter is not None:
+            change = change * self._pace.flatten()[:, None, None, None]
+        pictures = (moved + change).clamp(-1, 1)
         if self._filter is not None:
             style = self._style.repeat_interleave(shape[1], dim=0)
             filtered = self._filter(pictures, moved, self._seen.flatten(0, 1), style)
