@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from test_train import FakeData, parts, tiny_motion, tiny_recipe
+from fake_training import FakeData, parts, tiny_motion, tiny_recipe
 from tiny_world import TINY_WORLD
 
 from astra_play.model.anchor import mix
