@@ -99,9 +99,13 @@ class StreamConfig:
     contrast_hold: float = 0.0
     # Share of a carried picture's detail, beyond what its latents say, that fades with every frame ("moved" anchor).
     detail_leak: float = 0.05
-    # Share of the loop filter's changes that is made, where the codec has one; 0 goes without it, and the codec's
-    # decoder paints. A camera that never moves shows nothing new, so there a filter could only spoil something.
+    # Share of the loop filter's changes that is made, where the codec has one; 0 goes without it. A camera that never
+    # moves shows nothing new, so there a filter could only spoil something.
     filter_strength: float = 1.0
+    # What draws new latents over a carried picture: the codec's decoder, or the encoder's mirror ("patches"), which is
+    # what the network was trained with and costs next to nothing. Its patches show edges, so it is for worlds that a
+    # loop filter cleans up, and for those where little is ever painted. "auto": patches where a filter is at work.
+    painter: Literal["auto", "decoder", "patches"] = "auto"
     # Metres of walking after which the surroundings out of view are forgotten by two thirds; 0 remembers none. Needs a
     # network that is told what was seen before (anchor_coverage).
     memory_fade_m: float = 0.0
@@ -168,7 +172,8 @@ class ScenarioConfig:
     title: str
     description: str
     controls: ControlsConfig
-    stream: dict[str, float] = field(default_factory=dict)  # settings of the world's stream that differ here
+    # Settings of the world's stream that differ here: numbers, and the painter.
+    stream: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -202,11 +207,13 @@ class WorldConfig:
             raise ConfigError(f"the world {self.name!r} has no scenario {scenario!r}"
                               f"{did_you_mean(scenario, self.scenarios)}")
         chosen = self.scenarios[scenario]
-        known = {field.name for field in dataclasses.fields(StreamConfig) if field.type in ("float", float)}
-        for name in chosen.stream.keys() - known:
-            raise ConfigError(f"scenarios.{scenario}.stream has no setting {name!r}{did_you_mean(name, known)}")
+        where = f"scenarios.{scenario}.stream"
+        known = {name: hint for name, hint in _hints(StreamConfig).items() if hint is float or name == "painter"}
+        for name in chosen.stream.keys() - known.keys():
+            raise ConfigError(f"{where} has no setting {name!r}{did_you_mean(name, known)}")
+        changes = {name: _convert(known[name], value, f"{where}.{name}") for name, value in chosen.stream.items()}
         return dataclasses.replace(self, scenario=scenario, title=chosen.title, description=chosen.description,
-                                   controls=chosen.controls, stream=dataclasses.replace(self.stream, **chosen.stream))
+                                   controls=chosen.controls, stream=dataclasses.replace(self.stream, **changes))
 
     def played_live(self) -> WorldConfig:
         """Return the config with the stream of live play; unchanged where that is the only one."""

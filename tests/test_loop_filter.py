@@ -462,3 +462,18 @@ def test_data_of_a_scenario_that_the_world_does_not_play_is_refused(tmp_path: Pa
     config = load_world_config(world)
     with pytest.raises(ConfigError, match="explore"):
         filter_loop.read_data(config, [data], load_codec(world, config))
+
+
+@pytest.mark.parametrize(("painter", "filtered", "with_patches"), [
+    ("auto", True, True), ("auto", False, False), ("decoder", True, False), ("patches", False, True)])
+def test_painter_says_what_draws_new_latents(painter: str, filtered: bool, with_patches: bool) -> None:
+    config = dataclasses.replace(TINY_WORLD, stream=dataclasses.replace(TINY_WORLD.stream, painter=painter))
+    codec = load_tiny_codec()
+    torch.nn.init.normal_(codec.head.weight, std=0.1)
+    codec.loop_filter = learned() if filtered else None
+    motion = make_motion(config, codec)
+    latents = torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    decoded = codec.decode((latents * motion.scale)[:, None])[:, 0]
+    expected = motion.paint(latents) if with_patches else decoded
+    assert not torch.allclose(motion.paint(latents), decoded, atol=0.01)
+    assert torch.equal(carried_picture(config, codec)._paint(latents), expected)

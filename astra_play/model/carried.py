@@ -38,8 +38,7 @@ def carried_picture(config: WorldConfig, codec: MiniCodec,
                     loop_filter: LoopFilter | None = None) -> CarriedPicture | None:
     """Return the carried picture of a world that is to be played; None for other anchors.
 
-    `loop_filter` None is the codec's own, if it has one. Without any the codec's decoder paints; a filter does what the
-    decoder would, and the encoder's mirror, which costs next to nothing and is what the world was trained with, paints.
+    `loop_filter` None is the codec's own, if it has one. What paints is told by `StreamConfig.painter`.
     """
     motion = make_motion(config, codec)
     if motion is None:
@@ -53,7 +52,8 @@ def carried_picture(config: WorldConfig, codec: MiniCodec,
     def decode(latents: Tensor) -> Tensor:
         return codec.decode((latents * motion.scale)[:, None])[:, 0]
 
-    paint = motion.paint if loop_filter else decode
+    with_patches = config.stream.painter == "patches" or (config.stream.painter == "auto" and loop_filter is not None)
+    paint = motion.paint if with_patches else decode
     leak, fade_m = config.stream.detail_leak, config.stream.memory_fade_m
     if fade_m == 0 or isinstance(motion, StillCamera):
         return carry(motion, paint, leak, loop_filter, strength)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..config import ControlsConfig, ModelConfig, StreamConfig
 from .losses import NoiseOptions
@@ -15,7 +16,7 @@ class ScenarioRecipe:
     title: str
     description: str
     share: float = 1.0  # of the training steps, relative to the others'
-    play_stream: dict[str, float] = field(default_factory=dict)  # over the recipe's own, when it is played
+    play_stream: dict[str, Any] = field(default_factory=dict)  # over the recipe's own, when it is played
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class WorldRecipe:
     critic_frames: int = 48  # judged per step and replica
     # Settings of `stream` that the finished world is played with where they differ from those of training, such as a
     # stronger palette hold: what adds up for a minute at play adds up for two seconds in training.
-    play_stream: dict[str, float] = field(default_factory=dict)
+    play_stream: dict[str, Any] = field(default_factory=dict)
     precision: str = "auto"  # "auto", "bf16" or "fp32"
     seed: int = 0
     log_every: int = 20
