@@ -15,7 +15,8 @@ from astra_play.model.anchor import CameraMotion
 from astra_play.model.surroundings import Surroundings
 
 WIDTH, HEIGHT = 64, 48
-CONTROLS = ControlsConfig(scene_depth_m=1e5)  # nothing stands there, so map and picture move alike
+# Nothing stands there, so map and picture move alike.
+CONTROLS = ControlsConfig(scene_depth_m=1e5, max_turn_deg_per_frame=20.0)
 TURN = camera_row(0.0, 0.0, math.radians(20))
 
 

@@ -33,6 +33,7 @@ from ..config import ControlsConfig
 
 NEVER_NEARER_M = 1e6
 BRISK_M, BRISK_RAD = 0.05, math.radians(1.5)  # in a frame: a third of a walk, of a turn with the keys
+BANDS = 2  # that a picture is cut into to be resampled
 CAMERA_WIDTH = 12  # numbers of a camera row, mask column not included
 
 
@@ -224,7 +225,12 @@ def resample(pictures: Tensor, places: Tensor) -> Tensor:
 
     Bicubic: a turn of many chunks resamples its own output, and bilinear loses a third more of it over 16 of them.
     """
-    return F.grid_sample(pictures, places, mode="bicubic", padding_mode="border", align_corners=False)
+    # A processor shares out a batch among its threads, but no single picture, so one is cut into bands.
+    in_bands = len(pictures) == 1 and places.shape[1] % BANDS == 0 and not places.is_cuda and torch.get_num_threads() > 1
+    if in_bands:
+        pictures, places = pictures.expand(BANDS, -1, -1, -1), places[0].unflatten(0, (BANDS, -1))
+    taken = F.grid_sample(pictures, places, mode="bicubic", padding_mode="border", align_corners=False)
+    return torch.cat(taken.unbind(), dim=1)[None] if in_bands else taken
 
 
 def _full_precision(device: torch.device) -> torch.autocast:

@@ -20,8 +20,7 @@ from ..config import ControlsConfig
 from .anchor import CameraMotion, camera_poses, resample
 from .carried_picture import CarriedPicture
 
-MAX_ELEVATION_RAD = math.radians(62)  # the top of a 60 degree view that looks up 26 degrees, and its corners
-WINDOW_RAD = math.radians(130)  # of azimuth around the view's middle that is read and written; the view's corners fit
+MARGIN_RAD = math.radians(2)  # of the map around all that a view can show
 KNOWN = 0.5  # what was seen counts as known while its share is above this
 EDGE_COLUMNS = 8  # copied over the seam behind the player: no single step moves a direction further
 
@@ -36,19 +35,25 @@ class Surroundings(CarriedPicture):
         self._fade_m = fade_m
         tangent = math.tan(math.radians(controls.vertical_fov_deg) / 2)
         per_radian = height / 2 / tangent  # as fine as the middle of a picture
+        # The map is as high as what a view can show. The part of it that is read and written is as wide as that and a
+        # turn more: what comes into view has been given the colours of the view's border.
+        elevation_rad, azimuth_rad = _farthest(tangent, width / height, controls.max_pitch_deg)
+        self._max_elevation_rad = elevation_rad + MARGIN_RAD
+        half_window_rad = azimuth_rad + math.radians(controls.max_turn_deg_per_frame) + MARGIN_RAD
         self._columns = 2 * round(math.pi * per_radian)
-        self._rows = 2 * round(MAX_ELEVATION_RAD * per_radian)
-        self._window = 2 * round(WINDOW_RAD / 2 * per_radian)
+        self._rows = 2 * round(self._max_elevation_rad * per_radian)
+        self._window = 2 * round(min(half_window_rad, math.pi) * per_radian)
         device = motion.scale.device
+        # Directions and points are kept as three planes (3, ...): atan2 of strided numbers takes four times as long.
         y, x = torch.meshgrid(_middles(height, device), _middles(width, device), indexing="ij")
-        self._rays = torch.stack([x * tangent * width / height, y * tangent, torch.ones_like(x)], dim=-1)
+        self._rays = torch.stack([x * tangent * width / height, y * tangent, torch.ones_like(x)])
         self._azimuth = _middles(self._columns, device)  # in [-1, 1], 0 ahead of where the player began
-        elevation, azimuth = torch.meshgrid(_middles(self._rows, device) * MAX_ELEVATION_RAD,
+        elevation, azimuth = torch.meshgrid(_middles(self._rows, device) * self._max_elevation_rad,
                                             self._azimuth * math.pi, indexing="ij")  # down is positive
         # The direction of every place of the map, one metre away from the eye's vertical, and what stands there.
-        self._directions = torch.stack([azimuth.sin(), elevation.tan(), azimuth.cos()], dim=-1)
-        ground_m = controls.eye_height_m / self._directions[..., 1].clamp_min(1e-6)
-        self._points_m = self._directions * ground_m.clamp_max(controls.scene_depth_m)[..., None]
+        self._directions = torch.stack([azimuth.sin(), elevation.tan(), azimuth.cos()])
+        ground_m = controls.eye_height_m / self._directions[1].clamp_min(1e-6)
+        self._points_m = self._directions * ground_m.clamp_max(controls.scene_depth_m)
         self._map: Tensor | None = None  # (B, 4, rows, columns): colours and how far they are known
         self._yaw_rad: Tensor | None = None  # of the view in the map, to the left, (B,)
         self._pitch_rad: Tensor | None = None  # up
@@ -107,9 +112,9 @@ class Surroundings(CarriedPicture):
         length_m = step_m.norm(dim=1)
         if not bool((length_m > 1e-6).any()):
             return
-        before = self._points_m + step_m[:, None, None, :]
-        azimuth = torch.atan2(before[..., 0], before[..., 2]) / math.pi  # in [-1, 1] of the map without its margins
-        elevation = torch.atan2(before[..., 1], _across(before)) / MAX_ELEVATION_RAD
+        x, y, z = (self._points_m + step_m[..., None, None]).unbind(dim=1)
+        azimuth = torch.atan2(x, z) / math.pi  # in [-1, 1] of the map without its margins
+        elevation = _elevation(x, y, z) / self._max_elevation_rad
         # The seam: a direction that left on one side is looked up in the margin of the side it came from.
         azimuth = azimuth - 2 * torch.round((azimuth - self._azimuth) / 2)
         margin = self._columns / (self._columns + 2 * EDGE_COLUMNS)
@@ -136,11 +141,12 @@ class Surroundings(CarriedPicture):
         """Return the picture (B, 3, H, W) in the present direction and which pixels of it are known, (B, 1, H, W)."""
         columns, middle = self._window_columns()
         window = torch.stack([m.index_select(-1, c) for m, c in zip(self._map, columns, strict=True)])
-        world = torch.einsum("hwj,bji->bhwi", self._rays, self._rotation())
-        azimuth = torch.atan2(world[..., 0], world[..., 2]) - middle[:, None, None]
+        x, y, z = torch.einsum("jhw,bji->ibhw", self._rays, self._rotation())
+        azimuth = torch.atan2(x, z) - middle[:, None, None]
         azimuth = azimuth - 2 * math.pi * torch.round(azimuth / (2 * math.pi))
-        elevation = torch.atan2(world[..., 1], _across(world))
-        places = torch.stack([azimuth / (math.pi * self._window / self._columns), elevation / MAX_ELEVATION_RAD], -1)
+        elevation = _elevation(x, y, z)
+        half_window_rad = math.pi * self._window / self._columns
+        places = torch.stack([azimuth / half_window_rad, elevation / self._max_elevation_rad], dim=-1)
         view = resample(window, places)
         own = self._motion.on_bonnet
         colours = torch.where(own, self._picture, view[:, :3])
@@ -155,7 +161,7 @@ class Surroundings(CarriedPicture):
         columns, middle = self._window_columns()
         for own_map, own, rotation, picture, change in zip(
                 self._map, columns, self._rotation(), pictures, pictures - self._view, strict=True):
-            camera = self._directions[:, own] @ rotation.T
+            camera = torch.einsum("jrc,ij->irc", self._directions.index_select(2, own), rotation).movedim(0, -1)
             places = self._motion.project(camera)
             inside = (places.abs() <= 1).all(dim=-1) & (camera[..., 2] > 0) & ~self._motion.hides(places)
             places = self._motion.past_bonnet(places)
@@ -170,6 +176,17 @@ def _middles(count: int, device: torch.device) -> Tensor:
     return (torch.arange(count, device=device) + 0.5) / count * 2 - 1
 
 
-def _across(points: Tensor) -> Tensor:
-    """How far points (..., 3) are from the eye's vertical, (...); norm() of a strided slice is ten times slower."""
-    return (points[..., 0].square() + points[..., 2].square()).sqrt()
+def _farthest(tangent: float, aspect: float, max_pitch_deg: float) -> tuple[float, float]:
+    """How far from level, and from straight ahead, a view looks, in radians: of one that is lifted by `max_pitch_deg`
+    the middle of the upper edge, and its corners, which come round the zenith as it nears them.
+
+    `tangent` is that of half the vertical field of view.
+    """
+    pitch = math.radians(max_pitch_deg)
+    ahead = math.cos(pitch) - tangent * math.sin(pitch)  # of a corner at distance 1
+    return min(math.atan(tangent) + pitch, math.pi / 2 - 2 * MARGIN_RAD), math.atan2(tangent * aspect, ahead)
+
+
+def _elevation(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """The angles in radians, down being positive, at which an eye at the origin sees points."""
+    return torch.atan2(y, (x.square() + z.square()).sqrt())
