@@ -91,7 +91,7 @@ def test_another_number_of_threads_is_a_setting() -> None:
     listener = listened(bench)
     bench.run_until(2.0)
     assert [entry.value for entry in listener.entries if isinstance(entry, Changed)
-            and entry.name == "num_threads"] == [2, 1]
+            and entry.name == "num_threads"] == [2, 1, 2]  # one takes as long, so it was no help
 
 
 def test_a_chunk_carries_the_latents_that_its_frames_were_made_of() -> None:
