@@ -133,7 +133,8 @@ def test_a_world_with_an_upscaler_is_rendered_and_recorded_as_large_as_it_is_sho
     assert main(["play", "--headless", "--world", str(world), "--image", str(picture), "--script", str(script),
                  "--seconds", "1.5", "--record", str(tmp_path / "clip.mp4"), "--frames-dir", str(frames),
                  "--stats-json", str(tmp_path / "s.json"), "--threads", "1"]) == 0
-    assert json.loads((tmp_path / "s.json").read_text())["frame_size"] == [64, 64]
+    figures = json.loads((tmp_path / "s.json").read_text())
+    assert figures["frame_size"] == [64, 64] and figures["draws_finely"]
     with Image.open(sorted(frames.glob("*.png"))[-1]) as frame:
         assert frame.size == (64, 64)
     head = read_head(tmp_path / "clip.astra")
