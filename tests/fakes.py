@@ -71,6 +71,7 @@ class FakeWorld:
         self.guidance_scale = 1.0
         self.num_denoise_steps = 2
         self.num_threads = 1
+        self.draws_finely = False
         self.probes_threads = True
         self.prompt = ""
         self.calls: list[str] = []

@@ -42,6 +42,7 @@ class CardWorld:
         self.guidance_scale = config.stream.guidance_scale
         self.num_denoise_steps = len(config.stream.sigmas) - 1
         self.num_threads = 1
+        self.draws_finely = False
         self.probes_threads = True
         self.text = ""
         self._fail_at_chunk = fail_at_chunk

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -73,6 +75,28 @@ def naive_twice_as_large(picture: Tensor) -> Tensor:
                 for column, column_share in neighbours(x, width):
                     large[:, y, x] += row_share * column_share * picture[:, row, column]
     return large
+
+
+def naive_bicubic(picture: Tensor) -> Tensor:
+    """(C, H, W) -> (C, 2 H, 2 W): Keys' cubic with a = -3/4, four old pixels in each direction, the rim repeated."""
+    def weight(x: float) -> float:
+        x = abs(x)
+        near, far = 1.25 * x**3 - 2.25 * x**2 + 1, -0.75 * (x**3 - 5 * x**2 + 8 * x - 4)
+        return near if x <= 1 else far if x < 2 else 0.0
+
+    def shares(at: int, length: int) -> list[tuple[int, float]]:
+        place = (at + 0.5) / 2 - 0.5
+        first = math.floor(place) - 1
+        return [(min(max(old, 0), length - 1), weight(place - old)) for old in range(first, first + 4)]
+
+    _, height, width = picture.shape
+    large = torch.zeros(len(picture), 2 * height, 2 * width)
+    for y in range(2 * height):
+        for x in range(2 * width):
+            for row, row_share in shares(y, height):
+                for column, column_share in shares(x, width):
+                    large[:, y, x] += row_share * column_share * picture[:, row, column]
+    return large.clamp(-1, 1)
 
 
 def naive_upscale(network: Upscaler, picture: Tensor) -> Tensor:

@@ -36,7 +36,8 @@ class RecordedPlay:
         self.journal.subscribe(self.recorder)
         self.made: list[FrameChunk] = []
         self._chunk_index = self._reset_count = 0
-        for name, value in (("guidance_scale", 1.0), ("num_denoise_steps", 1), ("num_threads", 2)):
+        for name, value in (("guidance_scale", 1.0), ("num_denoise_steps", 1), ("num_threads", 2),
+                            ("draws_finely", False)):
             self.journal.changed(name, value)
 
     def start(self, seed: int = 7, reset_count: int = 0) -> None:

@@ -37,9 +37,9 @@ def test_settings_are_told_before_the_start_and_the_start_before_its_chunks() ->
     bench = Bench(steady_world(), seed=7, prompt_frames=PROMPT, guidance_scale=2.0)
     listener = listened(bench)
     bench.run_until(0.5)
-    assert {(entry.name, entry.value) for entry in listener.entries[:3]} == {
-        ("guidance_scale", 2.0), ("num_denoise_steps", 2), ("num_threads", 1)}
-    start = listener.entries[3]
+    assert {(entry.name, entry.value) for entry in listener.entries[:4]} == {
+        ("guidance_scale", 2.0), ("num_denoise_steps", 2), ("num_threads", 1), ("draws_finely", False)}
+    start = listener.entries[4]
     assert isinstance(start, Started) and (start.seed, start.reset_count, start.hand_m) == (7, 0, None)
     assert start.prompt_frames is PROMPT
     assert [made.number for made in listener.chunks()] == list(range(len(bench.output.chunks))) != []
@@ -64,7 +64,7 @@ def test_settings_and_prompts_are_told_before_the_chunk_that_they_are_in_force_f
     for command in (Guidance(3.0), Steps(4), Steps(4), Prompt("a pond")):
         bench.at(0.45, lambda command=command: bench.generator.commands.put(command))
     bench.run_until(1.0)
-    told = [(entry.name, entry.value) for entry in listener.without_chunks()[4:] if isinstance(entry, Changed)]
+    told = [(entry.name, entry.value) for entry in listener.without_chunks()[5:] if isinstance(entry, Changed)]
     assert told == [("guidance_scale", 3.0), ("num_denoise_steps", 4), ("prompt", "a pond")]
 
 
@@ -91,7 +91,7 @@ def test_another_number_of_threads_is_a_setting() -> None:
     listener = listened(bench)
     bench.run_until(2.0)
     assert [entry.value for entry in listener.entries if isinstance(entry, Changed)
-            and entry.name == "num_threads"] == [2, 1]
+            and entry.name == "num_threads"] == [2, 1, 2]  # one takes as long, so it was no help
 
 
 def test_a_chunk_carries_the_latents_that_its_frames_were_made_of() -> None:

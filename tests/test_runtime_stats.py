@@ -178,3 +178,41 @@ def test_more_threads_are_tried_again_ever_more_rarely() -> None:
         now_s += 0.1
     gaps_s = np.diff([0.0, *trials_s])
     assert gaps_s == pytest.approx([10, 20, 40, 80, 160, 160, 160, 160], abs=1.0)
+
+
+def kept_while(keeper: ThreadKeeper, times_s: dict[int, float], seconds: float, now_s: float = 0.0) -> list[int]:
+    """The threads after each chunk of a stretch of play in which a chunk takes as long as it is made on many."""
+    seen, ends_s = [], now_s + seconds
+    while now_s < ends_s:
+        took_s = times_s[keeper.num_threads]
+        now_s += max(took_s, 0.0625)
+        seen.append(keeper.chunk_took(took_s, now_s))
+    return seen
+
+
+@pytest.mark.parametrize("times_s", [{2: 0.100, 1: 0.134}, {2: 0.100, 1: 0.100}, {2: 0.055, 1: 0.060}])
+def test_a_machine_that_is_slow_on_any_number_of_threads_stays_on_many(times_s: dict[int, float]) -> None:
+    """Three chunks say that it stalls, eight that one thread is no help; after that nothing is tried again."""
+    seen = kept_while(ThreadKeeper(2, 0.0625), times_s, 300.0)
+    assert seen[:20] == [2] * 2 + [1] * 8 + [2] * 10 and set(seen[20:]) == {2}
+
+
+@pytest.mark.parametrize("stalled_s", [0.5, 3.0])
+def test_a_stall_on_a_slow_machine_still_takes_it_down_until_the_neighbour_leaves(stalled_s: float) -> None:
+    keeper = ThreadKeeper(2, 0.0625)
+    kept_while(keeper, {2: 0.100, 1: 0.134}, 20.0)
+    beside = kept_while(keeper, {2: stalled_s, 1: 0.140}, 100.0, 20.0)
+    assert beside[:3] == [2, 2, 1] and beside.count(1) > 0.9 * len(beside)
+    after = kept_while(keeper, {2: 0.100, 1: 0.134}, 300.0, 120.0)
+    assert set(after[-1000:]) == {2}
+
+
+def test_one_thread_is_judged_by_the_chunks_that_stalled_and_not_by_the_quick_ones_between() -> None:
+    keeper, seen = ThreadKeeper(2, 0.1), []
+    for index, seconds in enumerate([*[0.01] * 5, *[0.3] * 3, *[0.02] * 20]):
+        seen.append(keeper.chunk_took(seconds, 0.1 * index))
+    assert seen == [2] * 7 + [1] * 21
+
+
+def test_a_late_chunk_or_two_on_one_thread_do_not_make_it_slow() -> None:
+    assert kept([*[0.2] * 3, 0.02, 0.5, 0.02, 0.5, *[0.02] * 20]) == [2] * 2 + [1] * 25

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from naive_filter import naive_twice_as_large, naive_upscale
+from naive_filter import naive_bicubic, naive_twice_as_large, naive_upscale
 from tiny_world import TINY_WORLD, make_tiny_world
 
 from astra_play.actions.rows import camera_row
@@ -18,7 +18,7 @@ from astra_play.chunks import ActionChunk, ActionSample
 from astra_play.cli import main
 from astra_play.codec import pixels
 from astra_play.codec.mini import MiniCodec
-from astra_play.codec.upscaler import FACTOR, Upscaler
+from astra_play.codec.upscaler import FACTOR, Upscaler, interpolated
 from astra_play.config import load_world_config
 from astra_play.errors import ConfigError
 from astra_play.model.checkpoint import CODEC_FILE, MODEL_FILE, load_codec, save_module
@@ -77,6 +77,39 @@ def test_frames_leave_large_and_the_world_goes_on_as_without(tmp_path: Path) -> 
         assert frames[0].shape == (1, 32, 32, 3) and np.array_equal(frames[1], pixels.to_uint8(expected).numpy())
 
 
+def test_interpolation_is_its_naive_twin() -> None:
+    pictures = some_pictures(2).sign()  # steep edges between the brightest and the darkest, which it overshoots
+    for own, picture in zip(interpolated(pictures), pictures, strict=True):
+        assert torch.allclose(own, naive_bicubic(picture), atol=1e-5)
+
+
+def test_a_world_that_does_not_draw_finely_interpolates_what_it_carries_and_goes_on_alike(tmp_path: Path) -> None:
+    fine, coarse = load_pair(tmp_path)[1], load_world(tmp_path / "large", "cpu")
+    assert fine.draws_finely and coarse.draws_finely
+    coarse.draws_finely = False
+    start = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
+    shown = coarse.prefill(start)
+    assert shown.shape == fine.prefill(start).shape == (1, 64, 64, 3)
+    twin = pixels.to_uint8(naive_bicubic(pixels.to_float(torch.from_numpy(start))[0])[None]).numpy()
+    assert np.abs(shown.astype(int) - twin.astype(int)).max() <= 1, "but for a rounding"
+    for index in range(5):
+        coarse.draws_finely = index == 3  # and back, which nothing that is remembered notices
+        frames = [world.step(ActionChunk(ActionSample(), camera_row(0.2, 0.0, 0.1)[None], "camera", index))
+                  for world in (fine, coarse)]
+        assert np.array_equal(fine.last_latents, coarse.last_latents)
+        assert torch.equal(fine._run.carried.picture, coarse._run.carried.picture)
+        assert frames[0].shape == frames[1].shape and np.array_equal(*frames) == coarse.draws_finely
+        if not coarse.draws_finely:
+            assert np.array_equal(frames[1], pixels.to_uint8(interpolated(coarse._run.carried.picture)).numpy())
+
+
+def test_a_world_without_an_upscaler_never_draws_finely(tmp_path: Path) -> None:
+    plain = load_pair(tmp_path)[0]
+    assert not plain.draws_finely
+    plain.draws_finely = True
+    assert not plain.draws_finely and plain.prefill(np.zeros((1, 32, 32, 3), np.uint8)).shape == (1, 32, 32, 3)
+
+
 def load_pair(folder: Path) -> list:
     """The same tiny world without and with an upscaler that adds something."""
     make_tiny_world(folder / "plain")
@@ -100,7 +133,8 @@ def test_a_world_with_an_upscaler_is_rendered_and_recorded_as_large_as_it_is_sho
     assert main(["play", "--headless", "--world", str(world), "--image", str(picture), "--script", str(script),
                  "--seconds", "1.5", "--record", str(tmp_path / "clip.mp4"), "--frames-dir", str(frames),
                  "--stats-json", str(tmp_path / "s.json"), "--threads", "1"]) == 0
-    assert json.loads((tmp_path / "s.json").read_text())["frame_size"] == [64, 64]
+    figures = json.loads((tmp_path / "s.json").read_text())
+    assert figures["frame_size"] == [64, 64] and figures["draws_finely"]
     with Image.open(sorted(frames.glob("*.png"))[-1]) as frame:
         assert frame.size == (64, 64)
     head = read_head(tmp_path / "clip.astra")

@@ -56,7 +56,7 @@ def record_offline(path: Path, world: ReplayableWorld, plan: Sequence[ActionSamp
     """
     head = make_head(world.config, given_as)
     head = dataclasses.replace(head, num_threads=world.num_threads, guidance_scale=world.guidance_scale,
-                               num_denoise_steps=world.num_denoise_steps, **changes)
+                               num_denoise_steps=world.num_denoise_steps, draws_finely=world.draws_finely, **changes)
     row_maker = make_row_maker(world.config)
     entries: list[Entry] = []
     number = chunk_index = reset_count = 0

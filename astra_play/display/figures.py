@@ -54,5 +54,6 @@ class FigureReader:
             "frame_size": [self._config.shown_width, self._config.shown_height], "target_fps": self._config.fps,
             "frames_per_chunk": self._config.frames_per_chunk, "guidance_scale": self._session.guidance_scale,
             "num_denoise_steps": self._session.num_denoise_steps, "threads": self._session.num_threads,
+            "draws_finely": self._session.draws_finely,
             "prompt": choice.prompt if self._config.model.text_dim else None,
         }

@@ -20,6 +20,7 @@ from torch import Tensor
 from ..chunks import ActionChunk, ActionSample, LatentChunk
 from ..codec import pixels
 from ..codec.streaming import Codec, StreamingDecoder
+from ..codec.upscaler import interpolated
 from ..config import WorldConfig
 from ..errors import AstraPlayError, ConfigError
 from .carried import carried_picture
@@ -65,6 +66,7 @@ class World:
         self._read_prompt = read_prompt
         self._noise = torch.Generator(device)
         self._commit_noise = torch.Generator(device)
+        self._draws_finely = config.codec.upscaler_width > 0
         self._unpainted = False  # a chunk was generated whose pictures nobody has asked for yet
         self._last_latents: Tensor | None = None
         self.reset(0)
@@ -105,6 +107,19 @@ class World:
     def probes_threads(self) -> bool:
         """Whether fewer compute threads may be faster: small passes of a small network, and on a processor."""
         return self.device.type == "cpu" and not self._is_packed
+
+    @property
+    def draws_finely(self) -> bool:
+        """Whether the codec's upscaler draws what is shown, and no interpolation; never in a world without one.
+
+        Setting it counts from the next picture on, changes no picture's size, and nothing that the world remembers. A
+        world without an upscaler shows its pictures as they are, whatever it is set to.
+        """
+        return self._draws_finely
+
+    @draws_finely.setter
+    def draws_finely(self, finely: bool) -> None:
+        self._draws_finely = finely and self.config.codec.upscaler_width > 0
 
     @property
     def routing(self) -> np.ndarray | None:
@@ -286,7 +301,9 @@ class World:
     def _as_shown(self, pictures: Tensor) -> np.ndarray:
         """Carried pictures (F, 3, height, width) -> frames (F, shown_height, shown_width, 3) uint8."""
         upscaler = self._codec.upscaler
-        return pixels.to_uint8(pictures if upscaler is None else upscaler(pictures)).cpu().numpy()
+        if upscaler is not None:
+            pictures = upscaler(pictures) if self._draws_finely else interpolated(pictures)
+        return pixels.to_uint8(pictures).cpu().numpy()
 
     def step(self, action: ActionChunk) -> np.ndarray:
         """Generate and decode one chunk: its frames (F, shown_height, shown_width, 3) uint8."""

@@ -35,7 +35,8 @@ def continuation(recording: Recording, recorded: Sequence[RecordedChunk], index:
     """Return what goes before chunk `index` of a recording, if play goes on there; `index` at least 1."""
     head = recording.head
     settings: dict[str, Any] = {"guidance_scale": head.guidance_scale, "num_denoise_steps": head.num_denoise_steps,
-                                "num_threads": head.num_threads, "prompt": head.prompt}
+                                "num_threads": head.num_threads, "draws_finely": head.draws_finely,
+                                "prompt": head.prompt}
     start, values, lines, num_chunks = None, dict(settings), [], 0
     for one in recorded[:index]:
         for entry in one.before:

@@ -35,4 +35,5 @@ def make_head(config: WorldConfig, world: str, prompt: str = "", memory: str = "
         fps=config.fps, width=config.shown_width, height=config.shown_height, frames_per_chunk=config.frames_per_chunk,
         latent_frames_per_chunk=stream.latent_frames_per_chunk, modality=config.controls.modality,
         guidance_scale=stream.guidance_scale, num_denoise_steps=len(stream.sigmas) - 1, num_threads=1,
-        precision=precision, device=device, created="", prompt=prompt, memory=memory, machine=machine_facts())
+        precision=precision, device=device, created="", prompt=prompt, memory=memory, machine=machine_facts(),
+        draws_finely=config.codec.upscaler_width > 0)

@@ -28,7 +28,7 @@ SUFFIX, VIDEO_SUFFIX = ".astra", ".mp4"
 HASH_DIGITS = 32  # of a chunk's hashes: 128 bits, which nobody meets twice by accident
 CRC_DIGITS = 8
 
-SettingName = Literal["guidance_scale", "num_denoise_steps", "num_threads", "prompt"]
+SettingName = Literal["guidance_scale", "num_denoise_steps", "num_threads", "draws_finely", "prompt"]
 
 
 class DamagedLine(Exception):
@@ -73,6 +73,7 @@ class Head:
     memory: str = "auto"
     machine: dict[str, str] = field(default_factory=dict)  # platform, python, torch, cpu
     branch_of: Branch | None = None
+    draws_finely: bool = True  # as in logs that do not say; a world without an upscaler takes no notice
     format_version: int = FORMAT_VERSION
 
     @property
@@ -110,7 +111,7 @@ class Setting:
     """A setting of the world that is in force from the next chunk on."""
 
     name: SettingName
-    value: Any  # float, int or str
+    value: Any  # float, int, bool or str
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ class _Checkpoint:
     world: Any
     row_maker: RowMaker
     num_threads: int
+    draws_finely: bool
     num_bytes: int
 
 
@@ -166,6 +167,7 @@ class Replay:
         self._set("guidance_scale", head.guidance_scale)
         self._set("num_denoise_steps", head.num_denoise_steps)
         self._set("num_threads", head.num_threads)
+        self._set("draws_finely", head.draws_finely)
         if self._has_prompts:  # else it is the one that the world was loaded with
             self.world.set_prompt(head.prompt)
         self.index = 0
@@ -200,7 +202,8 @@ class Replay:
             return
         snapshot = self.world.snapshot()
         self._checkpoints[self.index] = _Checkpoint(self.index, snapshot, copy.deepcopy(self.row_maker),
-                                                    self.world.num_threads, getattr(snapshot, "num_bytes", 0))
+                                                    self.world.num_threads, self.world.draws_finely,
+                                                    getattr(snapshot, "num_bytes", 0))
         while self.checkpoint_bytes > MAX_CHECKPOINT_BYTES and len(self._checkpoints) > 1:
             del self._checkpoints[thin(sorted(self._checkpoints), self.index)]
 
@@ -212,6 +215,7 @@ class Replay:
         self.world.restore(kept.world)
         self.row_maker = copy.deepcopy(kept.row_maker)
         self._set("num_threads", kept.num_threads)
+        self._set("draws_finely", kept.draws_finely)
         self.index = index
 
 

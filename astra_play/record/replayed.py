@@ -118,6 +118,10 @@ class ReplayedWorld:
         return self._world.num_threads
 
     @property
+    def draws_finely(self) -> bool:
+        return self._world.draws_finely
+
+    @property
     def probes_threads(self) -> bool:
         return False  # the recording says on how many it was made
 

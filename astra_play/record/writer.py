@@ -42,7 +42,7 @@ class Writer:
         self._open_file = open_file
         self._buffer = FrameBuffer(config.shown_width, config.shown_height, config.fps)
         self._past = Past()
-        self._values: dict[str, float | int | str] = {}
+        self._values: dict[str, float | int | bool | str] = {}
         self._head: lines.Head | None = None
         self._begin: Begin | None = None  # asked for before the world was started
         self._recording: OpenRecording | None = None

@@ -17,6 +17,7 @@ import numpy as np
 from ..actions.row_makers import Place, RowMaker, make_row_maker
 from ..chunks import ActionChunk, ActionSample, FrameChunk
 from ..config import WorldConfig
+from .detail import DetailKeeper
 from .interfaces import ActionSource, Clock, FrameOutput, PlayableWorld
 from .journal import Journal
 from .playout import PlayoutQueue
@@ -133,7 +134,9 @@ class Generator:
         self.guidance_scale: float | None = None
         self.num_denoise_steps: int | None = None
         self.num_threads: int | None = None
+        self.draws_finely: bool | None = None
         self._thread_keeper: ThreadKeeper | None = None
+        self._detail_keeper: DetailKeeper | None = None
         self._lead = LeadEstimate()
         self._reset_count = 0
         self._chunk_index = 0
@@ -200,11 +203,14 @@ class Generator:
         if settings.num_denoise_steps is not None:
             world.num_denoise_steps = settings.num_denoise_steps
         self._note_settings(world)
-        self.num_threads = world.num_threads
+        self.num_threads, self.draws_finely = world.num_threads, world.draws_finely
         self.journal.changed("num_threads", self.num_threads)
-        # without pacing the number stays, since another one may round sums the other way
+        self.journal.changed("draws_finely", self.draws_finely)
+        # without pacing both stay, since another number may round sums the other way and no picture is late
         if settings.keep_threads and settings.paced and world.probes_threads:
             self._thread_keeper = ThreadKeeper(world.num_threads, world.config.chunk_s)
+            if world.draws_finely:
+                self._detail_keeper = DetailKeeper(world.config.chunk_s)
         if settings.resume is not None:
             self._chunk_index = settings.resume.num_chunks
             self.journal.resume(settings.resume.num_chunks)
@@ -323,6 +329,8 @@ class Generator:
         self._stats.dropped_turn_deg = row_maker.dropped_turn_deg
         done_s = self._clock.now()
         self._stats.chunk_made(1000.0 * generate_s, 1000.0 * (done_s - woke_s))
+        if self._detail_keeper is not None:  # first, since this chunk was made on the threads so far
+            self._keep_detail(world, self._detail_keeper.chunk_took(done_s - woke_s))
         if self._thread_keeper is not None:
             self._keep_threads(world, self._thread_keeper.chunk_took(generate_s, done_s))
 
@@ -331,6 +339,14 @@ class Generator:
             log.info("Compute threads: %d instead of %d.", num_threads, self.num_threads)
             world.num_threads = self.num_threads = num_threads
             self.journal.changed("num_threads", num_threads)
+            if self._detail_keeper is not None:
+                self._detail_keeper.forget()
+
+    def _keep_detail(self, world: PlayableWorld, finely: bool) -> None:
+        if finely != self.draws_finely:
+            log.info("Pictures are enlarged by interpolation from here on: drawing them finely takes too long here.")
+            world.draws_finely = self.draws_finely = finely
+            self.journal.changed("draws_finely", finely)
 
     def _action(self, row_maker: RowMaker, sample: ActionSample) -> ActionChunk:
         return ActionChunk(sample, row_maker.rows(sample), self.config.controls.modality,

@@ -28,6 +28,7 @@ class PlayableWorld(Protocol):
     guidance_scale: float
     num_denoise_steps: int
     num_threads: int  # compute threads; setting it counts from the next pass on
+    draws_finely: bool  # take the time for finer pictures of the same size; False, and stays so, where there are none
 
     @property
     def probes_threads(self) -> bool:

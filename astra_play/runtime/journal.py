@@ -16,7 +16,7 @@ import numpy as np
 from ..actions.row_makers import Place
 from ..chunks import FrameChunk
 
-SettingName = Literal["guidance_scale", "num_denoise_steps", "num_threads", "prompt"]
+SettingName = Literal["guidance_scale", "num_denoise_steps", "num_threads", "draws_finely", "prompt"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Changed:
     """A setting has another value, from the next chunk on. The first value of each is told before the first start."""
 
     name: SettingName
-    value: float | int | str
+    value: float | int | bool | str
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Journal:
         self._listeners: tuple[JournalListener, ...] = ()
         self._num_chunks = 0
         self._is_still = True  # nothing was made since the controls were let go, or since the start
-        self._values: dict[str, float | int | str] = {}
+        self._values: dict[str, float | int | bool | str] = {}
 
     def subscribe(self, listener: JournalListener) -> None:
         self._listeners = (*self._listeners, listener)
@@ -85,7 +85,7 @@ class Journal:
         self._is_still = True
         self._tell(Started(seed, reset_count, prompt_frames, hand_m))
 
-    def changed(self, name: SettingName, value: float | int | str) -> None:
+    def changed(self, name: SettingName, value: float | int | bool | str) -> None:
         """Note the value of a setting; one that it had before is no change."""
         if self._values.get(name) != value:
             self._values[name] = value

@@ -132,6 +132,11 @@ class Session:
         """Compute threads of the world now, or None until it is loaded."""
         return self._generator.num_threads
 
+    @property
+    def draws_finely(self) -> bool | None:
+        """Whether the world takes the time for finer pictures, or None until it is loaded."""
+        return self._generator.draws_finely
+
     def add_output(self, output: FrameOutput) -> None:
         """Send every chunk that is finished from now on to `output` too; it is closed when the session stops."""
         self._generator.outputs = (*self._generator.outputs, output)

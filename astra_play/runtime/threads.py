@@ -18,6 +18,8 @@ STALL_WINDOW = 8  # newest chunks that are looked at, half a second of play
 STALL_LIMIT = 3  # of them; one or two are a burst that is over before anything could be done about it
 FIRST_RETRY_S, LAST_RETRY_S = 10.0, 160.0  # until more threads are tried again, doubled whenever they stall again
 TRIAL_S = 5.0  # more threads that do well for so long have passed the trial: the neighbour has left
+ONE_IS_FASTER = 0.85  # of the time of the stalled chunks; one thread that takes more was not what they lacked
+SLOWER_THAN_ONE = 1.5  # times one thread's time, which a chunk must take to be a stall once one thread was no help
 HOPELESS = 3.0  # times slower than the best so far: one such pass says enough, more would eat the budget
 
 
@@ -71,13 +73,18 @@ class ThreadKeeper:
 
     The probe has seen half a second. A neighbour that comes afterwards makes all threads wait at every barrier for
     the one that lost its core, while one thread alone would share the machine and still keep the world's rate.
+
+    A machine that is simply slow looks the same at first: every chunk is late. So a step down is a trial too. One
+    thread that is no faster than the chunks that stalled was no help, and the many come back at once; from then on
+    only a chunk that takes clearly longer than one thread needs is a stall, which a neighbour's still are.
     """
 
     def __init__(self, num_threads: int, chunk_s: float) -> None:
         self.num_threads = num_threads
         self._many = num_threads
-        self._stall_s = STALL_SHARE * chunk_s
-        self._stalled: deque[bool] = deque(maxlen=STALL_WINDOW)
+        self._late_s = self._stall_s = STALL_SHARE * chunk_s
+        self._newest_s: deque[float] = deque(maxlen=STALL_WINDOW)  # times of the chunks on this number of threads
+        self._stalled_s: float | None = None  # median of the chunks for which it went down, until one thread is judged
         self._retry_s = FIRST_RETRY_S
         self._changed_at_s: float | None = None  # None: still as the probe chose
 
@@ -85,21 +92,36 @@ class ThreadKeeper:
         """Take the time of one chunk and return the number of threads for the next."""
         if self._many == 1:
             return 1
-        if self.num_threads == 1:
-            if now_s - self._changed_at_s >= self._retry_s:
-                self._change(self._many, now_s)
-            return self.num_threads
-        self._stalled.append(seconds > self._stall_s)
-        since_s = float("inf") if self._changed_at_s is None else now_s - self._changed_at_s
-        if sum(self._stalled) >= STALL_LIMIT:
-            # Stalling again within the trial: the neighbour is still there, so leave it more time.
-            self._retry_s = min(2 * self._retry_s, LAST_RETRY_S) if since_s < TRIAL_S else FIRST_RETRY_S
-            self._change(1, now_s)
+        self._newest_s.append(seconds)
+        if self.num_threads > 1:
+            self._look_for_stalls(now_s)
+        elif self._one_was_no_help() or now_s - self._changed_at_s >= self._retry_s:
+            self._change(self._many, now_s)
         return self.num_threads
+
+    def _look_for_stalls(self, now_s: float) -> None:
+        stalled_s = [seconds for seconds in self._newest_s if seconds > self._stall_s]
+        if len(stalled_s) < STALL_LIMIT:
+            return
+        since_s = float("inf") if self._changed_at_s is None else now_s - self._changed_at_s
+        # Stalling again within the trial: the neighbour is still there, so leave it more time.
+        self._retry_s = min(2 * self._retry_s, LAST_RETRY_S) if since_s < TRIAL_S else FIRST_RETRY_S
+        self._stalled_s = statistics.median(stalled_s)
+        self._change(1, now_s)
+
+    def _one_was_no_help(self) -> bool:
+        """Judge one thread, once after every step down; if it was no help, take its time for what a stall exceeds."""
+        if self._stalled_s is None or len(self._newest_s) < STALL_WINDOW:
+            return False
+        one_s, stalled_s, self._stalled_s = statistics.median(self._newest_s), self._stalled_s, None
+        if one_s <= ONE_IS_FASTER * stalled_s:
+            return False
+        self._stall_s = max(self._late_s, SLOWER_THAN_ONE * one_s)
+        return True
 
     def _change(self, num_threads: int, now_s: float) -> None:
         self.num_threads, self._changed_at_s = num_threads, now_s
-        self._stalled.clear()
+        self._newest_s.clear()
 
 
 def _candidates(max_threads: int) -> list[int]:

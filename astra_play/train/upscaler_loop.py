@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..codec import pixels
 from ..codec.mini import MiniCodec, paint_patches, project_patches
-from ..codec.upscaler import FACTOR, Upscaler
+from ..codec.upscaler import FACTOR, Upscaler, interpolated
 from ..config import written_world_config
 from ..errors import ConfigError
 from ..model.anchor import resample
@@ -178,8 +178,7 @@ def mean_psnr_db(upscaler: Upscaler | None, pairs: Pairs) -> float:
     scores = []
     for index in torch.arange(len(pairs)).split(BATCH):
         small, large = pairs.batch(index)
-        made = (F.interpolate(small, scale_factor=FACTOR, mode="bicubic", align_corners=False).clamp(-1, 1)
-                if upscaler is None else upscaler(small))
+        made = interpolated(small) if upscaler is None else upscaler(small)
         scores += [psnr_db(mse) for mse in (made - large).square().mean(dim=(1, 2, 3)).tolist()]
     return sum(scores) / len(scores)
 
