@@ -74,6 +74,7 @@ class LoopFilter(nn.Module):
         self.head = nn.Conv2d(widths[0], 3 * 4, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        self.to(memory_format=torch.channels_last)  # as the pictures are; else they would be turned at every call
 
     def change(self, pictures: Tensor, moved: Tensor, seen: Tensor, style: Tensor) -> Tensor:
         """What is to be added to the painted pictures, (N, 3, H, W); arguments as of `forward`."""

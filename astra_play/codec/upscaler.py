@@ -39,6 +39,7 @@ class Upscaler(nn.Module):
         self.head = nn.Conv2d(width, 3 * (2 * FACTOR) ** 2, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        self.to(memory_format=torch.channels_last)  # as the pictures are; else they would be turned at every call
 
     def forward(self, pictures: Tensor) -> Tensor:
         x = self.stem(F.pixel_unshuffle(pictures, 2).contiguous(memory_format=torch.channels_last))

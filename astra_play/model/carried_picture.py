@@ -98,9 +98,10 @@ class CarriedPicture:
             change = change * self._pace.flatten()[:, None, None, None]
         pictures = (moved + change).clamp(-1, 1)
         if self._filter is not None:
-            style = self._style.repeat_interleave(shape[1], dim=0)
-            filtered = self._filter(pictures, moved, self._seen.flatten(0, 1), style)
-            pictures = torch.lerp(pictures, filtered, self._strength * self._pace.flatten()[:, None, None, None])
+            if bool(self._pace.any()):  # who stands still is shown the same picture, and need not wait for a filter
+                style = self._style.repeat_interleave(shape[1], dim=0)
+                filtered = self._filter(pictures, moved, self._seen.flatten(0, 1), style)
+                pictures = torch.lerp(pictures, filtered, self._strength * self._pace.flatten()[:, None, None, None])
             pictures = torch.where(self._motion.on_bonnet, self._start.repeat_interleave(shape[1], dim=0), pictures)
         latents, pictures = self._motion.encode(pictures).unflatten(0, shape), pictures.unflatten(0, shape)
         self.show(pictures[:, -1])

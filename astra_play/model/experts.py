@@ -101,10 +101,12 @@ class ActionExperts(nn.Module):
 
     def forward(self, actions: ActionTokens) -> Tensor:
         """Return the routed sum (B, G, A, D), or (B, G, N, D) where rows are spread over tokens."""
-        outputs = torch.einsum("bgai,eio->bgaeo", actions.features, self.weight) + self.bias
+        rows = actions.features.flatten(0, 2).expand(len(self.weight), -1, -1)  # (experts, rows, action_dim)
+        outputs = torch.bmm(rows, self.weight) + self.bias[:, None]
         if self.out_weight is not None:
-            outputs = torch.einsum("bgaeh,eho->bgaeo", nn.functional.silu(outputs), self.out_weight) + self.out_bias
-        routed = (outputs * actions.routing[..., None].to(outputs.dtype)).sum(dim=-2)
+            outputs = torch.bmm(nn.functional.silu(outputs), self.out_weight) + self.out_bias[:, None]
+        routing = actions.routing.flatten(0, 2).T[..., None]  # (experts, rows, 1)
+        routed = (outputs * routing.to(outputs.dtype)).sum(dim=0).unflatten(0, actions.features.shape[:3])
         return routed if actions.spread is None else routed[:, :, actions.spread]
 
 

@@ -44,11 +44,13 @@ class CausalHistory:
         self.num_passes = 0
         self._pending: CommittedChunk | None = None
         self._last: Tensor | None = None  # newest clean latent frame, (B, 1, C, H, W)
+        self._embedded: dict[tuple[float, ...], tuple[Tensor, Tensor]] = {}  # what sigmas become, see `_embed`
 
     def reset(self) -> None:
         """Forget the past."""
         self.cache.reset()
         self._pending = self._last = self.routing = self.shares = None
+        self._embedded.clear()
 
     @property
     def has_past(self) -> bool:
@@ -121,7 +123,7 @@ class CausalHistory:
         null = torch.tensor([nulls], device=x.device).expand(batch, -1) if any(nulls) else None
         actions = model.actions(rows, self.modality, null)
         sigma = torch.tensor([sigmas], device=x.device)
-        embedding, noise_level = model.embed_sigma(sigma)
+        embedding, noise_level = self._embed(tuple(sigmas), sigma)
         x = model.trunk(x, noise_level, actions, None, self.cache)
         velocities = []
         frames = noisy.shape[1] if noisy is not None else 0
@@ -136,6 +138,15 @@ class CausalHistory:
             self.routing = actions.routing[:, own, 0]
             self.shares = model.shares(x[:, own], embedding[:, own], anchors[0], self.stream.share_power)
         return velocities
+
+
+    def _embed(self, sigmas: tuple[float, ...], sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """`Transformer.embed_sigma`; at play, where weights stay as they are, once for each schedule's sigmas."""
+        if not torch.is_inference_mode_enabled():
+            return self.model.embed_sigma(sigma)
+        if sigmas not in self._embedded:
+            self._embedded[sigmas] = self.model.embed_sigma(sigma)
+        return self._embedded[sigmas]
 
 
 def with_mask(rows: Tensor, value: float) -> Tensor:

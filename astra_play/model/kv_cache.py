@@ -47,6 +47,7 @@ class KVCache:
         self.num_committed = 0  # chunks since the last reset
         self._commit_tokens = 0
         self._num_targets = 0
+        self._pass_table: Tensor | None = None  # positions of all tokens of the announced pass
 
     @property
     def num_context(self) -> int:
@@ -85,6 +86,11 @@ class KVCache:
                 self._shift_ring()
         self._commit_tokens = self.chunk_tokens if commit else 0
         self._num_targets = num_targets
+        first, target = self.num_context - commit, self._table[self.num_context]
+        # The newest clean chunk lies just before the target, so that the positions of both are one piece of the table.
+        self._pass_table = self._table[first:self.num_context + (num_targets > 0)].flatten(0, 1)
+        if num_targets > 1:
+            self._pass_table = torch.cat([self._pass_table, *[target] * (num_targets - 1)])
 
     def _shift_ring(self) -> None:
         """Give every ring chunk the time index of its age; the slot to be overwritten is turned too, which harms
@@ -101,26 +107,25 @@ class KVCache:
         """query, key, value: (B, heads, N, head_dim) of the announced pass, not rotated. Returns the same shape."""
         outputs = []
         start, filled = 0, self.num_context * self.chunk_tokens
+        query = rotate(query, self._pass_table).to(self._values.dtype)
+        rotated = rotate(key, self._pass_table)
         if self._commit_tokens:
             slot = self.slot_of(self.num_committed - 1) * self.chunk_tokens
-            table = self._table[self.num_context - 1]
             own = slice(0, self.chunk_tokens)
             self._keys[layer, :, :, slot:slot + self.chunk_tokens] = key[:, :, own]
-            self._write(layer, slot, key[:, :, own], value[:, :, own], table)
-            outputs.append(self._look(layer, query[:, :, own], filled, table))
+            self._write(layer, slot, rotated[:, :, own], value[:, :, own])
+            outputs.append(self._look(layer, query[:, :, own], filled))
             start = self.chunk_tokens
-        table = self._table[self.num_context]
         for _ in range(self._num_targets):
             own = slice(start, start + self.chunk_tokens)
-            self._write(layer, filled, key[:, :, own], value[:, :, own], table)
-            outputs.append(self._look(layer, query[:, :, own], filled + self.chunk_tokens, table))
+            self._write(layer, filled, rotated[:, :, own], value[:, :, own])
+            outputs.append(self._look(layer, query[:, :, own], filled + self.chunk_tokens))
             start += self.chunk_tokens
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
 
-    def _write(self, layer: int, at: int, key: Tensor, value: Tensor, table: Tensor) -> None:
-        self._rotated[layer, :, :, at:at + self.chunk_tokens] = rotate(key, table)
+    def _write(self, layer: int, at: int, rotated: Tensor, value: Tensor) -> None:
+        self._rotated[layer, :, :, at:at + self.chunk_tokens] = rotated
         self._values[layer, :, :, at:at + self.chunk_tokens] = value
 
-    def _look(self, layer: int, query: Tensor, num_keys: int, table: Tensor) -> Tensor:
-        return scaled_attention(rotate(query, table).to(self._values.dtype), self._rotated[layer, :, :, :num_keys],
-                                self._values[layer, :, :, :num_keys])
+    def _look(self, layer: int, query: Tensor, num_keys: int) -> Tensor:
+        return scaled_attention(query, self._rotated[layer, :, :, :num_keys], self._values[layer, :, :, :num_keys])

@@ -93,9 +93,12 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, store: KeyValueStore, layer: int) -> Tensor:
         """x: (B, G, n, D). The store decides which keys the queries may see."""
         batch, groups, tokens, dim = x.shape
-        query, key, value = self.qkv(x.flatten(1, 2)).chunk(3, dim=-1)
+        projected = self.qkv(x.flatten(1, 2)).unflatten(-1, (3, -1))
+        # Queries and keys in one go: a small world's norm is mostly the calls that it takes.
+        normed = F.rms_norm(projected[..., :2, :].float(), (dim,), eps=self.norm_q.eps).to(projected.dtype)
+        normed = normed * torch.stack([self.norm_q.weight, self.norm_k.weight]).to(projected.dtype)
         query, key, value = (t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-                             for t in (self.norm_q(query), self.norm_k(key), value))
+                             for t in (normed[..., 0, :], normed[..., 1, :], projected[..., 2, :]))
         attended = store.attend(layer, query, key.to(value.dtype), value)
         return self.out(attended.transpose(1, 2).reshape(batch, groups, tokens, dim))
 

@@ -26,7 +26,6 @@ from ..errors import AstraPlayError, ConfigError
 from .carried import carried_picture
 from .framepack_history import RowPlacement
 from .free_run import FreeRun
-from .layout import lay_out_for_processor
 from .packed_run import PackedRun
 from .sampler import add_noise, schedule_for
 from .snapshot import WorldSnapshot
@@ -54,11 +53,7 @@ class World:
         self.guidance_scale = config.stream.guidance_scale
         self._sigmas = config.stream.sigmas
         self._codec = codec.to(device)
-        model = model.to(device)
-        if self.probes_threads:
-            for network in (model, codec):
-                lay_out_for_processor(network)
-        self._run = self._make_run(model, placement)
+        self._run = self._make_run(model.to(device), placement)
         self._decoder = StreamingDecoder(self._codec if decoder is None else decoder.to(device))
         scale = torch.tensor(config.latent_scale or (1.0,) * config.codec.latent_channels, device=device)
         self._scale = scale[:, None, None]

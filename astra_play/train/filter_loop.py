@@ -52,7 +52,7 @@ class FilterTraining:
         self.recipe, self.replicas = recipe, replicas
         self.device = choose_device()
         torch.manual_seed(recipe.seed)
-        self.filter = LoopFilter(recipe.width).to(self.device).to(memory_format=torch.channels_last)
+        self.filter = LoopFilter(recipe.width).to(self.device)
         self.critic = PictureCritic(recipe.critic_width).to(self.device).to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(self.filter.parameters(), recipe.lr, betas=(0.0, 0.99))
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), recipe.critic_lr, betas=(0.0, 0.99))

@@ -144,7 +144,7 @@ def fit(upscaler: Upscaler, codec: MiniCodec, pairs: Pairs, num_steps: int, minu
 
     device = choose_device()
     dtype = working_dtype("auto", device)
-    upscaler.to(device).to(memory_format=torch.channels_last)
+    upscaler.to(device)
     optimizer = torch.optim.AdamW(upscaler.parameters(), LR, weight_decay=1e-4)
     ema, losses, at, begin = EMA(upscaler, EMA_DECAY), [], 0, time.perf_counter()
     generator = torch.Generator().manual_seed(0)
