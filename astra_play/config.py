@@ -84,6 +84,9 @@ class StreamConfig:
     shift: float = 1.0  # bend of a schedule computed for a step count that is not listed
     solver: Literal["euler", "unipc", "dpmpp"] = "euler"  # how the steps are walked (model/solvers.py)
     guidance_scale: float = 1.0
+    # The largest scale that a player is offered; 0 sets no limit. Weights that rarely saw a hidden action have no idea of
+    # a world without it to draw away from, and break.
+    max_guidance: float = 0.0
     # Mean squared correction of a latent cell at which half of the correction to the anchor is applied; 0 applies all.
     # A network that is unsure corrects every cell a little towards the mean of all pictures, and a picture that is
     # corrected so 16 times a second fades; what it is sure of is a large correction, and passes.
@@ -113,6 +116,11 @@ class StreamConfig:
     # denoise steps. An approximation, since the past is modulated by the target's sigma and sees the noisy target:
     # 1 makes them once, at the first step; 0 makes them anew at every step, which is exact.
     framepack_cache_sigma: float = 0.0
+
+
+    def offered_guidance(self, wanted: float | None) -> float | None:
+        """The guidance scale that a player's wish comes to in this world; None, its own, stays None."""
+        return min(wanted, self.max_guidance) if wanted is not None and self.max_guidance else wanted
 
 
 @dataclass(frozen=True)
@@ -384,6 +392,8 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
     for steps, sigmas in stream.step_sigmas.items():
         yield str(len(sigmas) - 1) == steps, f"stream.step_sigmas.{steps} holds {len(sigmas) - 1} steps"
     yield stream.share_power > 0, f"stream.share_power is {stream.share_power}, but must be positive"
+    yield stream.max_guidance == 0 or stream.max_guidance >= max(stream.guidance_scale, 1), (
+        f"stream.max_guidance is {stream.max_guidance}, but must be 0 or at least 1 and the world's own guidance_scale")
     yield stream.correction_gate >= 0, f"stream.correction_gate is {stream.correction_gate}, but cannot be negative"
     for name in ("colour_hold", "contrast_hold", "detail_leak", "filter_strength"):
         share = getattr(stream, name)

@@ -17,12 +17,12 @@ WIDTH, HEIGHT = 32, 24
 
 
 def card_config(fps: int = 50, name: str = "card", width: int = WIDTH, height: int = HEIGHT,
-                buttons: tuple[str, ...] | None = None, text_dim: int = 0) -> WorldConfig:
+                buttons: tuple[str, ...] | None = None, text_dim: int = 0, max_guidance: float = 0.0) -> WorldConfig:
     """A quick world, so that a test of a whole loop sees many frames in little time."""
     controls = ControlsConfig() if buttons is None else ControlsConfig(buttons=buttons)
     return WorldConfig(
         name=name, title="Test card", description="A card that slides as you walk and turn.", width=width,
-        height=height, fps=fps, controls=controls, stream=StreamConfig(),
+        height=height, fps=fps, controls=controls, stream=StreamConfig(max_guidance=max_guidance),
         codec=CodecConfig(latent_channels=4, spatial_compression=1),
         model=ModelConfig(dim=8, ffn_dim=8, num_heads=1, num_layers=1, latent_channels=4, patch_size=(1, 1, 1),
                           grid_height=height, grid_width=width, text_dim=text_dim))
@@ -106,7 +106,8 @@ class CardCatalogue(Catalogue):
     """Worlds that need no files: "card" plays, "broken" has a config that cannot be read, "failing" breaks in play."""
 
     def __init__(self, pictures: list[Path] | None = None, fail_at_chunk: int | None = None, fps: int = 50,
-                 reads_text: bool = False, needs_picture: bool = False) -> None:
+                 reads_text: bool = False, needs_picture: bool = False, max_guidance: float = 0.0) -> None:
+        self.max_guidance = max_guidance
         self.pictures = pictures or []
         self.fail_at_chunk = fail_at_chunk
         self.fps = fps
@@ -125,7 +126,7 @@ class CardCatalogue(Catalogue):
                            error="broken/config.json lacks model; add it or take the file from the weights again")]
 
     def config(self, name: str) -> WorldConfig:
-        return card_config(self.fps, text_dim=4 if self.reads_text else 0)
+        return card_config(self.fps, text_dim=4 if self.reads_text else 0, max_guidance=self.max_guidance)
 
     def start_pictures(self, config: WorldConfig) -> list[Path]:
         return self.pictures

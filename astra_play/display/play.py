@@ -151,7 +151,12 @@ class PlayScreen(SessionScreen):
         now = self._guidance if self._guidance is not None else self.session.guidance_scale
         if now is None:
             return  # still loading: there is nothing to start counting from
-        self._guidance = _within(now + step * GUIDANCE_STEP, GUIDANCE_RANGE)
+        wanted = _within(now + step * GUIDANCE_STEP, GUIDANCE_RANGE)
+        offered = self.config.stream.offered_guidance(wanted)
+        if step > 0 and offered <= now:
+            self.toast(f"This world knows no guidance above {offered:.2f}")
+            return
+        self._guidance = offered
         self.session.set_guidance(self._guidance)
         self._app.change_settings(guidance=self._guidance)
         self.toast(f"Guidance {self._guidance:.2f}" + (" (off)" if self._guidance == 1.0 else ""))
@@ -175,8 +180,8 @@ class PlayScreen(SessionScreen):
         old_guidance, old_steps = self._remembered
         self._remembered = settings.guidance, settings.steps
         if settings.guidance not in (old_guidance, self._guidance):
-            self._guidance = settings.guidance
-            self.session.set_guidance(own.guidance_scale if settings.guidance is None else settings.guidance)
+            self._guidance = own.offered_guidance(settings.guidance)
+            self.session.set_guidance(own.guidance_scale if self._guidance is None else self._guidance)
         if settings.steps not in (old_steps, self._steps):
             self._steps = settings.steps
             self.session.set_steps(len(own.sigmas) - 1 if settings.steps is None else settings.steps)

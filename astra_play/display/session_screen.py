@@ -62,7 +62,9 @@ class SessionScreen:
             raise ConfigError(f"the world {self.config.name!r} reads no text; leave the prompt out")
         self.keymap = self._make_keymap()
         self.input = InputState(self.keymap)
-        guidance = settings.guidance if options.guidance is None else options.guidance
+        # A command-line option is meant; what is remembered may come from another world.
+        guidance = (self.config.stream.offered_guidance(settings.guidance) if options.guidance is None
+                    else options.guidance)
         steps = settings.steps if options.steps is None else options.steps
         if taken is not None:
             guidance = steps = None  # as the recording has them
