@@ -84,8 +84,8 @@ class StreamConfig:
     shift: float = 1.0  # bend of a schedule computed for a step count that is not listed
     solver: Literal["euler", "unipc", "dpmpp"] = "euler"  # how the steps are walked (model/solvers.py)
     guidance_scale: float = 1.0
-    # The largest scale that a player is offered; 0 sets no limit. Weights that rarely saw a hidden action have no idea of
-    # a world without it to draw away from, and break.
+    # The largest scale that a player is offered; 0 sets no limit. Weights that rarely saw a hidden action cannot tell
+    # what a world without it would be, and break when they are driven away from that.
     max_guidance: float = 0.0
     # Mean squared correction of a latent cell at which half of the correction to the anchor is applied; 0 applies all.
     # A network that is unsure corrects every cell a little towards the mean of all pictures, and a picture that is

@@ -89,6 +89,9 @@ def test_large_scaling_is_smooth_where_bilinear_alone_has_corners():
     plain = pygame.transform.smoothscale(present.frame_surface(frame), surface.get_size())
     plain_row = pygame.surfarray.array3d(plain)[:, 288, 0].astype(float)
     assert np.abs(np.diff(row[::4], 2)).max() < 0.75 * np.abs(np.diff(plain_row[::4], 2)).max()
+    presenter.spares_time = True
+    presenter.draw(surface)
+    assert np.array_equal(pygame.surfarray.array3d(surface)[:, 288, 0].astype(float), plain_row)
 
 
 # --- text -----------------------------------------------------------------------------------------------------------

@@ -53,6 +53,7 @@ class Presenter:
 
     def __init__(self) -> None:
         self.frame: np.ndarray | None = None  # (H, W, 3) uint8; None before the first
+        self.spares_time = False  # go without the cubic step: the generator needs every core
 
     def draw(self, surface: pygame.Surface) -> pygame.Rect:
         """Draw the letterboxed frame over the whole surface; return the box of the picture (empty without one)."""
@@ -63,7 +64,8 @@ class Presenter:
         box = fit(width, height, surface.get_rect())
         _fill_bars(surface, box)
         # 32 bits on both sides is SDL's fast path, and scaling straight into the window saves a copy of all of it
-        picture = enlarge(self.frame, *box.size).convert(surface)
+        picture = frame_surface(self.frame) if self.spares_time else enlarge(self.frame, *box.size)
+        picture = picture.convert(surface)
         pygame.transform.smoothscale(picture, box.size, surface.subsurface(box))
         return box
 

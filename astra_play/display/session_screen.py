@@ -175,6 +175,8 @@ class SessionScreen:
 
     def _take(self, due: DueFrame) -> None:
         self._presenter.frame = due.frame
+        # False in a world that could: it was given up because the generator does not keep up.
+        self._presenter.spares_time = self.config.codec.upscaler_width > 0 and self.session.draws_finely is False
         if self.frame_index < 0:
             self._begin_play()
         if due.chunk.chunk_index == 0 and due.frame_index == 0:

@@ -164,26 +164,27 @@ class World:
             self._run.after_step = after_step
 
     def warm_up(self) -> None:
-        """Play an idle world until its window is full and forget it: every shape that play will meet has been met."""
+        """Play until whatever is made once has been made, and forget it: the player's first chunk is like any other."""
         self.prefill(np.zeros((1, self.config.height, self.config.width, 3), np.uint8))
-        for _ in range(self._chunks_of_all_shapes()):
-            self.step(self._idle_chunk())
+        for _ in range(self._chunks_of_warm_up()):
+            self.step(self._trial_chunk())
             self.commit()
         self.reset(0)
 
-    def _chunks_of_all_shapes(self) -> int:
-        """Chunks after which no pass has a shape of its own any more."""
+    def _chunks_of_warm_up(self) -> int:
         stream = self.config.stream
         if self._is_packed:
             return 2  # every new length of the past is another shape until 20 latents are there; two show what works
-        return stream.sink_chunks + stream.ring_chunks + 1
+        if self.device.type == "cpu":
+            return 2  # which prepares nothing for the length of the past
+        return stream.sink_chunks + stream.ring_chunks + 1  # after which no pass has a shape of its own any more
 
     def run_probe_pass(self, num_threads: int) -> None:
         """Make one chunk on `num_threads` compute threads, as play would; for the thread probe, before `warm_up`."""
         self.num_threads = num_threads
         if not self._run.has_past:
             self.prefill(np.zeros((1, self.config.height, self.config.width, 3), np.uint8))
-        self.step(self._idle_chunk())
+        self.step(self._trial_chunk())
         self.commit()
 
     def reset(self, seed: int) -> None:
@@ -355,6 +356,9 @@ class World:
             return camera_row()  # the published network's arm, whose rows are matrices as a camera's are
         return idle_row(modality)
 
-    def _idle_chunk(self) -> ActionChunk:
-        rows = np.tile(self._idle_row(), (self.config.stream.latent_frames_per_chunk, 1))
-        return ActionChunk(ActionSample(), rows, self.config.controls.modality)
+    def _trial_chunk(self) -> ActionChunk:
+        """What play is tried with: the first button held, since a world at rest has less to do."""
+        from ..actions.row_makers import make_row_maker
+
+        sample = ActionSample(buttons=frozenset(self.config.controls.buttons[:1]))
+        return ActionChunk(sample, make_row_maker(self.config).rows(sample), self.config.controls.modality)
