@@ -398,6 +398,8 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
     for name in ("colour_hold", "contrast_hold", "detail_leak", "filter_strength"):
         share = getattr(stream, name)
         yield 0 <= share <= 1, f"stream.{name} must be in [0, 1], but is {share}"
+    for name in ("hand_width", "shadow_width"):
+        yield getattr(codec, name) >= 0, f"codec.{name} is {getattr(codec, name)}, but cannot be negative"
     yield codec.loop_filter_width == 0 or (
         codec.loop_filter_width > 0 and model.anchor == "moved" and config.width % 16 == config.height % 16 == 0), (
         f"codec.loop_filter_width is {codec.loop_filter_width}, but must be 0, or positive in a world with the anchor "

@@ -78,6 +78,8 @@ def test_a_config_that_is_not_json_names_the_file(tmp_path) -> None:
     ("stream", {"filter_strength": -0.5}, r"filter_strength must be in \[0, 1\], but is -0.5"),
     ("model", {"anchor": "previous"}, "loop_filter_width is 4"),
     ("codec", {"loop_filter_width": -4}, "loop_filter_width is -4"),
+    ("codec", {"hand_width": -1}, "hand_width is -1, but cannot be negative"),
+    ("codec", {"shadow_width": -8}, "shadow_width is -8"),
     (None, {"scenarios": {"drive": {"title": "", "description": "", "controls": {"modality": "vehicle"}}}},
      "knows no 'vehicle' actions"),
     (None, {"scenarios": {"walk": {"title": "", "description": "", "controls": {}}}},

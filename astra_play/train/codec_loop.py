@@ -29,13 +29,13 @@ from .hand_loop import teach
 from .loop import (
     TrainingLog,
     load_checkpoint,
-    load_recipe,
     psnr_db,
     save_checkpoint,
     save_strip,
     schedule_position,
 )
 from .optim import EMA, autocast_to, learning_rate_factor, working_dtype
+from .run_options import add_run_options, recipe_of
 
 
 @dataclass(frozen=True)
@@ -287,24 +287,12 @@ def _run(training: CodecTraining, log: TrainingLog, held_out: Tensor, out: Path)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `train codec`."""
-    parser.add_argument("--recipe", type=Path, required=True, help="TOML file, see astra_play/train/recipes")
-    parser.add_argument("--data", type=Path, required=True, nargs="+", metavar="DIR",
-                        help="folders made by `data make`, one for each scenario")
-    parser.add_argument("--held-out", type=Path, required=True, nargs="+", metavar="DIR",
-                        help="data of held-out seeds, for scores and strips")
-    parser.add_argument("--out", type=Path, required=True, help="codec, config, log, strips; resumed if it exists")
+    add_run_options(parser, held_out="scores and strips")
     parser.add_argument("--init", type=Path, metavar="WORLD",
                         help="world whose codec a new run begins with; its encoder stays as it is")
-    parser.add_argument("--minutes", type=float, help="time budget of training (the recipe's own, or its steps)")
-    parser.add_argument("--threads", type=int, help="compute threads (default: torch's own choice)")
 
 
 def main(args: argparse.Namespace) -> int:
     """Run `train codec`."""
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    recipe = load_recipe(CodecRecipe, args.recipe)
-    if args.minutes:
-        recipe = dataclasses.replace(recipe, minutes=args.minutes)
-    train(recipe, args.data, args.held_out, args.out, args.init)
+    train(recipe_of(args, CodecRecipe), args.data, args.held_out, args.out, args.init)
     return 0

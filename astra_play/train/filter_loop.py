@@ -35,10 +35,11 @@ from .dataset import Dataset
 from .filter_recipe import FilterRecipe
 from .filter_streams import Examples, FreeStreams, Pool
 from .latents import LatentDataset
-from .loop import TrainingLog, load_checkpoint, load_recipe, save_checkpoint, save_strip, schedule_position
+from .loop import TrainingLog, load_checkpoint, save_checkpoint, save_strip, schedule_position
 from .optim import EMA, autocast_to, learning_rate_factor, working_dtype
 from .picture_critic import PictureCritic
 from .replicas import ALONE, Replicas, join_replicas
+from .run_options import add_run_options, recipe_of
 
 STRIP_FRAMES = 8, 16, 32, 64, 96, 128, 176, 224  # of a free run, shown in the sample strips as far as episodes go
 STRIP_RUNS = 4
@@ -307,23 +308,12 @@ def _run(training: FilterTraining, log: TrainingLog | None, world: tuple[WorldCo
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `train filter`."""
-    parser.add_argument("--recipe", type=Path, required=True, help="TOML file, see astra_play/train/recipes")
+    add_run_options(parser)
     parser.add_argument("--world", required=True, metavar="WORLD", help="the world whose free runs are filtered")
-    parser.add_argument("--data", type=Path, required=True, nargs="+", metavar="DIR",
-                        help="folders made by `data make`, one for each scenario")
-    parser.add_argument("--held-out", type=Path, nargs="+", default=[], metavar="DIR",
-                        help="data of held-out seeds, for the sample strips")
-    parser.add_argument("--out", type=Path, required=True, help="world, log, strips; resumed if it exists")
-    parser.add_argument("--minutes", type=float, help="time budget of training (the recipe's own, or its steps)")
-    parser.add_argument("--threads", type=int, help="compute threads (default: torch's own choice)")
 
 
 def main(args: argparse.Namespace) -> int:
     """Run `train filter`."""
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    recipe = load_recipe(FilterRecipe, args.recipe)
-    if args.minutes:
-        recipe = dataclasses.replace(recipe, minutes=args.minutes)
+    recipe = recipe_of(args, FilterRecipe)
     train(recipe, paths.world_folder(args.world), args.data, args.held_out, args.out)
     return 0

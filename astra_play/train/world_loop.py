@@ -35,7 +35,6 @@ from .loop import (
     FlopCount,
     TrainingLog,
     load_checkpoint,
-    load_recipe,
     matmul_flop_s,
     psnr_db,
     save_checkpoint,
@@ -45,6 +44,7 @@ from .loop import (
 from .losses import Past, Predictions, own_past, true_past, world_loss
 from .optim import EMA, autocast_to, learning_rate_factor, make_optimizers, working_dtype
 from .replicas import ALONE, Replicas, join_replicas
+from .run_options import add_run_options, recipe_of
 from .world_data import Part, parts_of, read_data, world_config
 from .world_recipe import WorldRecipe, critic_share
 
@@ -365,24 +365,12 @@ def _run(training: WorldTraining, log: TrainingLog | None, held_out: dict[str, P
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `train world`."""
-    parser.add_argument("--recipe", type=Path, required=True, help="TOML file, see astra_play/train/recipes")
-    parser.add_argument("--data", type=Path, required=True, nargs="+", metavar="DIR",
-                        help="folders made by `data make`, one for each scenario of the recipe")
-    parser.add_argument("--held-out", type=Path, nargs="+", default=[], metavar="DIR",
-                        help="data of held-out seeds, for the sample strips")
+    add_run_options(parser)
     parser.add_argument("--codec", type=Path, required=True, help="folder made by `train codec`")
-    parser.add_argument("--out", type=Path, required=True, help="weights, log, strips; resumed if it exists")
     parser.add_argument("--init", type=Path, help="world whose weights a new run begins with")
-    parser.add_argument("--minutes", type=float, help="time budget of training (the recipe's own, or its steps)")
-    parser.add_argument("--threads", type=int, help="compute threads (default: torch's own choice)")
 
 
 def main(args: argparse.Namespace) -> int:
     """Run `train world`."""
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    recipe = load_recipe(WorldRecipe, args.recipe)
-    if args.minutes:
-        recipe = dataclasses.replace(recipe, minutes=args.minutes)
-    train(recipe, args.data, args.codec, args.out, args.held_out, args.init)
+    train(recipe_of(args, WorldRecipe), args.data, args.codec, args.out, args.held_out, args.init)
     return 0
