@@ -119,8 +119,13 @@ class StreamConfig:
 
 
     def offered_guidance(self, wanted: float | None) -> float | None:
-        """The guidance scale that a player's wish comes to in this world; None, its own, stays None."""
-        return min(wanted, self.max_guidance) if wanted is not None and self.max_guidance else wanted
+        """The guidance scale that a player's wish comes to in this world; None, its own, stays None.
+
+        Where 1 is the most there is none at all, below 1 as little as above.
+        """
+        if wanted is None or not self.max_guidance:
+            return wanted
+        return 1.0 if self.max_guidance == 1 else min(wanted, self.max_guidance)
 
 
 @dataclass(frozen=True)
@@ -329,9 +334,10 @@ def written_world_config(folder: Path) -> WorldConfig:
     """
     path = folder / "config.json"
     config = from_dict(WorldConfig, load_json(path), where=str(path))
-    sentence = first_contradiction(config)
-    if sentence:
-        raise ConfigError(f"{path}: {sentence}; take the file from the weights again")
+    for scenario in ("", *config.scenarios):
+        if sentence := first_contradiction(config.playing(scenario)):
+            told = f"scenario {scenario}: " if scenario else ""
+            raise ConfigError(f"{path}: {told}{sentence}; take the file from the weights again")
     return config
 
 

@@ -387,18 +387,23 @@ def test_settings_options_win_over_what_is_remembered(make_player, tmp_path):
     assert (player.world.guidance_scale, player.world.num_denoise_steps) == (2.0, 4)
 
 
-def test_a_world_that_knows_no_guidance_is_given_none_and_what_is_remembered_stays(make_player, tmp_path):
+@pytest.mark.parametrize(("most", "own", "sentence"), [(1.0, 1.0, "knows no guidance"),
+                                                       (2.0, 2.0, "takes no guidance above 2.00")])
+def test_a_world_takes_no_more_guidance_than_it_knows_and_what_is_remembered_stays(make_player, tmp_path, most, own,
+                                                                                   sentence):
     path = tmp_path / "config" / "settings.json"
     settings_file.save(dataclasses.replace(PlayerSettings(), guidance=3.0), path)
-    player = make_player(CardCatalogue(max_guidance=1.0))
+    player = make_player(CardCatalogue(max_guidance=most))
     player.until(lambda: player.play.playing, "the first frame")
-    assert player.world.guidance_scale == 1.0
+    assert player.world.guidance_scale == own
     player.press(pygame.K_RIGHTBRACKET)
-    assert "no guidance above 1.00" in player.app.toasts.message
-    assert player.world.guidance_scale == 1.0 and settings_file.load(path).guidance == 3.0
+    assert sentence in player.app.toasts.message
+    if most == 1.0:
+        player.press(pygame.K_LEFTBRACKET)  # below 1 there is as little
+    assert player.world.guidance_scale == own and settings_file.load(path).guidance == 3.0
     player.app.change_settings(guidance=4.0)
     player.frames(3)
-    assert player.world.guidance_scale == 1.0
+    assert player.world.guidance_scale == own
 
 
 def test_an_option_of_the_command_line_passes_the_world_s_limit(make_player):

@@ -477,3 +477,21 @@ def test_painter_says_what_draws_new_latents(painter: str, filtered: bool, with_
     expected = motion.paint(latents) if with_patches else decoded
     assert not torch.allclose(motion.paint(latents), decoded, atol=0.01)
     assert torch.equal(carried_picture(config, codec)._paint(latents), expected)
+
+
+def test_a_filter_is_not_asked_at_rest_except_by_those_who_watch_it() -> None:
+    asked = []
+
+    class Counting(LoopFilter):
+        def forward(self, *args: torch.Tensor) -> torch.Tensor:
+            asked.append(1)
+            return super().forward(*args)
+
+    codec = load_tiny_codec()
+    carried = carried_picture(TINY_WORLD, codec, Counting(4).eval())
+    carried.show(some_pictures(1))
+    for row, watched, times in ((camera_row(), False, 0), (camera_row(), True, 1), (camera_row(0.2), False, 2)):
+        carried.filters_at_rest = watched
+        anchors = carried.expect(torch.from_numpy(row).expand(1, 1, 12))
+        carried.paint_over(anchors[:, :, :4])
+        assert len(asked) == times

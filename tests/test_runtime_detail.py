@@ -1,4 +1,4 @@
-"""Fine drawing is given up once and for good where the world's rate is missed with it, and replays know of it."""
+"""Fine drawing is given up where the world's rate is missed with it, until other passes are asked for; replays know."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from astra_play.record.recorder import Recorder, Target
 from astra_play.record.replay import Replay
 from astra_play.record.verify import verify
 from astra_play.runtime.detail import DETAIL_WINDOW, DetailKeeper
-from astra_play.runtime.generator import Reset, Resume
+from astra_play.runtime.generator import Guidance, Reset, Resume, Steps
 from astra_play.runtime.journal import Changed
 
 LARGE = dataclasses.replace(TINY_WORLD.codec, upscaler_width=4)
@@ -87,13 +87,33 @@ def told(listener: Listener, name: str) -> list[object]:
 
 def test_a_slow_session_settles_on_many_threads_and_gives_fine_drawing_up_once() -> None:
     bench, listener = slow_session(120.0)
-    assert told(listener, "draws_finely") == [True, False] and told(listener, "num_threads") == [2, 1, 2]
+    assert told(listener, "draws_finely") == [True, False]
+    assert told(listener, "num_threads") == [2, 1, 2, 1, 2], "what one thread is good for is asked again without it"
     at = listener.entries.index(Changed("draws_finely", False))
     assert listener.entries[at - 1].number == 3 + 8 + DETAIL_WINDOW - 1, "the trial of one thread was not counted"
     assert bench.world.num_threads == 2 and bench.stats.generator_fps == pytest.approx(11.0, abs=0.2)
 
 
-@pytest.mark.parametrize("settings", [{"draws_finely": False}, {"keep_threads": False}, {"paced": False}])
+def test_a_number_of_threads_that_was_asked_for_stays_and_fine_drawing_is_given_up_all_the_same() -> None:
+    _, listener = slow_session(30.0, keep_threads=False)
+    assert told(listener, "draws_finely") == [True, False] and told(listener, "num_threads") == [2]
+
+
+@pytest.mark.parametrize("command", [Guidance(2.0), Steps(2)])
+def test_asking_for_other_passes_lets_fine_drawing_be_tried_again(command: Guidance | Steps) -> None:
+    def world(clock: FakeClock) -> FakeWorld:
+        made = SlowWorld(fake_config(fps=10), clock)
+        made.num_threads, made.draws_finely = 2, True
+        return made
+
+    bench = Bench(world)
+    listener = listened(bench)
+    bench.at(30.0, lambda: bench.generator.commands.put(command))
+    bench.run_until(60.0)
+    assert told(listener, "draws_finely") == [True, False, True, False]
+
+
+@pytest.mark.parametrize("settings", [{"draws_finely": False}, {"paced": False}])
 def test_worlds_that_cannot_and_sessions_that_must_not_are_left_alone(settings: dict[str, object]) -> None:
     bench, listener = slow_session(30.0, **settings)
     assert told(listener, "draws_finely") == [settings.get("draws_finely", True)]

@@ -197,6 +197,22 @@ def test_a_machine_that_is_slow_on_any_number_of_threads_stays_on_many(times_s: 
     assert seen[:20] == [2] * 2 + [1] * 8 + [2] * 10 and set(seen[20:]) == {2}
 
 
+def test_a_burst_that_slowed_one_thread_too_is_forgotten_once_the_machine_is_quick_again() -> None:
+    keeper, now_s = ThreadKeeper(2, 0.0625), 0.0
+
+    def play(times_s: dict[int, float], num_chunks: int) -> list[int]:
+        nonlocal now_s
+        seen = []
+        for _ in range(num_chunks):
+            seen.append(keeper.chunk_took(times_s[keeper.num_threads], now_s))
+            now_s += 0.0625
+        return seen
+
+    assert play({2: 0.3, 1: 0.3}, 12)[-1] == 2, "one thread was no help in the burst"
+    assert set(play({2: 0.040, 1: 0.050}, 100)) == {2}
+    assert play({2: 0.36, 1: 0.055}, 4)[-1] == 1, "the neighbour that comes then is a stall as ever"
+
+
 @pytest.mark.parametrize("stalled_s", [0.5, 3.0])
 def test_a_stall_on_a_slow_machine_still_takes_it_down_until_the_neighbour_leaves(stalled_s: float) -> None:
     keeper = ThreadKeeper(2, 0.0625)

@@ -12,7 +12,7 @@ from astra_play.actions.rows import camera_motion, camera_row
 from astra_play.codec.mini import MiniCodec, fit_linear
 from astra_play.config import CodecConfig, ControlsConfig
 from astra_play.model.anchor import CameraMotion
-from astra_play.model.surroundings import Surroundings
+from astra_play.model.surroundings import Surroundings, _farthest
 
 WIDTH, HEIGHT = 64, 48
 # Nothing stands there, so map and picture move alike.
@@ -192,3 +192,29 @@ def test_the_bonnet_turns_with_the_car_and_leaves_no_trace_on_the_map(motion: Ca
         carried.show(carried._moved[:, 0])
     assert anchor.shape == (1, 1, 9, HEIGHT // 8, WIDTH // 8)
     assert carried._map[0, :3].max() <= 0  # bright paint nowhere: land is dark, and what was never seen is 0
+
+
+@pytest.mark.parametrize(("fov_deg", "aspect", "pitch_deg"), [
+    (60.0, 4 / 3, 0.0), (60.0, 4 / 3, 25.7), (90.0, 16 / 9, 30.0), (100.0, 16 / 9, 60.0)])
+def test_farthest_is_what_a_walk_round_the_edge_of_the_lifted_view_finds(fov_deg: float, aspect: float,
+                                                                        pitch_deg: float) -> None:
+    tangent, pitch = math.tan(math.radians(fov_deg) / 2), math.radians(pitch_deg)
+    elevations, azimuths = [], []
+    for u in torch.linspace(-1, 1, 201).tolist():
+        for v in torch.linspace(-1, 1, 201).tolist():
+            x, y, z = u * tangent * aspect, v * tangent, 1.0  # y up
+            y, z = y * math.cos(pitch) + z * math.sin(pitch), z * math.cos(pitch) - y * math.sin(pitch)
+            elevations.append(math.atan2(y, math.hypot(x, z)))
+            azimuths.append(abs(math.atan2(x, z)))
+    elevation, azimuth = _farthest(tangent, aspect, pitch_deg)
+    assert azimuth == pytest.approx(max(azimuths), abs=0.02)
+    assert elevation == pytest.approx(min(max(elevations), math.pi / 2 - math.radians(4)), abs=0.02)
+
+
+@pytest.mark.parametrize("frames", [2, 4])
+def test_a_chunk_of_several_frames_turns_into_nothing_that_was_never_painted(motion: CameraMotion, frames: int) -> None:
+    carried = Surroundings(motion, motion.paint, 0.0, 8.0, CONTROLS, HEIGHT, WIDTH, chunk_frames=frames)
+    picture = smooth_picture(3) * 0.1 + 0.8
+    carried.show(picture)
+    carried.expect(torch.from_numpy(TURN).expand(1, frames, 12))  # as far as the controls turn
+    assert carried._moved.min() > 0.5, "grey is what nobody has painted"

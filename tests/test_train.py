@@ -82,6 +82,14 @@ def test_a_finished_world_is_saved_with_the_stream_of_play_and_the_recipe_of_tra
     assert saved.provenance["data_sha256"] == {"explore": "x"}
 
 
+@pytest.mark.parametrize(("settings", "sentence"), [
+    ({"contrast_hodl": 0.7}, "contrast_hodl"), ({"contrast_hold": "much"}, "must be of type float"),
+    ({"contrast_hold": 7.0}, r"contrast_hold must be in \[0, 1\]")])
+def test_settings_of_play_that_cannot_be_are_refused_before_the_training(settings, sentence) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        world_loop.as_played(TINY_WORLD, tiny_recipe(play_stream=settings))
+
+
 def folder_of(scenario: str, folder: Path, num_episodes: int = 1) -> Path:
     """A data set of made-up episodes of 8 frames."""
     folder.mkdir()

@@ -152,11 +152,12 @@ class PlayScreen(SessionScreen):
         if now is None:
             return  # still loading: there is nothing to start counting from
         wanted = _within(now + step * GUIDANCE_STEP, GUIDANCE_RANGE)
-        offered = self.config.stream.offered_guidance(wanted)
-        if step > 0 and offered <= now:
-            self.toast(f"This world knows no guidance above {offered:.2f}")
+        if self.config.stream.offered_guidance(wanted) != wanted:
+            most = self.config.stream.max_guidance
+            self.toast("This world knows no guidance" if most == 1
+                       else f"This world takes no guidance above {most:.2f}")
             return
-        self._guidance = offered
+        self._guidance = wanted
         self.session.set_guidance(self._guidance)
         self._app.change_settings(guidance=self._guidance)
         self.toast(f"Guidance {self._guidance:.2f}" + (" (off)" if self._guidance == 1.0 else ""))

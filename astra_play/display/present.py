@@ -11,8 +11,15 @@ import numpy as np
 import pygame
 from PIL import Image
 
+from ..config import WorldConfig
+
 CUBIC_FACTOR = 3  # at most; 4 doubles the cost and cannot be told apart on the screen
 MAX_CUBIC_SIDE_PX = 640  # of the enlarged frame; one that is already half of this gains nothing from the cubic step
+
+
+def gave_up_detail(config: WorldConfig, draws_finely: bool | None) -> bool:
+    """Tell whether a world that could draw finely does not, since the generator was short of time."""
+    return config.codec.upscaler_width > 0 and draws_finely is False
 
 
 def fit(width: int, height: int, box: pygame.Rect) -> pygame.Rect:

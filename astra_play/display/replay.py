@@ -27,7 +27,7 @@ from .events import PAD_BUTTONS, key_control, to_input
 from .heard import draw_heard
 from .options import Choice
 from .play import DOING, PlayScreen
-from .present import Presenter
+from .present import Presenter, gave_up_detail
 from .replay_keys import COMMAND_KEYS, Command, ReplayKeysScreen
 from .session_screen import LOADING_EVERY_S
 from .takeover import TakenOver
@@ -124,6 +124,7 @@ class ReplayScreen:
         if self.index < 0 and self.speed != 1.0:
             self.session.playout.set_rate(self.config.fps * self.speed)
         self._presenter.frame = due.frame
+        self._presenter.spares_time = gave_up_detail(self.config, self.session.draws_finely)
         self.index = self._base[due.chunk.reset_count] + due.chunk.chunk_index
         self._going_to = None
         if self._frames_left:

@@ -27,7 +27,7 @@ from .catalogue import needs_picture
 from .events import to_input
 from .figures import FigureReader
 from .options import Choice
-from .present import Presenter
+from .present import Presenter, gave_up_detail
 from .recording import NoRecording, RecordingControl
 from .takeover import TakenOver
 
@@ -175,8 +175,7 @@ class SessionScreen:
 
     def _take(self, due: DueFrame) -> None:
         self._presenter.frame = due.frame
-        # False in a world that could: it was given up because the generator does not keep up.
-        self._presenter.spares_time = self.config.codec.upscaler_width > 0 and self.session.draws_finely is False
+        self._presenter.spares_time = gave_up_detail(self.config, self.session.draws_finely)
         if self.frame_index < 0:
             self._begin_play()
         if due.chunk.chunk_index == 0 and due.frame_index == 0:

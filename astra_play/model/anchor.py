@@ -226,7 +226,8 @@ def resample(pictures: Tensor, places: Tensor) -> Tensor:
     Bicubic: a turn of many chunks resamples its own output, and bilinear loses a third more of it over 16 of them.
     """
     # A processor shares out a batch among its threads, but no single picture, so one is cut into bands.
-    in_bands = len(pictures) == 1 and places.shape[1] % BANDS == 0 and torch.get_num_threads() > 1
+    in_bands = (pictures.device.type == "cpu" and torch.get_num_threads() > 1
+                and len(pictures) == 1 and places.shape[1] % BANDS == 0)
     if in_bands:
         pictures, places = pictures.expand(BANDS, -1, -1, -1), places[0].unflatten(0, (BANDS, -1))
     taken = F.grid_sample(pictures, places, mode="bicubic", padding_mode="border", align_corners=False)

@@ -58,4 +58,4 @@ def carried_picture(config: WorldConfig, codec: MiniCodec,
     if fade_m == 0 or isinstance(motion, StillCamera):
         return carry(motion, paint, leak, loop_filter, strength)
     return Surroundings(motion, paint, leak, fade_m, config.controls, config.height, config.width, loop_filter,
-                        strength)
+                        strength, config.frames_per_chunk)

@@ -24,11 +24,12 @@ class CarriedPicture:
     the anchor's the moved picture stays; where they differ the decoder's picture takes over. The leak (leaky
     prediction, as in video coding) makes detail that no latent supports fade instead of feeding on itself.
 
-    `paint`: network latents (N, C, h, w) -> pictures (N, 3, H, W) in [-1, 1]; the codec's decoder at play, the linear
-    one of `CameraMotion` in training, where it has to be cheap. `loop_filter`, where there is one, cleans every picture
-    up before it is shown and carried on (codec/loop_filter.py). `strength` is the share of its changes that is made
-    when the camera moves briskly; the slower it goes the less of them: to one that stands nothing new comes into view.
-    The same goes there for what is painted and what leaks, or a place would fade before the eyes of who stands in it.
+    `paint`: network latents (N, C, h, w) -> pictures (N, 3, H, W), about in [-1, 1]; the codec's decoder, or the linear
+    one of `CameraMotion`, which is cheap and what training uses (`StreamConfig.painter`). `loop_filter`, where there is
+    one, cleans every picture up before it is shown and carried on (codec/loop_filter.py). `strength` is the share of
+    its changes that is made when the camera moves briskly; the slower it goes the less of them: to one that stands
+    nothing new comes into view. The same goes there for what is painted and what leaks, or a place would fade before
+    the eyes of who stands in it.
     """
 
     def __init__(self, motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float,
@@ -40,6 +41,7 @@ class CarriedPicture:
         self._style: Tensor | None = None  # of that, (B, STYLE_WIDTH), for the filter
         self._moved = self._seen = self._others = self._anchors = None
         self._pace: Tensor | None = None  # of the chunk last expected, (B, T)
+        self.filters_at_rest = False  # though nothing comes of it; for those who watch what a filter is given
 
     @property
     def picture(self) -> Tensor | None:
@@ -98,7 +100,8 @@ class CarriedPicture:
             change = change * self._pace.flatten()[:, None, None, None]
         pictures = (moved + change).clamp(-1, 1)
         if self._filter is not None:
-            if bool(self._pace.any()):  # who stands still is shown the same picture, and need not wait for a filter
+            # Who stands still is shown the same picture, and need not wait for a filter.
+            if self.filters_at_rest or bool(self._pace.any()):
                 style = self._style.repeat_interleave(shape[1], dim=0)
                 filtered = self._filter(pictures, moved, self._seen.flatten(0, 1), style)
                 pictures = torch.lerp(pictures, filtered, self._strength * self._pace.flatten()[:, None, None, None])

@@ -50,7 +50,6 @@ class CausalHistory:
         """Forget the past."""
         self.cache.reset()
         self._pending = self._last = self.routing = self.shares = None
-        self._embedded.clear()
 
     @property
     def has_past(self) -> bool:

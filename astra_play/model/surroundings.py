@@ -30,7 +30,8 @@ class Surroundings(CarriedPicture):
 
     def __init__(self, motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float, fade_m: float,
                  controls: ControlsConfig, height: int, width: int, loop_filter: LoopFilter | None = None,
-                 strength: float = 1.0) -> None:
+                 strength: float = 1.0, chunk_frames: int = 1) -> None:
+        """`chunk_frames`: pictures of a chunk, all of which are looked up in the map before any is written into it."""
         super().__init__(motion, paint, leak, loop_filter, strength)
         self._fade_m = fade_m
         tangent = math.tan(math.radians(controls.vertical_fov_deg) / 2)
@@ -39,7 +40,7 @@ class Surroundings(CarriedPicture):
         # turn more: what comes into view has been given the colours of the view's border.
         elevation_rad, azimuth_rad = _farthest(tangent, width / height, controls.max_pitch_deg)
         self._max_elevation_rad = elevation_rad + MARGIN_RAD
-        half_window_rad = azimuth_rad + math.radians(controls.max_turn_deg_per_frame) + MARGIN_RAD
+        half_window_rad = azimuth_rad + chunk_frames * math.radians(controls.max_turn_deg_per_frame) + MARGIN_RAD
         self._columns = 2 * round(math.pi * per_radian)
         self._rows = 2 * round(self._max_elevation_rad * per_radian)
         self._window = 2 * round(min(half_window_rad, math.pi) * per_radian)
@@ -178,13 +179,15 @@ def _middles(count: int, device: torch.device) -> Tensor:
 
 def _farthest(tangent: float, aspect: float, max_pitch_deg: float) -> tuple[float, float]:
     """How far from level, and from straight ahead, a view looks, in radians: of one that is lifted by `max_pitch_deg`
-    the middle of the upper edge, and its corners, which come round the zenith as it nears them.
+    the middle of the upper edge, and its corners; a view that holds the zenith looks every way.
 
     `tangent` is that of half the vertical field of view.
     """
     pitch = math.radians(max_pitch_deg)
+    up = math.atan(tangent) + pitch
     ahead = math.cos(pitch) - tangent * math.sin(pitch)  # of a corner at distance 1
-    return min(math.atan(tangent) + pitch, math.pi / 2 - 2 * MARGIN_RAD), math.atan2(tangent * aspect, ahead)
+    return (min(up, math.pi / 2 - 2 * MARGIN_RAD),
+            math.atan2(tangent * aspect, ahead) if up < math.pi / 2 else math.pi)
 
 
 def _elevation(x: Tensor, y: Tensor, z: Tensor) -> Tensor:

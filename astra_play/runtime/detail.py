@@ -11,7 +11,7 @@ DETAIL_WINDOW = 2 * STALL_WINDOW  # newest chunks that are looked at: longer tha
 
 
 class DetailKeeper:
-    """Gives fine drawing up when the world's rate is missed with it, for the rest of the session.
+    """Gives fine drawing up when the world's rate is missed with it, until the player asks for other passes.
 
     Fine drawing is a large part of a chunk on a slow machine, and the only part that nothing else depends on. It does
     not come back when there is time again: whether there is would be known only by trying, and a picture that flips

@@ -207,8 +207,9 @@ class Generator:
         self.journal.changed("num_threads", self.num_threads)
         self.journal.changed("draws_finely", self.draws_finely)
         # without pacing both stay, since another number may round sums the other way and no picture is late
-        if settings.keep_threads and settings.paced and world.probes_threads:
-            self._thread_keeper = ThreadKeeper(world.num_threads, world.config.chunk_s)
+        if settings.paced and world.probes_threads:
+            if settings.keep_threads:
+                self._thread_keeper = ThreadKeeper(world.num_threads, world.config.chunk_s)
             if world.draws_finely:
                 self._detail_keeper = DetailKeeper(world.config.chunk_s)
         if settings.resume is not None:
@@ -252,6 +253,8 @@ class Generator:
                 world.guidance_scale = command.scale
             else:
                 world.num_denoise_steps = command.num_denoise_steps
+            if isinstance(command, Guidance | Steps):
+                self._try_detail_again(world)
             self._note_settings(world)
         if prompt is not None:
             self._read_prompt(world, prompt)
@@ -312,6 +315,7 @@ class Generator:
         action = self._action(row_maker, sample)
         step_s = self._clock.now()
         frames = world.step(action)
+        self.draws_finely = world.draws_finely  # of a replay, the recording says so from chunk to chunk
         generate_s = self._clock.now() - step_s
         if self.stop.is_set():
             return  # nobody is left to look at it
@@ -345,8 +349,19 @@ class Generator:
     def _keep_detail(self, world: PlayableWorld, finely: bool) -> None:
         if finely != self.draws_finely:
             log.info("Pictures are enlarged by interpolation from here on: drawing them finely takes too long here.")
-            world.draws_finely = self.draws_finely = finely
-            self.journal.changed("draws_finely", finely)
+            self._draw_finely(world, finely)
+
+    def _try_detail_again(self, world: PlayableWorld) -> None:
+        """The player asked for other passes, which change what a chunk takes and so what there is time for."""
+        if self._detail_keeper is not None:
+            self._detail_keeper = DetailKeeper(world.config.chunk_s)
+            self._draw_finely(world, True)
+
+    def _draw_finely(self, world: PlayableWorld, finely: bool) -> None:
+        world.draws_finely = self.draws_finely = finely
+        self.journal.changed("draws_finely", finely)
+        if self._thread_keeper is not None:
+            self._thread_keeper.start_over()
 
     def _action(self, row_maker: RowMaker, sample: ActionSample) -> ActionChunk:
         return ActionChunk(sample, row_maker.rows(sample), self.config.controls.modality,

@@ -94,10 +94,17 @@ class ThreadKeeper:
             return 1
         self._newest_s.append(seconds)
         if self.num_threads > 1:
+            if len(self._newest_s) == STALL_WINDOW and max(self._newest_s) <= self._late_s:
+                self._stall_s = self._late_s  # the machine is quick after all: it was busy when one thread was judged
             self._look_for_stalls(now_s)
         elif self._one_was_no_help() or now_s - self._changed_at_s >= self._retry_s:
             self._change(self._many, now_s)
         return self.num_threads
+
+    def start_over(self) -> None:
+        """Forget what a chunk took: from here on chunks have less to do, or more."""
+        self._newest_s.clear()
+        self._stall_s, self._stalled_s = self._late_s, None
 
     def _look_for_stalls(self, now_s: float) -> None:
         stalled_s = [seconds for seconds in self._newest_s if seconds > self._stall_s]

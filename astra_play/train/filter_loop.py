@@ -15,6 +15,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,7 @@ from .. import paths
 from ..codec import pixels
 from ..codec.loop_filter import LoopFilter
 from ..codec.mini import MiniCodec
-from ..config import WorldConfig, written_world_config
+from ..config import WorldConfig, first_contradiction, written_world_config
 from ..errors import ConfigError
 from ..model.checkpoint import load_codec, load_model
 from ..model.loading import choose_device
@@ -236,14 +237,20 @@ def train(recipe: FilterRecipe, world_folder: Path, data_folders: Sequence[Path]
     _run(training, log, (config, model, codec), held_out, world_folder, out)
 
 
-def with_stream(config: WorldConfig, scenario: str, settings: dict[str, float]) -> WorldConfig:
-    """Return a config one of whose scenarios is played with other stream settings; ConfigError if it has none such."""
+def with_stream(config: WorldConfig, scenario: str, settings: dict[str, Any]) -> WorldConfig:
+    """Return a config one of whose scenarios is played with other stream settings.
+
+    ConfigError if it has no such scenario, or no such settings.
+    """
     if scenario not in config.scenarios:
         raise ConfigError(f"the recipe has play settings of {scenario!r}, but the world plays "
                           f"{', '.join(config.scenarios) or 'a single scenario'}")
     own = config.scenarios[scenario]
     changed = dataclasses.replace(own, stream={**own.stream, **settings})
-    return dataclasses.replace(config, scenarios={**config.scenarios, scenario: changed})
+    config = dataclasses.replace(config, scenarios={**config.scenarios, scenario: changed})
+    if sentence := first_contradiction(config.playing(scenario)):
+        raise ConfigError(f"the recipe's play settings of {scenario!r}: {sentence}")
+    return config
 
 
 def read_data(config: WorldConfig, folders: Sequence[Path], codec: MiniCodec) -> dict[str, LatentDataset]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class FilterRecipe:
     truth_frames: float = 10.0  # after which that counts 1 / e
     ema_decay: float = 0.995  # of the filter that runs are made with, and that is shipped
     # Stream settings of scenarios that change with the filter, which does some of what a hold of contrast is for.
-    play_stream: dict[str, dict[str, float]] = field(default_factory=dict)
+    play_stream: dict[str, dict[str, Any]] = field(default_factory=dict)
     # `filter_strength` of the finished world by scenario. Runs are filtered at full strength, so that the filter meets
     # what it does; at play less of it keeps more of what was there.
     play_strength: dict[str, float] = field(default_factory=dict)

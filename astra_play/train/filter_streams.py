@@ -102,6 +102,7 @@ class FreeStreams:
         self._stream = config.stream
         self._run = FreeRun(model, config.stream, config.controls.modality, recipe.streams,
                             carried_picture(config, codec, self._watched))
+        self._run.carried.filters_at_rest = True
         self.age = 0  # frames since the start picture
         self.max_age = recipe.max_frames
         self._truth = self._starts = self._rows = None

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..codec import pixels
 from ..codec.mini import MiniCodec
-from ..config import WorldConfig, load_world_config
+from ..config import StreamConfig, WorldConfig, first_contradiction, from_dict, load_world_config, to_dict
 from ..errors import ConfigError
 from ..model.checkpoint import CODEC_FILE, MODEL_FILE, load_codec, load_strict, read_tensors, save_config, save_module
 from ..model.loading import choose_device
@@ -264,6 +264,7 @@ def train(recipe: WorldRecipe, data_folders: Sequence[Path], codec_folder: Path,
     config = dataclasses.replace(config, stream=recipe.stream)
     if not recipe.scenarios:
         config = dataclasses.replace(config, controls=recipe.controls)
+    as_played(config, recipe)  # a wrong name is found before the training, not after it
     replicas = join_replicas()
     training = WorldTraining(recipe, parts_of(recipe, config, data, codec), config, replicas)
     if state:
@@ -318,10 +319,19 @@ def save_world(training: WorldTraining, codec_folder: Path, out: Path) -> None:
     provenance["recipe"].pop("model")  # written out whole as the config's own
     shutil.copyfile(codec_folder / CODEC_FILE, out / CODEC_FILE)
     save_module(training.averaged_model(), out / MODEL_FILE)
-    stream = dataclasses.replace(training.config.stream, **recipe.play_stream)
-    played = {name: dataclasses.replace(own, stream=recipe.scenarios[name].play_stream)
-              for name, own in training.config.scenarios.items()}
-    save_config(dataclasses.replace(training.config, stream=stream, scenarios=played, provenance=provenance), out)
+    save_config(dataclasses.replace(as_played(training.config, recipe), provenance=provenance), out)
+
+
+def as_played(config: WorldConfig, recipe: WorldRecipe) -> WorldConfig:
+    """Return the config with the recipe's settings of play; ConfigError for one that there is not or that cannot be."""
+    stream = from_dict(StreamConfig, to_dict(config.stream) | recipe.play_stream, where="play_stream")
+    scenarios = {name: dataclasses.replace(own, stream=recipe.scenarios[name].play_stream)
+                 for name, own in config.scenarios.items()}
+    played = dataclasses.replace(config, stream=stream, scenarios=scenarios)
+    for scenario in ("", *scenarios):
+        if sentence := first_contradiction(played.playing(scenario)):
+            raise ConfigError(f"the recipe's play_stream{' of ' * bool(scenario)}{scenario}: {sentence}")
+    return played
 
 
 def _run(training: WorldTraining, log: TrainingLog | None, held_out: dict[str, Part], codec_folder: Path,
