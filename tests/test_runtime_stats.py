@@ -213,6 +213,16 @@ def test_a_burst_that_slowed_one_thread_too_is_forgotten_once_the_machine_is_qui
     assert play({2: 0.36, 1: 0.055}, 4)[-1] == 1, "the neighbour that comes then is a stall as ever"
 
 
+def test_the_first_chunks_of_another_kind_do_not_speak_for_one_thread() -> None:
+    keeper = ThreadKeeper(2, 0.0625)
+    keeper.start_over()
+    first = [0.150, 0.140, 0.130, *[0.085] * 5]
+    seen = [keeper.chunk_took(seconds, 0.1 * index) for index, seconds in enumerate(first)]
+    assert seen == [2] * 7 + [1], "a whole window is waited for"
+    seen = [keeper.chunk_took(0.100, 1.0 + 0.1 * index) for index in range(8)]
+    assert seen == [1] * 7 + [2], "one thread is no faster than the many were by then"
+
+
 @pytest.mark.parametrize("stalled_s", [0.5, 3.0])
 def test_a_stall_on_a_slow_machine_still_takes_it_down_until_the_neighbour_leaves(stalled_s: float) -> None:
     keeper = ThreadKeeper(2, 0.0625)

@@ -85,6 +85,7 @@ class ThreadKeeper:
         self._late_s = self._stall_s = STALL_SHARE * chunk_s
         self._newest_s: deque[float] = deque(maxlen=STALL_WINDOW)  # times of the chunks on this number of threads
         self._stalled_s: float | None = None  # median of the chunks for which it went down, until one thread is judged
+        self._is_settling = False  # after `start_over`
         self._retry_s = FIRST_RETRY_S
         self._changed_at_s: float | None = None  # None: still as the probe chose
 
@@ -102,11 +103,18 @@ class ThreadKeeper:
         return self.num_threads
 
     def start_over(self) -> None:
-        """Forget what a chunk took: from here on chunks have less to do, or more."""
+        """Forget what a chunk took: from here on chunks have less to do, or more.
+
+        A whole window of them is waited for, since the first of another kind are slow and would speak against many
+        threads.
+        """
         self._newest_s.clear()
-        self._stall_s, self._stalled_s = self._late_s, None
+        self._stall_s, self._stalled_s, self._is_settling = self._late_s, None, True
 
     def _look_for_stalls(self, now_s: float) -> None:
+        self._is_settling &= len(self._newest_s) < STALL_WINDOW
+        if self._is_settling:
+            return
         stalled_s = [seconds for seconds in self._newest_s if seconds > self._stall_s]
         if len(stalled_s) < STALL_LIMIT:
             return
