@@ -57,6 +57,8 @@ SPACE_NEEDED_GB = 1.5  # measured: 1.1 GB of installed packages (torch for the C
 # By the first word or the first two; train: the simulator, text: the text encoder of an imported world.
 EXTRAS_FOR = {"test": ["dev"], "kiosk": ["kiosk"], "data": ["train"], "train": ["train"], "evaluate": ["train"],
               "weights fetch": ["fetch", "text"], "weights import": ["text"]}
+# The tests on every processor: one thread each (tests/conftest.py), and whoever is done takes from the others' rest.
+TEST_OPTIONS = ["-n", "logical", "--maxprocesses", "8", "--dist", "worksteal"]
 EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
 
 
@@ -84,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
         return EXIT_INTERRUPTED
     if testing:
         os.chdir(ROOT)
-        return hand_over([python, "-m", "pytest", *argv[1:]])
+        return hand_over([python, "-m", "pytest", *TEST_OPTIONS, *argv[1:]])
     return hand_over([python, "-m", "astra_play", *(argv or ["play"])])
 
 

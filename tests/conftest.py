@@ -13,6 +13,9 @@ import pytest
 # before any test imports the window library or the simulator: both choose their driver on import
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+# Tests run side by side, one process for each processor. Threads of their own would only wait for each other there:
+# small convolutions on two threads stall for minutes where another process keeps one of two cores busy.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 if sys.platform == "linux":
     os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo's own choice needs a screen and aborts the process without one
 
@@ -32,17 +35,6 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
         monkeypatch.setenv(name, str(home))
     monkeypatch.delenv("ASTRA_PLAY_RECORDINGS", raising=False)
     return home
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Small convolutions on two threads stall for minutes where another process keeps one of two cores busy."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -6,11 +6,12 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from astra_play.actions.rows import arm_row, camera_row, vehicle_row
 from astra_play.codec.mini import MiniCodec, fit_linear
 from astra_play.config import CodecConfig, ControlsConfig
-from astra_play.model.anchor import CameraMotion, camera_poses
+from astra_play.model.anchor import CameraMotion, camera_poses, resample
 from astra_play.model.carried_picture import CarriedPicture
 from astra_play.model.still_camera import StillCamera, TablePicture
 from astra_play.train.latents import Clips
@@ -227,3 +228,12 @@ def test_coverage_counts_what_the_bonnet_hid_as_unseen(car: CameraMotion) -> Non
 def test_without_a_bonnet_nothing_is_hidden(mover: CameraMotion) -> None:
     places = mover.places_before(pose(8.0)[None])
     assert not mover.on_bonnet.any() and torch.equal(mover.around_bonnet(places), places)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("count", "height"), [(1, 24), (1, 23), (3, 24)])
+def test_a_picture_in_bands_is_the_picture_in_one_piece(monkeypatch, threads: int, count: int, height: int) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    pictures, places = torch.rand(count, 3, 24, 32), 2.4 * torch.rand(count, height, 32, 2) - 1.2
+    whole = F.grid_sample(pictures, places, mode="bicubic", padding_mode="border", align_corners=False)
+    assert torch.equal(resample(pictures, places), whole)

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pygame
 import pytest
-from fakes_display import CardCatalogue
+from fakes_display import CardCatalogue, CardWorld
 from hands import PATIENCE_S, Player, seats
 from PIL import Image
 
+from astra_play.chunks import ActionChunk
+from astra_play.config import WorldConfig
 from astra_play.display import settings as settings_file
 from astra_play.display.app import App, PlayOptions
 from astra_play.display.screens import FailureScreen, KeysScreen, MenuScreen, PauseScreen, SettingsScreen
@@ -67,6 +69,42 @@ def test_mouse_motion_turns_the_world_and_sensitivity_scales_it(playing):
     playing.until(lambda: playing.world.yaw_deg != 0.0, "a turn")
     playing.frames(2)
     assert playing.world.yaw_deg == pytest.approx(-2.0 * 10 * playing.play.config.controls.mouse_deg_per_px, rel=1e-4)
+
+
+class SlowWhenFine(CardWorld):
+    """A card that takes longer than it is shown for as long as it is drawn finely."""
+
+    def step(self, action: ActionChunk) -> np.ndarray:
+        if self.draws_finely:
+            time.sleep(1.5 * self.config.chunk_s)
+        return super().step(action)
+
+
+class FineCatalogue(CardCatalogue):
+    """Cards of a world that can draw finely, and does so at first."""
+
+    def config(self, name: str) -> WorldConfig:
+        config = super().config(name)
+        return dataclasses.replace(config, codec=dataclasses.replace(config.codec, upscaler_width=8))
+
+    def load(self, name: str, *options: object) -> CardWorld:
+        world = SlowWhenFine(self.config(name))
+        world.draws_finely = True
+        self.loaded.append(world)
+        return world
+
+
+def test_the_window_spares_its_own_time_once_the_world_is_short_of_it(make_player):
+    player = make_player(FineCatalogue())
+    player.until(lambda: player.play is not None and player.play.playing, "the first frame")
+    assert player.world.draws_finely and not player.play._presenter.spares_time
+    player.until(lambda: player.play._presenter.spares_time, "a window that goes without its cubic step")
+    assert not player.world.draws_finely
+
+
+def test_a_world_that_never_drew_finely_spares_nothing(playing):
+    playing.frames(3)
+    assert not playing.world.draws_finely and not playing.play._presenter.spares_time
 
 
 def test_latency_is_counted_for_a_key_from_its_event_to_the_flip(playing):

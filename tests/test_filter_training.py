@@ -30,8 +30,6 @@ from astra_play.train.filter_streams import Examples, FreeStreams, Pool
 from astra_play.train.loop import load_checkpoint
 from astra_play.train.picture_critic import PictureCritic
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -16,8 +16,6 @@ from astra_play.model.checkpoint import load_codec, save_config, save_module
 from astra_play.paths import CODEC_FILE, weights_folder
 from astra_play.train.hand_loop import Outlines, fit, overlap, varied
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def squares(count: int, seed: int) -> Outlines:
     """Bright squares, which are the robot, and discs as bright, which are not, on noise."""

@@ -120,7 +120,7 @@ def test_test_command_installs_the_test_tools_and_runs_pytest(launch: ModuleType
     launch.main(["play"])
     launch.main(["test", "-k", "cli"])
     assert "-e .[dev]" in log.read_text()
-    assert launch.handed_over[-1] == [str(launch.venv_python()), "-m", "pytest", "-k", "cli"]
+    assert launch.handed_over[-1] == [str(launch.venv_python()), "-m", "pytest", *launch.TEST_OPTIONS, "-k", "cli"]
     assert Path.cwd() == launch.ROOT
 
 

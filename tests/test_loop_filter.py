@@ -22,8 +22,6 @@ from astra_play.model.carried_picture import CarriedPicture
 from astra_play.model.checkpoint import load_codec
 from astra_play.model.loading import load_world
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_untrained_filter_changes_nothing() -> None:
     torch.manual_seed(0)

@@ -156,7 +156,7 @@ def record_session(folder: Path, load: Callable[[], World], seconds: float) -> P
 
 
 @pytest.fixture
-def slow_recording(one_thread: None, tmp_path: Path) -> Recording:
+def slow_recording(tmp_path: Path) -> Recording:
     make_tiny_world(tmp_path / "world", codec=LARGE)
     return read_recording(record_session(tmp_path, lambda: load_world(tmp_path / "world", "cpu"), 4.5))
 
@@ -207,7 +207,7 @@ def test_taking_over_goes_on_with_the_drawing_in_force_there(slow_recording: Rec
     assert told(listener, "draws_finely") == [ahead < 0]
 
 
-def test_worlds_without_an_upscaler_say_so_and_older_logs_read_as_before(one_thread: None, tmp_path: Path) -> None:
+def test_worlds_without_an_upscaler_say_so_and_older_logs_read_as_before(tmp_path: Path) -> None:
     world = load_world(make_tiny_world(tmp_path / "plain"), "cpu")
     walk = restless_samples(world.config, 5)
     start = Start(0, 3, (np.zeros((32, 32, 3), np.uint8),))

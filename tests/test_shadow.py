@@ -25,8 +25,6 @@ from astra_play.train import codec_loop, hand_loop, shadow_loop
 from astra_play.train.dataset import HELD_OUT_SEED_BASE
 from astra_play.train.shadow_loop import Shadows, fit, scores, varied
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 WIDTH, HEIGHT = 64, 48
 OVER_A_TABLE = dataclasses.replace(CONTROLS, eye_height_m=0.7, scene_depth_m=0.9, camera_lift_deg=35.0)
 SLANT, LIGHT = (-0.6, 0.25), (0.4, 0.5, 0.6)

@@ -29,8 +29,6 @@ from astra_play.train.upscaler_loop import Pairs, draw_pairs, fit, mean_psnr_db,
 
 LARGE = dataclasses.replace(TINY_WORLD.codec, upscaler_width=4)
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def learned() -> Upscaler:
     """An upscaler that adds something."""

@@ -11,8 +11,9 @@ import torch
 from naive import naive_velocity
 from tiny_world import TINY_WORLD, make_tiny_world
 
-from astra_play.actions.rows import camera_row
-from astra_play.chunks import IDLE, ActionChunk
+from astra_play.actions.row_makers import make_row_maker
+from astra_play.actions.rows import ROW_WIDTH, camera_row, idle_row
+from astra_play.chunks import IDLE, ActionChunk, ActionSample
 from astra_play.codec import pixels
 from astra_play.config import StreamConfig
 from astra_play.errors import AstraPlayError
@@ -179,3 +180,58 @@ def test_last_latents_are_those_of_the_newest_chunk_and_stay_as_they_are(tmp_pat
     assert kept[0].dtype == np.float32 and not kept[0].flags.writeable
     world.reset(3)
     assert world.last_latents is None
+
+
+@pytest.mark.parametrize("modality, buttons", [("camera", ("forward", "left")), ("vehicle", ("accelerate", "brake"))])
+def test_a_world_is_tried_with_its_first_button_held(tmp_path, modality: str, buttons: tuple[str, ...]) -> None:
+    controls = dataclasses.replace(TINY_WORLD.controls, modality=modality, buttons=buttons)
+    model = dataclasses.replace(TINY_WORLD.model, modalities={modality: ROW_WIDTH[modality] + 1})
+    world = load_world(make_tiny_world(tmp_path, controls=controls, model=model), device="cpu")
+    trial = world._trial_chunk()
+    assert trial.sample.buttons == {buttons[0]} and trial.modality == modality
+    rows = make_row_maker(world.config).rows(ActionSample(buttons=frozenset(buttons[:1])))
+    assert np.array_equal(trial.rows, rows) and not np.array_equal(trial.rows, idle_row(modality)[None])
+
+
+def test_a_warm_up_is_short_on_a_processor_and_leaves_no_trace(world: World) -> None:
+    world.warm_up()
+    assert world.num_passes == world._chunks_of_warm_up() == 2 and not world._run.has_past
+    walk = [chunk(0.2, 0.02)] * 4
+    warm = play(world, walk)
+    world.warm_up()
+    assert np.array_equal(play(world, walk), warm)
+
+
+def test_a_warm_up_elsewhere_makes_every_shape_that_a_pass_may_have(world: World) -> None:
+    world.device = torch.device("cuda")  # only its type is asked for here
+    stream = world.config.stream
+    assert world._chunks_of_warm_up() == stream.sink_chunks + stream.ring_chunks + 1
+
+
+def test_kept_embeddings_of_sigmas_are_those_of_the_network_and_made_once(world: World) -> None:
+    made, embed = [], world._run.history.model.embed_sigma
+    world._run.history.model.embed_sigma = lambda sigma: made.append(sigma) or embed(sigma)
+    play(world, [chunk(0.2)] * 5)
+    kept = world._run.history._embedded
+    # the prompt's own commit, then a commit and a target in one pass, which is all that a schedule of one step needs
+    assert len(made) == len(kept) == len(set(kept))
+    for sigmas, embeddings in kept.items():
+        for ours, theirs in zip(embeddings, embed(torch.tensor([sigmas])), strict=True):
+            assert torch.equal(ours, theirs)
+    before = len(made)
+    play(world, [chunk(0.1)] * 5)
+    assert len(made) == before
+    world.num_denoise_steps = 2
+    play(world, [chunk(0.1)] * 5)
+    assert len(made) == len(kept) > before
+
+
+def test_weights_that_learn_are_asked_anew_each_time(world: World) -> None:
+    history = world._run.history
+    sigma = torch.tensor([[0.5]])
+    with torch.inference_mode(False):
+        history._embed((0.5,), sigma)
+        with torch.no_grad():
+            history.model.time_projection.bias.add_(1.0)
+        assert torch.equal(history._embed((0.5,), sigma)[1], history.model.embed_sigma(sigma)[1])
+    assert not history._embedded
