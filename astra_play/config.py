@@ -140,6 +140,7 @@ class CodecConfig:
     decoder_blocks: int = 2  # "mini" only
     hand_width: int = 0  # "mini" only: of the network that cuts a robot's hand out of a picture; 0: there is none
     shadow_width: int = 0  # "mini" only: of the network that finds that hand's shadow on the table; 0: there is none
+    tabletop_width: int = 0  # "mini" only: of the network that finds that hand's fingers in it; 0: there is none
     loop_filter_width: int = 0  # "mini" only: of the network that cleans up every picture that is carried on; 0: none
     upscaler_width: int = 0  # "mini" only: of the network that draws shown pictures twice as large; 0: as they are
     base_width: int = 0  # "wan_vae" and "taehv" only: channels at full resolution; 0: the published 96 and 64
@@ -173,6 +174,8 @@ class ControlsConfig:
     scene_depth_m: float = 12.0  # how far away things (of an arm: its hand) are taken to be by the "moved" anchor
     other_depths_m: tuple[float, ...] = ()  # of the hypotheses beside it; 0: what only turns and never comes nearer
     camera_lift_deg: float = 36.5  # how steeply the camera looks down upon the hand
+    finger_stroke_m: float = 0.0  # from closed to open, of each of its two fingers; 0: they are not told to move
+    finger_m_per_frame: float = 0.0125  # how fast they close and open
     # What of the player's own car is in view and moves with it: a parabola on the bottom edge, its height as a share of
     # the picture's and its half width at the edge as a share of half the picture's; (0, 0) is none.
     bonnet: tuple[float, float] = (0.0, 0.0)
@@ -404,7 +407,7 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
     for name in ("colour_hold", "contrast_hold", "detail_leak", "filter_strength"):
         share = getattr(stream, name)
         yield 0 <= share <= 1, f"stream.{name} must be in [0, 1], but is {share}"
-    for name in ("hand_width", "shadow_width"):
+    for name in ("hand_width", "shadow_width", "tabletop_width"):
         yield getattr(codec, name) >= 0, f"codec.{name} is {getattr(codec, name)}, but cannot be negative"
     yield codec.loop_filter_width == 0 or (
         codec.loop_filter_width > 0 and model.anchor == "moved" and config.width % 16 == config.height % 16 == 0), (

@@ -169,3 +169,47 @@ def naive_throw(share: Callable[[float, float], float], way_m: tuple[float, floa
             across, up = right / depth, (away * over[0] - eye_m * over[1]) / depth
             thrown[row, column] = share(width / 2 + focal_px * across, height / 2 - focal_px * up)
     return thrown
+
+
+def naive_table_step(blocks: list[dict[str, float]], hand: dict[str, float], way: tuple[float, float, float],
+                     opening: float) -> None:
+    """table_blocks.step for one hand, in place: blocks have x, y, z, held, fall; the hand x, y, z, opening."""
+    half, finger_across, finger_away, touch, slack = 0.03, 0.007, 0.0135, 0.002, 0.004
+
+    def beside(block: dict[str, float]) -> bool:
+        return block["z"] + half > hand["z"] - 0.0185 + touch and block["z"] - half < hand["z"] + 0.058
+
+    before = hand["opening"]
+    for axis, step in zip("xyz", way, strict=True):
+        hand[axis] += step
+        for block in blocks:
+            if block["held"]:
+                block[axis] += step
+    inside = [block for block in blocks if abs(block["x"] - hand["x"]) + half <= before + slack
+              and abs(block["y"] - hand["y"]) <= half and beside(block)]
+    hand["opening"] = max(opening, half) if inside else opening
+    room = max(hand["opening"] - half, 0.0)
+    for block in blocks:
+        taken = any(block is one for one in inside)
+        block["held"] = (taken or block["held"]) and room <= touch
+        if taken or block["held"]:
+            block["x"] = hand["x"] + min(max(block["x"] - hand["x"], -room), room)
+        if block["held"]:
+            block["fall"] = 0.0
+        else:
+            block["fall"] += 9.81 / 256
+            block["z"] -= block["fall"]
+            if block["z"] <= half:
+                block["fall"] = 0.0
+        block["z"] = max(block["z"], half)
+    for side in (-1, 1):
+        finger_x = hand["x"] + side * (hand["opening"] + finger_across)
+        for block in blocks:
+            in_x = finger_across + half - abs(block["x"] - finger_x)
+            in_y = finger_away + half - abs(block["y"] - hand["y"])
+            if block["held"] or in_x <= 0 or in_y <= 0 or not beside(block):
+                continue
+            if in_x <= in_y:
+                block["x"] += in_x if block["x"] >= finger_x else -in_x
+            if in_y <= in_x:
+                block["y"] += in_y if block["y"] >= hand["y"] else -in_y

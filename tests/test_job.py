@@ -37,7 +37,8 @@ class FakeJob(Job):
     def _finish(self, process: list[str]) -> None:
         if process[0] == self.fail_at:
             raise AstraPlayError("told to fail")
-        self.clock += {"data": 30.0, "codec": 120.0, "world": 600.0, "filter": 180.0, "upscaler": 90.0}[process[0]]
+        self.clock += {"data": 30.0, "codec": 120.0, "world": 600.0, "filter": 180.0, "finders": 40.0,
+                       "upscaler": 90.0}[process[0]]
 
     def _ship(self) -> None:
         self.commands.append(("ship", []))
@@ -97,6 +98,27 @@ def test_upscaler_comes_after_all_else_in_time_that_was_kept_for_it(tmp_path: Pa
         assert (tmp_path / "world" / "codec.safetensors").read_text() == "decoder of the end"
 
 
+@pytest.mark.parametrize("filter_recipe", ["f.toml", ""])
+def test_finders_follow_each_other_into_one_world_which_the_upscaler_goes_on_with(tmp_path: Path,
+                                                                                 filter_recipe: str) -> None:
+    recipe = dataclasses.replace(RECIPE, filter=filter_recipe, filter_minutes=3.0 * bool(filter_recipe),
+                                 finder_worlds=30, finder_steps=70, finder_minutes=2.0, upscaler_worlds=40,
+                                 upscaler_minutes=1.5)
+    job = FakeJob(recipe, tmp_path, RECIPES, tmp_path / "ship")
+    job.run()
+    phases = [phase for phase, _ in job.commands]
+    assert phases[5:] == ["world", *["filter"] * bool(filter_recipe), *["finders"] * 3, "upscaler", "ship"]
+    assert float(option(job.commands[5][1], "--minutes")) == pytest.approx(
+        20 - 2 - 2 - 1 - recipe.filter_minutes - 2 - 1.5)
+    finders = [command for phase, command in job.commands if phase == "finders"]
+    out, before = str(tmp_path / "finders"), str(tmp_path / ("filter" if filter_recipe else "world"))
+    assert [option(command, "--find") for command in finders] == ["hand", "shadow", "tabletop"]
+    assert [option(command, "--codec") for command in finders] == [before, out, out]
+    assert {option(command, "--out") for command in finders} == {out}
+    assert {(option(command, "--worlds"), option(command, "--steps")) for command in finders} == {("30", "70")}
+    assert option(job.commands[-2][1], "--world") == out
+
+
 def test_data_share_their_time_by_their_frames_after_the_held_out_ones(tmp_path: Path) -> None:
     job = FakeJob(RECIPE, tmp_path, RECIPES, tmp_path / "ship")
     job.run()
@@ -149,7 +171,7 @@ def test_shipped_jobs_name_recipes_that_are_there_and_leave_the_world_most_of_th
     assert recipe.data.keys() == world.scenarios.keys()
     codec_minutes = 0.0 if recipe.codec_beside else recipe.codec_minutes
     others = recipe.data_minutes + codec_minutes + recipe.ship_minutes + recipe.filter_minutes + (
-        recipe.upscaler_drawing_minutes + recipe.upscaler_minutes)
+        recipe.finder_minutes + recipe.upscaler_drawing_minutes + recipe.upscaler_minutes)
     assert recipe.minutes - others > 0.5 * recipe.minutes and recipe.filter_data == ("explore", "drive")
 
 

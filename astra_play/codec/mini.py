@@ -17,6 +17,7 @@ from .hand import HandFinder
 from .loop_filter import LoopFilter
 from .shadow import ShadowFinder
 from .streaming import LayerMemory
+from .tabletop import TabletopFinder
 from .upscaler import Upscaler
 
 
@@ -69,6 +70,7 @@ class MiniCodec(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.hand = HandFinder(config.hand_width) if config.hand_width else None
         self.shadow = ShadowFinder(config.shadow_width) if config.shadow_width else None
+        self.tabletop = TabletopFinder(config.tabletop_width) if config.tabletop_width else None
         self.loop_filter = LoopFilter(config.loop_filter_width) if config.loop_filter_width else None
         self.upscaler = Upscaler(config.upscaler_width) if config.upscaler_width else None
 

@@ -85,10 +85,10 @@ class CameraMotion:
         self.scale = latent_scale.to(weight.device)[:, None, None]
         tangent = math.tan(math.radians(controls.vertical_fov_deg) / 2)
         # The largest x / z and y / z in view.
-        self._limits = torch.tensor([tangent * width / height, tangent], device=weight.device)
+        self.limits = torch.tensor([tangent * width / height, tangent], device=weight.device)
         y, x = torch.meshgrid((torch.arange(height, device=weight.device) + 0.5) / height * 2 - 1,
                               (torch.arange(width, device=weight.device) + 0.5) / width * 2 - 1, indexing="ij")
-        rays = torch.stack([x * self._limits[0], y * self._limits[1], torch.ones_like(x)], dim=-1)
+        rays = torch.stack([x * self.limits[0], y * self.limits[1], torch.ones_like(x)], dim=-1)
         self._bonnet = controls.bonnet
         self._pixels = torch.stack([x, y], dim=-1)
         self.on_bonnet = self.hides(self._pixels)  # (H, W)
@@ -217,7 +217,7 @@ class CameraMotion:
 
     def project(self, points: Tensor) -> Tensor:
         """Camera points (..., 3) -> places in the picture (..., 2), within [-1, 1] if in view."""
-        return points[..., :2] / points[..., 2:].clamp_min(1e-3) / self._limits
+        return points[..., :2] / points[..., 2:].clamp_min(1e-3) / self.limits
 
 
 def resample(pictures: Tensor, places: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from .anchor import CameraMotion
 from .carried_picture import CarriedPicture
 from .still_camera import StillCamera, TablePicture
 from .surroundings import Surroundings
+from .tabletop_picture import TabletopPicture
 
 
 def make_motion(config: WorldConfig, codec: MiniCodec) -> CameraMotion | None:
@@ -55,6 +56,8 @@ def carried_picture(config: WorldConfig, codec: MiniCodec,
     with_patches = config.stream.painter == "patches" or (config.stream.painter == "auto" and loop_filter is not None)
     paint = motion.paint if with_patches else decode
     leak, fade_m = config.stream.detail_leak, config.stream.memory_fade_m
+    if isinstance(motion, StillCamera) and codec.tabletop is not None:
+        return TabletopPicture(motion, paint, leak)
     if fade_m == 0 or isinstance(motion, StillCamera):
         return carry(motion, paint, leak, loop_filter, strength)
     return Surroundings(motion, paint, leak, fade_m, config.controls, config.height, config.width, loop_filter,

@@ -68,6 +68,10 @@ class CarriedPicture:
             self._style = None if self._filter is None else self._filter.style(pictures)
         self._picture = pictures
 
+    def carry_on(self, pictures: Tensor) -> None:
+        """Go on from the last pictures of the chunk just painted."""
+        self.show(pictures)
+
     def expect(self, rows: Tensor) -> Tensor:
         """Return the anchors (B, T, C or C + 1, h, w) of the chunk that rows (B, T, 12) lead into."""
         moved, seen, anchors = self._motion.expect(self._picture, rows)
@@ -107,5 +111,5 @@ class CarriedPicture:
                 pictures = torch.lerp(pictures, filtered, self._strength * self._pace.flatten()[:, None, None, None])
             pictures = torch.where(self._motion.on_bonnet, self._start.repeat_interleave(shape[1], dim=0), pictures)
         latents, pictures = self._motion.encode(pictures).unflatten(0, shape), pictures.unflatten(0, shape)
-        self.show(pictures[:, -1])
+        self.carry_on(pictures[:, -1])
         return pictures, latents

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,7 @@ from torch import Tensor
 from ..codec.loop_filter import LoopFilter
 from ..codec.mini import MiniCodec
 from ..codec.shadow import CastShadow
+from ..codec.tabletop import Tabletop
 from ..config import ControlsConfig
 from .anchor import CameraMotion, resample
 from .carried_picture import CarriedPicture
@@ -33,28 +34,44 @@ COVERED = 0.1  # share of the hand or its shadow within COVER_PX above which the
 EDGE_PX = 1  # about the rim of the shadow, where it may have been found a pixel too wide
 
 
+class Sight(NamedTuple):
+    """How a camera sees a hand and its table.
+
+    `to_camera` (B, 3, 3): metres right, away and up of the hand -> right, down and ahead of the camera. `depth_m` (B,):
+    how far ahead of it the hand is. `table_m` (B, H, W, 3): the point of the table in each pixel, in the camera's axes.
+    """
+
+    to_camera: Tensor
+    depth_m: Tensor
+    table_m: Tensor
+
+
 class StillCamera(CameraMotion):
     """The motion of worlds whose actions move a hand in the picture and never the camera.
 
-    The hand is taken to be a plane that faces the camera at the scene's depth: sideways and up it goes across the
-    picture, and as it comes nearer it grows about the picture's middle. Of fewer hypotheses than three it takes the
-    first alone. A codec that finds no hands leaves everything on the table, and one that finds no shadows those.
+    The hand is taken to be a plane that faces the camera: sideways and up it goes across the picture, and as it comes
+    nearer it grows about the picture's middle. Of fewer hypotheses than three it takes the first alone. A codec that
+    finds no hands leaves everything on the table, and one that finds no shadows those. Unless it is told a `Sight` the
+    camera stands as the controls say, and the hand is at the scene's depth.
     """
 
     def __init__(self, codec: MiniCodec, latent_scale: Tensor, width: int, height: int, controls: ControlsConfig,
                  coverage: bool = False, hypotheses: int = 0, blocks: int = 1) -> None:
         self.num_hypotheses = hypotheses if hypotheses >= HAND_HYPOTHESES else min(hypotheses, 1)
         super().__init__(codec, latent_scale, width, height, controls, coverage, self.num_hypotheses, blocks)
-        self._find_hand, self._find_shadow = codec.hand, codec.shadow
-        lift = math.radians(controls.camera_lift_deg)
-        # Metres right, away and up of the hand -> right, down and ahead of the camera, in units of the scene's depth.
-        self._to_camera = torch.tensor([[1.0, 0.0, 0.0], [0.0, -math.sin(lift), -math.cos(lift)],
-                                        [0.0, math.cos(lift), -math.sin(lift)]],
-                                       device=self.scale.device) / controls.scene_depth_m
-        self._depth_m = controls.scene_depth_m
-        rays = torch.cat([self._pixels * self._limits, torch.ones_like(self._pixels[..., :1])], dim=-1)
-        down = -(rays @ self._to_camera[:, 2]) * self._depth_m  # the third way is up
-        self._table_m = rays * (controls.eye_height_m / down.clamp_min(1e-3))[..., None]  # above the horizon: far away
+        self._find_hand, self._find_shadow, self._find_tabletop = codec.hand, codec.shadow, codec.tabletop
+        self.stroke_m, self.finger_step_m = controls.finger_stroke_m, controls.finger_m_per_frame
+        self.rays = torch.cat([self._pixels * self.limits, torch.ones_like(self._pixels[..., :1])], dim=-1)
+        told = controls.scene_depth_m, math.radians(controls.camera_lift_deg), controls.eye_height_m
+        self._told = self.sight(*torch.tensor(told, device=self.scale.device)[:, None])
+
+    def sight(self, depth_m: Tensor, lift_rad: Tensor, eye_height_m: Tensor) -> Sight:
+        """What cameras that look down by angles (B,) from heights (B,) upon hands at depths (B,) see."""
+        sin, cos, zero, one = lift_rad.sin(), lift_rad.cos(), torch.zeros_like(lift_rad), torch.ones_like(lift_rad)
+        axes = torch.stack([one, zero, zero, zero, -sin, -cos, zero, cos, -sin], dim=-1).unflatten(-1, (3, 3))
+        down = -torch.einsum("hwi,bi->bhw", self.rays, axes[:, :, 2])  # the third way is up
+        table_m = self.rays * (eye_height_m[:, None, None] / down.clamp_min(1e-3))[..., None]  # above the horizon: far
+        return Sight(axes, depth_m, table_m)
 
     @torch.no_grad()
     def find_hand(self, pictures: Tensor) -> Tensor:
@@ -66,17 +83,23 @@ class StillCamera(CameraMotion):
         """The hand's shadow in (B, 3, H, W) pictures; None where nobody looks for it."""
         return None if self._find_shadow is None else self._find_shadow(pictures)
 
-    def throw(self, shadow: CastShadow, ways_m: Tensor) -> Tensor:
-        """Shares (B, T, 1, H, W) in [0, 1] of the shadow in each pixel when the hand has gone the ways (B, T, 3).
+    @torch.no_grad()
+    def find_tabletop(self, pictures: Tensor) -> tuple[Tabletop, Sight]:
+        """What stands on the table in (B, 3, H, W) pictures, and how the camera stands to the hand."""
+        tabletop = self._find_tabletop(pictures)
+        return tabletop, self.sight(tabletop.depth_m, tabletop.lift_rad, tabletop.eye_height_m)
 
-        A point p of the hand throws its shadow at p + p_up slant on the table, so all of it goes by one and the same
-        way there: the hand's, and the slant for each metre up.
-        """
-        ways_m = ways_m[..., :2] + ways_m[..., 2:] * shadow.slant[:, None]
-        steps = ways_m @ self._to_camera[:, :2].T * self._depth_m
-        places = self.project(self._table_m - steps[:, :, None, None])
-        thrown = resample(shadow.share.repeat_interleave(ways_m.shape[1], dim=0), places.flatten(0, 1))
-        return thrown.unflatten(0, ways_m.shape[:2]).clamp(0, 1)  # the resampling overshoots at edges
+    def throw(self, shadow: CastShadow, ways_m: Tensor) -> Tensor:
+        """Shares (B, T, 1, H, W) in [0, 1] of the shadow in each pixel when the hand has gone the ways (B, T, 3)."""
+        return self.slide(shadow.share, along_table(ways_m, shadow.slant)).clamp(0, 1)  # edges overshoot in resampling
+
+    def slide(self, pictures: Tensor, ways_m: Tensor, sight: Sight | None = None) -> Tensor:
+        """What lies on the table in (B, C, H, W) pictures and goes on it the ways (B, T, 2): (B, T, C, H, W)."""
+        sight = sight or self._told
+        steps_m = ways_m @ sight.to_camera[:, :, :2].mT
+        places = self.project(sight.table_m[:, None] - steps_m[:, :, None, None])
+        moved = resample(pictures.repeat_interleave(ways_m.shape[1], dim=0), places.flatten(0, 1))
+        return moved.unflatten(0, ways_m.shape[:2])
 
     def hand_pictures(self, pictures: Tensor, rows: Tensor, table: Tensor) -> Tensor | None:
         """What each hypothesis makes of (B, 3, H, W) pictures and the table without a hand, (B, T or 1, 3, H, W), where
@@ -89,10 +112,12 @@ class StillCamera(CameraMotion):
         stays = [x.expand(-1, rows.shape[1], -1, -1, -1)[:, :, None] for x in (pictures[:, None], table)]
         return torch.cat([along, *stays], dim=2)
 
-    def go_along(self, pictures: Tensor, ways_m: Tensor) -> Tensor:
+    def go_along(self, pictures: Tensor, ways_m: Tensor, sight: Sight | None = None) -> Tensor:
         """(B, C, H, W) pictures that go as a whole the ways (B, T, 3) of the hand: (B, T, C, H, W)."""
-        right, down, ahead = (ways_m @ self._to_camera.T)[..., None, None, :].unbind(dim=-1)
-        places = self._pixels * (1 + ahead[..., None]) - torch.stack([right, down], dim=-1) / self._limits
+        sight = sight or self._told
+        steps = ways_m @ sight.to_camera.mT / sight.depth_m[:, None, None]
+        right, down, ahead = steps[..., None, None, :].unbind(dim=-1)
+        places = self._pixels * (1 + ahead[..., None]) - torch.stack([right, down], dim=-1) / self.limits
         moved = resample(pictures.repeat_interleave(ways_m.shape[1], dim=0), places.flatten(0, 1))
         return moved.unflatten(0, ways_m.shape[:2])
 
@@ -160,6 +185,15 @@ class TablePicture(CarriedPicture):
         seen = (self._known[:, None] | (share > 0.5)).float()
         anchors = self._motion.anchor(moved.flatten(0, 1), seen.flatten(0, 1)).unflatten(0, moved.shape[:2])
         return self._offer(rows, moved, seen, self._motion.hand_pictures(self._picture, rows, table), anchors)
+
+
+def along_table(ways_m: Tensor, slant: Tensor) -> Tensor:
+    """Where shadows go on the table, (B, T, 2), when what throws them goes ways (B, T, 3).
+
+    A point p throws its shadow at p + p_up slant, so all of a thing's shadow goes by one and the same way: the thing's
+    own, and the slant (B, 2) for each metre up.
+    """
+    return ways_m[..., :2] + ways_m[..., 2:] * slant[:, None]
 
 
 def darken(pictures: Tensor, shadow: CastShadow, thrown: Tensor) -> Tensor:

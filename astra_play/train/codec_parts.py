@@ -20,14 +20,15 @@ from ..config import WorldConfig
 from ..model.checkpoint import CODEC_FILE, MODEL_FILE, save_config, save_module
 
 # Parts that a codec which learns on has no use for -> how they are taught.
-TAUGHT_LATER = {"shadow": "`train hand --find shadow`", "loop_filter": "`train filter` after the world",
-                "upscaler": "`train upscaler`"}
+TAUGHT_LATER = {"shadow": "`train hand --find shadow`", "tabletop": "`train hand --find tabletop`",
+                "loop_filter": "`train filter` after the world", "upscaler": "`train upscaler`"}
 WARMUP_STEPS = 50
 
 
 def fit_finder(finder: nn.Module, loss_of_batch: Callable[[torch.Generator], Tensor], num_steps: int, lr: float,
-               seed: int) -> list[float]:
-    """Train in place, the rate falling along a cosine; return the losses. `loss_of_batch` draws from the generator."""
+               seed: int, max_norm: float = math.inf) -> list[float]:
+    """Train in place, the rate falling along a cosine; return the losses. `loss_of_batch` draws from the generator;
+    gradients longer than `max_norm` are shortened to it."""
     from tqdm import trange
 
     optimizer = torch.optim.AdamW(finder.parameters(), lr, weight_decay=1e-4)
@@ -37,6 +38,8 @@ def fit_finder(finder: nn.Module, loss_of_batch: Callable[[torch.Generator], Ten
         optimizer.param_groups[0]["lr"] = lr * warm * 0.5 * (1 + math.cos(math.pi * step / num_steps))
         loss = loss_of_batch(generator)
         loss.backward()
+        if math.isfinite(max_norm):
+            nn.utils.clip_grad_norm_(finder.parameters(), max_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss.item())

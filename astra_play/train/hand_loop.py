@@ -1,7 +1,8 @@
 """`train hand`: pictures of the arm and the simulator's own outline of the robot -> the hand finder of a codec.
 
 The finder (codec/hand.py) lies in the codec's file; everything else in that file stays as it is. With `--find shadow`
-it is the finder of the hand's shadow that is trained instead (shadow_loop.py).
+it is the finder of the hand's shadow that is trained instead (shadow_loop.py), with `--find tabletop` that of its
+fingers, the blocks and the camera's place (tabletop_loop.py).
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from ..codec import pixels
 from ..codec.hand import HandFinder
 from ..codec.mini import MiniCodec
 from ..codec.shadow import ShadowFinder
+from ..codec.tabletop import TabletopFinder
 from ..config import WorldConfig, written_world_config
 from ..model.checkpoint import load_codec
 from ..paths import CODEC_FILE, world_folder
-from . import shadow_loop
+from . import shadow_loop, tabletop_loop
 from .arm_play import moments
 from .codec_parts import fit_finder, save_with_part
 from .dataset import HELD_OUT_SEED_BASE, TRAIN_SEED_BASE
@@ -102,11 +104,21 @@ def learn_shadow(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_ste
     return shadow_loop.scores(codec.shadow.eval(), held_out)
 
 
+def learn_tabletop(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps: int) -> dict[str, float]:
+    """Give a codec a tabletop finder; return its scores in held-out worlds."""
+    size = config.width, config.height
+    codec.tabletop = TabletopFinder(tabletop_loop.WIDTH)
+    tabletop_loop.fit(codec.tabletop, tabletop_loop.draw_tabletops(TRAIN_SEED_BASE, num_worlds, *size), num_steps)
+    held_out = tabletop_loop.draw_tabletops(HELD_OUT_SEED_BASE, NUM_HELD_OUT_WORLDS, *size)
+    return tabletop_loop.scores(codec.tabletop.eval(), held_out)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec", required=True, metavar="WORLD", help="the world whose codec gets the finder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the codec is written")
-    parser.add_argument("--find", choices=("hand", "shadow"), default="hand",
-                        help="what the finder finds: the robot's hand, or its shadow on the table (hand)")
+    parser.add_argument("--find", choices=("hand", "shadow", "tabletop"), default="hand",
+                        help="what the finder finds: the robot's hand, its shadow on the table, or its fingers, the "
+                             "blocks and the camera's place (hand)")
     parser.add_argument("--worlds", type=int, default=300, metavar="N", help="drawn to learn from (300)")
     parser.add_argument("--steps", type=int, default=1200, metavar="N", help="training steps (1200)")
     parser.add_argument("--threads", type=int, metavar="N", help="compute threads (torch's own choice)")
@@ -120,11 +132,12 @@ def main(args: argparse.Namespace) -> int:
     codec = load_codec(folder, config)
     torch.manual_seed(0)
     learn, width = {"hand": (learn_hand, {"hand_width": WIDTH}),
-                    "shadow": (learn_shadow, {"shadow_width": shadow_loop.WIDTH})}[args.find]
+                    "shadow": (learn_shadow, {"shadow_width": shadow_loop.WIDTH}),
+                    "tabletop": (learn_tabletop, {"tabletop_width": tabletop_loop.WIDTH})}[args.find]
     scores = {name: round(score, 4) for name, score in learn(codec, config, args.worlds, args.steps).items()}
     asked = "" if args.find == "hand" else f" --find {args.find}"
     told = {"command": f"train hand{asked} --worlds {args.worlds} --steps {args.steps}", **scores}
     save_with_part(codec, config, width, {f"{args.find}_finder": told}, folder, args.out)
-    print(f"{args.find} finder -> {args.out / CODEC_FILE}: {100 * scores['overlap']:.1f} % overlap with the true one "
-          f"in pictures of {NUM_HELD_OUT_WORLDS} held-out worlds")
+    found = ", ".join(f"{name.replace('_', ' ')} {score:g}" for name, score in scores.items())
+    print(f"{args.find} finder -> {args.out / CODEC_FILE}; in {NUM_HELD_OUT_WORLDS} held-out worlds: {found}")
     return 0

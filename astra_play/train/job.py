@@ -1,9 +1,9 @@
 """`train job`: one file -> data, codec, world and weights ready to travel, in a given time and with nobody watching.
 
 A job is for machines that are rented by the minute: it makes its data there, trains codec, world and perhaps a loop
-filter and an upscaler with what is left of its time, and cuts the weights into shards. Every phase is a command of its
-own, so what a person could type is what runs, and each goes on where it was when the job was killed. `--detach` leaves
-it running; `--wait` looks in on it.
+filter, the finders of a table's layers and an upscaler with what is left of its time, and cuts the weights into shards.
+Every phase is a command of its own, so what a person could type is what runs, and each goes on where it was when the
+job was killed. `--detach` leaves it running; `--wait` looks in on it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from .loop import load_recipe
 STATE_FILE, LOG_FILE, PID_FILE = "job.json", "job.log", "job.pid"
 MIB = 1 << 20
 POLL_S = 0.2
+FINDERS = ("hand", "shadow", "tabletop")  # what `train hand` finds, in this order
 Clock = Callable[[], float]
 
 
@@ -56,6 +57,9 @@ class JobRecipe:
     filter: str = ""  # trained after the world; "": it has none
     filter_minutes: float = 0.0
     filter_data: tuple[str, ...] = ()  # scenarios whose free runs are filtered; none named: all
+    finder_worlds: int = 0  # tables drawn for each finder of the arm's layers; 0: a hand is the network's alone to move
+    finder_steps: int = 1200
+    finder_minutes: float = 0.0  # left for drawing and training them
     upscaler_worlds: int = 0  # of each scenario, drawn to learn from; 0: the world shows its pictures as they are
     upscaler_minutes: float = 0.0  # of training, after all else
     upscaler_drawing_minutes: float = 0.0  # left for drawing before it
@@ -95,6 +99,8 @@ class Job:
                 codec.terminate()
         if self.recipe.filter:
             self._once("filter", self._train_filter)
+        if self.recipe.finder_worlds:
+            self._once("finders", self._train_finders)
         if self.recipe.upscaler_worlds:
             self._once("upscaler", self._train_upscaler)
         self._once("ship", self._ship)
@@ -144,8 +150,9 @@ class Job:
     def _train_world(self) -> None:
         if "world_minutes" not in self.state:
             spent = (self._now() - self.state["began"]) / 60
-            left = self.recipe.minutes - spent - self.recipe.ship_minutes - self.recipe.filter_minutes - (
-                self.recipe.upscaler_drawing_minutes + self.recipe.upscaler_minutes)
+            recipe = self.recipe
+            left = recipe.minutes - spent - recipe.ship_minutes - recipe.filter_minutes - recipe.finder_minutes - (
+                recipe.upscaler_drawing_minutes + recipe.upscaler_minutes)
             if left <= 0:
                 raise AstraPlayError(f"{spent:.1f} of the job's {self.recipe.minutes:g} minutes are over before the "
                                      "world could train; give it more, or its data less")
@@ -166,14 +173,34 @@ class Job:
                    "--minutes", str(self.recipe.filter_minutes)]
         self._replicate("filter", command)
 
-    def _train_upscaler(self) -> None:
+    def _train_finders(self) -> None:
         if not self.recipe.filter:  # else the filter's world has it
             self._take_decoder()
-        world = self._folder / ("filter" if self.recipe.filter else "world")
+        world, out = self._folder / self._phases_before("finders")[-1], self._folder / "finders"
+        for find in FINDERS:
+            self._finish(self._start("finders", _own(
+                ["train", "hand", "--find", find, "--codec", str(world), "--out", str(out), "--worlds",
+                 str(self.recipe.finder_worlds), "--steps", str(self.recipe.finder_steps)])))
+            world = out
+
+    def _train_upscaler(self) -> None:
+        before = self._phases_before("upscaler")[-1]
+        if before == "world":  # else whatever came after it has it
+            self._take_decoder()
         self._finish(self._start("upscaler", _own(
-            ["train", "upscaler", "--world", str(world), "--out", str(self._folder / "upscaler"), "--worlds",
-             str(self.recipe.upscaler_worlds), "--minutes", str(self.recipe.upscaler_minutes), "--workers",
+            ["train", "upscaler", "--world", str(self._folder / before), "--out", str(self._folder / "upscaler"),
+             "--worlds", str(self.recipe.upscaler_worlds), "--minutes", str(self.recipe.upscaler_minutes), "--workers",
              str(self._workers)])))
+
+    @property
+    def _phases(self) -> list[str]:
+        """Those that leave a codec or a world in a folder of their name."""
+        recipe = self.recipe
+        return ["codec", "world", *["filter"] * bool(recipe.filter), *["finders"] * bool(recipe.finder_worlds),
+                *["upscaler"] * bool(recipe.upscaler_worlds)]
+
+    def _phases_before(self, phase: str) -> list[str]:
+        return self._phases[:self._phases.index(phase)]
 
     @property
     def _workers(self) -> int:
@@ -201,17 +228,15 @@ class Job:
     def _ship(self) -> None:
         """Write the finished world, shard by shard, and what tells how it was trained, to `out`."""
         from ..model.checkpoint import CODEC_FILE, CONFIG_FILE, MODEL_FILE, write_shards
-        phases = ["codec", "world", *["filter"] * bool(self.recipe.filter),
-                  *["upscaler"] * bool(self.recipe.upscaler_worlds)]
-        if phases[-1] == "world":  # else it was there before the filter or the upscaler
+        if self._phases[-1] == "world":  # else whatever came after it has it
             self._take_decoder()
-        finished = self._folder / phases[-1]
+        finished = self._folder / self._phases[-1]
         self.out.mkdir(parents=True, exist_ok=True)
         for name in (MODEL_FILE, CODEC_FILE):
             write_shards(finished / name, self.out, self.recipe.shard_mib * MIB)
         shutil.copyfile(finished / CONFIG_FILE, self.out / CONFIG_FILE)
-        for phase in phases:
-            if phase != "upscaler":  # whose scores are in the config
+        for phase in self._phases:
+            if phase not in ("finders", "upscaler"):  # whose scores are in the config
                 shutil.copyfile(self._folder / phase / "log.jsonl", self.out / f"{phase}_log.jsonl")
 
     def _data(self, scenario: str, held_out: bool = False) -> Path:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from astra_play.actions import rows
+from astra_play.codec.tabletop import Tabletop
 from astra_play.config import ControlsConfig
 from astra_play.train.scenarios.arm_mjcf import ORIGIN_M, ROBOT, SUBSTEPS, asset_folder, build_model
 from astra_play.train.scenarios.arm_scene import (
@@ -22,6 +23,7 @@ from astra_play.train.scenarios.arm_scene import (
     make_scene,
 )
 from astra_play.train.scenarios.arm_shadow import ShadowTruth, shadow_truth
+from astra_play.train.scenarios.arm_tabletop import Things, tabletop_truth
 from astra_play.train.scenarios.drawing import import_mujoco
 
 FPS = 16
@@ -77,7 +79,8 @@ class Arm:
         modality="arm", buttons=("forward", "back", "left", "right", "up", "down", "grip", "release"),
         move_m_s=KEY_SPEED_M_S, turn_deg_s=0.0, mouse_deg_per_px=0.0, max_move_m_per_frame=MAX_STEP_M,
         max_turn_deg_per_frame=0.0, max_pitch_deg=0.0, vertical_fov_deg=VERTICAL_FOV_DEG, eye_height_m=0.7,
-        scene_depth_m=0.97, camera_lift_deg=35.0, reach_m=(*WORKSPACE_M[0], *WORKSPACE_M[1]))
+        scene_depth_m=0.97, camera_lift_deg=35.0, reach_m=(*WORKSPACE_M[0], *WORKSPACE_M[1]),
+        finger_stroke_m=FINGER_STROKE_M, finger_m_per_frame=FINGER_STEP_M)
     IDLE = ArmControl()
 
     def __init__(self, width: int = 128, height: int = 96) -> None:
@@ -152,14 +155,29 @@ class Arm:
 
     def outline(self) -> np.ndarray:
         """Say which pixels of the picture that was last returned show the robot, (H, W) bool."""
+        names = [self._model.body(body).name for body in range(self._model.nbody)]
+        is_robot = np.array([name.startswith(ROBOT) for name in names] + [False])  # the last for what shows no body
+        return is_robot[self._bodies_shown()]
+
+    def tabletop(self) -> Tabletop:
+        """Return fingers, blocks and the camera's place in the picture that was last returned."""
+        fingers = sorted((self._model.body(f"{ROBOT}{side}_gripper_finger_link").id for side in "lr"),
+                         key=lambda body: self._to_player(self._data.xpos[body])[0])
+        things = Things(self.hand, float(np.mean(self._data.qpos[self._joints])),
+                        np.stack([self._to_player(self._data.xpos[body]) for body in self._blocks]),
+                        np.stack([self._data.xmat[body].reshape(3, 3).T @ self._axes.T for body in self._blocks]))
+        return tabletop_truth(self.scene, things, self._bodies_shown(), fingers, self._blocks)
+
+    def _bodies_shown(self) -> np.ndarray:
+        """Return the body that each pixel of the picture that was last returned shows, (H, W) int; -1 for none."""
         self._renderer.enable_segmentation_rendering()
         try:
             self._renderer.update_scene(self._data, camera="eye")
             things, kinds = np.moveaxis(self._renderer.render(), 2, 0)
         finally:
             self._renderer.disable_segmentation_rendering()
-        is_robot = np.array([self._model.body(body).name.startswith(ROBOT) for body in self._model.geom_bodyid])
-        return (kinds == int(self._mujoco.mjtObj.mjOBJ_GEOM)) & is_robot[np.maximum(things, 0)]
+        is_geom = kinds == int(self._mujoco.mjtObj.mjOBJ_GEOM)
+        return np.where(is_geom, self._model.geom_bodyid[np.maximum(things, 0)], -1)
 
     def shadow(self) -> ShadowTruth:
         """Return the shadow of the robot in the picture that was last returned."""

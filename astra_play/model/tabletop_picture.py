@@ -1,0 +1,282 @@
+"""The picture of a hand among blocks: a table that stays as it was seen, and on it what moves, each a layer of its own.
+
+`TablePicture` (still_camera.py) knows a hand and its shadow, and leaves blocks to the network, which smears them. Where
+the codec also finds fingers, blocks and the camera's place (codec/tabletop.py), the given picture is cut into all of
+these, rules say where each of them goes (table_blocks.py), and the network is offered no hypotheses any more: the
+layers are the anchor, and it corrects that. Nothing of what it paints is carried on, so that the table is the same
+after minutes.
+
+Layers are premultiplied (Porter and Duff, "Compositing digital images", 1984), and what they fail to explain of the
+given picture goes with the nearest of them: before anything moves, they make that picture exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..codec.loop_filter import LoopFilter
+from ..codec.shadow import CastShadow
+from ..codec.tabletop import Tabletop, centres
+from . import table_blocks
+from .carried_picture import CarriedPicture
+from .still_camera import FAINT, Sight, StillCamera, along_table, covered, darken, fill_in, lighten
+from .table_blocks import AWAY_M, BLOCK_HALF_M, Blocks, Grip
+
+CLOSE_COLUMN = 6  # of an arm's row: where the fingers are sent, 0 open to 1 closed
+MAX_BLOCKS = 3
+MIDDLE_SHARE = 0.4  # of a block's middle, from which on it is taken for one
+MIDDLE_PX = 3  # about a block's middle, where no other is looked for
+NEAREST_M = 0.1  # that anything is taken to be before the camera
+IN_FRONT_M = 0.01  # nearer than the hand by this much, a block is before it
+
+
+class Moving(NamedTuple):
+    """Where things are at one frame: `way_m` (B, 3) of the hand since the picture was cut, and what it does."""
+
+    way_m: Tensor
+    grip: Grip
+    blocks: Blocks
+
+
+class Layers(NamedTuple):
+    """What a picture was cut into. Layers are (B, 4, H, W): colours times share, and share.
+
+    `table` (B, 3, H, W): without shadows; `hand`: without fingers; `fingers` (B, 2, 4, H, W); `blocks` (B, K, 4, H, W);
+    `shadow`: how shadows fall, None where they are not found; `shadows` (B, 1 + K, 4, H, W): the hand's and the
+    blocks'; their colours are not painted but added. `sight`, `block_sight`, `shadow_sight`: of the hand, of B K
+    blocks, of B (1 + K) shadows; `start`: where things were.
+    """
+
+    table: Tensor
+    hand: Tensor
+    fingers: Tensor
+    blocks: Tensor
+    shadow: CastShadow | None
+    shadows: Tensor | None
+    sight: Sight
+    block_sight: Sight
+    shadow_sight: Sight
+    start: Moving
+
+
+class TabletopPicture(CarriedPicture):
+    """A `CarriedPicture` in layers of hand, fingers, blocks, shadows and table."""
+
+    def __init__(self, motion: StillCamera, paint: Callable[[Tensor], Tensor], leak: float,
+                 loop_filter: LoopFilter | None = None, strength: float = 1.0) -> None:
+        super().__init__(motion, paint, leak, loop_filter, strength)
+        self._layers: Layers | None = None
+        self._now: Moving | None = None
+        self._next: Moving | None = None  # after the chunk last expected
+
+    def reset(self) -> None:
+        super().reset()
+        self._layers = self._now = self._next = None
+
+    def snapshot(self) -> dict[str, Any]:
+        return {**super().snapshot(), "layers": self._layers, "now": self._now}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        super().restore(snapshot)
+        self._layers, self._now, self._next = snapshot["layers"], snapshot["now"], None
+
+    def show(self, pictures: Tensor) -> None:
+        """Carry given pictures on from here, (B, 3, H, W) in [-1, 1], cut into layers anew."""
+        self._layers = cut(self._motion, pictures)
+        self._now, self._next = self._layers.start, None
+        super().show(pictures)
+
+    def carry_on(self, pictures: Tensor) -> None:
+        self._now, self._next = self._next, None
+        super().show(pictures)
+
+    def expect(self, rows: Tensor) -> Tensor:
+        """Return the anchors of the chunk that rows (B, T, A) lead into."""
+        moments = [self._now]
+        for row in rows.float().unbind(dim=1):
+            moments.append(follow(self._motion, moments[-1], row))
+        self._next = moments.pop()
+        moved, share = draw(self._motion, self._layers, [*moments[1:], self._next])
+        seen = torch.ones_like(share)
+        anchors = self._motion.anchor(moved.flatten(0, 1), seen.flatten(0, 1)).unflatten(0, moved.shape[:2])
+        return self._offer(rows, moved, seen, None, anchors)
+
+
+def follow(motion: StillCamera, now: Moving, row: Tensor) -> Moving:
+    """Where things are after a frame that a row (B, A) commands."""
+    goal_m = motion.stroke_m * (1 - row[:, CLOSE_COLUMN].clamp(0, 1))
+    step_m = (goal_m - now.grip.opening_m).clamp(-motion.finger_step_m, motion.finger_step_m)
+    blocks, grip = table_blocks.step(now.blocks, now.grip, row[:, :3], now.grip.opening_m + step_m)
+    return Moving(now.way_m + row[:, :3], grip, blocks)
+
+
+# --- cutting a picture ----------------------------------------------------------------------------------------------
+
+@torch.no_grad()
+def cut(motion: StillCamera, pictures: Tensor) -> Layers:
+    """Take pictures (B, 3, H, W) apart."""
+    tabletop, sight = motion.find_tabletop(pictures)
+    fingers, shadow = tabletop.fingers, motion.find_shadow(pictures)
+    hand = torch.maximum(motion.find_hand(pictures), fingers.amax(dim=1, keepdim=True))
+    palm = (hand - fingers.sum(dim=1, keepdim=True)).clamp_min(0)
+    middles = block_middles(tabletop.middles)
+    owners = nearest(middles, pictures)
+    share = (tabletop.blocks * (1 - hand)) * owners  # (B, K, H, W)
+    start = where_things_are(motion, tabletop, sight, middles)
+
+    count = middles.shape[1]
+    shadows = None
+    bare = torch.maximum(hand, tabletop.blocks) < FAINT
+    if shadow is None:
+        table = fill_in(pictures, bare)
+    else:
+        # Blocks stand on the table, though they hide it.
+        shadow = shadow._replace(table=torch.maximum(shadow.table, tabletop.blocks))
+        table = lighten(pictures, bare, shadow._replace(share=torch.maximum(shadow.share, tabletop.shadows)))
+        shares = torch.cat([shadow.share, tabletop.shadows * owners], dim=1)[:, :, None]
+        shadows = torch.cat([torch.zeros_like(shares).expand(-1, -1, 3, -1, -1), shares], dim=2)
+
+    def layers_of(shares: Tensor) -> Tensor:
+        return torch.cat([pictures[:, None] * shares[:, :, None], shares[:, :, None]], dim=2)
+
+    depths_m = torch.einsum("bki,bi->bk", eye_to(start.blocks.places_m, tabletop.eye_height_m), sight.to_camera[:, 2])
+    layers = Layers(table, layers_of(palm)[:, 0], layers_of(fingers), layers_of(share), shadow, shadows, sight,
+                    repeated(sight, count)._replace(depth_m=depths_m.flatten().clamp_min(NEAREST_M)),
+                    repeated(sight, 1 + count), start)
+    return explain(motion, layers, pictures)
+
+
+def repeated(sight: Sight, count: int) -> Sight:
+    """The same, `count` times for each picture of a batch."""
+    return Sight(*(field.repeat_interleave(count, dim=0) for field in sight))
+
+
+def explain(motion: StillCamera, layers: Layers, pictures: Tensor) -> Layers:
+    """Add what the layers fail to explain of the pictures that they were cut from to the nearest of them.
+
+    Colours at the rim of a thing go with it, hand before blocks before shadows; the rest is the table's.
+    """
+    drawn, _ = draw(motion, layers, [layers.start])
+    rest = pictures - drawn[:, 0]
+    free = torch.ones_like(rest[:, :1])
+
+    def take(layer: Tensor, share: Tensor) -> Tensor:
+        """The layer (B, 4, H, W) with what is left to explain near its share (B, 1, H, W)."""
+        nonlocal free
+        own = free * covered(share)
+        free = free - own
+        return layer + F.pad(rest * own, (0, 0, 0, 0, 0, 1))
+
+    hand = take(layers.hand, torch.cat([layers.hand[:, None], layers.fingers], dim=1)[:, :, 3:].amax(dim=1))
+    blocks, shadows = ([take(layer, layer[:, 3:]) for layer in some.unbind(dim=1)] if some is not None else []
+                       for some in (layers.blocks, layers.shadows))
+    return layers._replace(table=layers.table + rest * free, hand=hand,
+                           blocks=torch.stack(blocks, dim=1) if blocks else layers.blocks,
+                           shadows=torch.stack(shadows, dim=1) if shadows else None)
+
+
+def block_middles(marks: Tensor) -> Tensor:
+    """Marks (B, 1, H, W) -> places (B, K, 2) of their peaks in the picture, x and y in [-1, 1], up to MAX_BLOCKS, the
+    clearest first; NaN where a picture has fewer than others of its batch."""
+    height, width = marks.shape[2:]
+    peaks = marks * (marks == F.max_pool2d(marks, 2 * MIDDLE_PX + 1, stride=1, padding=MIDDLE_PX))
+    share, index = peaks.flatten(1).topk(MAX_BLOCKS, dim=1)
+    found = share > MIDDLE_SHARE
+    x, y = centres(width, marks)[index % width], centres(height, marks)[index // width]
+    places = torch.stack([x, y], dim=-1).masked_fill(~found[..., None], torch.nan)
+    return places[:, :int(found.sum(dim=1).max())]
+
+
+def nearest(middles: Tensor, pictures: Tensor) -> Tensor:
+    """Which of the middles (B, K, 2) each pixel is nearest to, (B, K, H, W) in {0, 1}."""
+    height, width = pictures.shape[2:]
+    if not middles.shape[1]:
+        return pictures.new_zeros(len(pictures), 0, height, width)
+    y, x = torch.meshgrid(centres(height, pictures), centres(width, pictures), indexing="ij")
+    off = torch.stack([x * width / height, y], dim=-1) - (middles * middles.new_tensor([width / height, 1]))[
+        :, :, None, None]
+    far = off.square().sum(dim=-1).nan_to_num(nan=torch.inf)
+    owner = far.argmin(dim=1, keepdim=True)
+    return (torch.arange(middles.shape[1])[:, None, None] == owner).to(pictures.dtype) * far.isfinite()
+
+
+def where_things_are(motion: StillCamera, tabletop: Tabletop, sight: Sight, middles: Tensor) -> Moving:
+    """Hand and blocks in metres, from the point of the table under the camera."""
+    eye_m = F.pad(tabletop.eye_height_m[:, None], (2, 0))
+
+    def ways(places: Tensor) -> Tensor:
+        """Where places (B, K, 2) of the picture lie, (B, K, 3) for each metre ahead of the camera."""
+        rays = F.pad(places * motion.limits, (0, 1), value=1.0)
+        return rays @ sight.to_camera
+
+    hand_m = eye_m + (ways(tabletop.points[:, :1]) * tabletop.depth_m[:, None, None])[:, 0]
+    grip = Grip(hand_m, tabletop.opening_m.clamp(0, motion.stroke_m))
+    rays = ways(middles)
+    on_table_m = eye_m[:, None] + rays * ((BLOCK_HALF_M - eye_m[:, None, 2:]) / rays[..., 2:])
+    beside_hand_m = eye_m[:, None] + rays * tabletop.depth_m[:, None, None]
+    lifted = beside_hand_m[..., 2] > 2 * BLOCK_HALF_M
+    in_hand = table_blocks.laid_out(beside_hand_m, grip).held & lifted
+    places_m = torch.where(in_hand[..., None], beside_hand_m, on_table_m).nan_to_num(nan=AWAY_M)
+    return Moving(torch.zeros_like(hand_m), grip, table_blocks.laid_out(places_m, grip))
+
+
+def eye_to(places_m: Tensor, eye_height_m: Tensor) -> Tensor:
+    """From the camera to places (B, K, 3)."""
+    return places_m - F.pad(eye_height_m[:, None], (2, 0))[:, None]
+
+
+# --- drawing it again -----------------------------------------------------------------------------------------------
+
+def draw(motion: StillCamera, layers: Layers, moments: list[Moving]) -> tuple[Tensor, Tensor]:
+    """Pictures (B, T, 3, H, W) of the layers at T moments, and the share of each pixel that is not table, (B, T, 1, H,
+    W)."""
+    start, frames = layers.start, len(moments)
+    ways_m = torch.stack([moment.way_m for moment in moments], dim=1)
+    places_m = torch.stack([moment.blocks.places_m for moment in moments], dim=2)  # (B, K, T, 3)
+    block_ways_m = places_m - start.blocks.places_m[:, :, None]
+    pictures = layers.table[:, None].expand(-1, frames, -1, -1, -1)
+    if layers.shadow is not None:
+        slants = layers.shadow.slant.repeat_interleave(layers.shadows.shape[1], dim=0)
+        on_table_m = along_table(torch.cat([ways_m[:, None], block_ways_m], dim=1).flatten(0, 1), slants)
+        slid = motion.slide(layers.shadows.flatten(0, 1), on_table_m, layers.shadow_sight)
+        added, thrown = slid.unflatten(0, layers.shadows.shape[:2]).split([3, 1], dim=3)
+        pictures = darken(pictures, layers.shadow, thrown.amax(dim=1).clamp(0, 1)) + added.sum(dim=1)
+    share = torch.zeros_like(pictures[:, :, :1])
+
+    def over(layer: Tensor, weight: Tensor | float = 1.0) -> None:
+        nonlocal pictures, share
+        own = weight * layer[:, :, 3:].clamp(0, 1)  # the resampling overshoots at edges
+        pictures, share = pictures * (1 - own) + weight * layer[:, :, :3], share + own * (1 - share)
+
+    blocks, in_front = _moved_blocks(motion, layers, moments, block_ways_m)
+    for block, front in zip(blocks, in_front, strict=True):
+        over(block, 1 - front)
+    closed_m = torch.stack([start.grip.opening_m - moment.grip.opening_m for moment in moments], dim=1)
+    for finger, to_right in zip(layers.fingers.unbind(dim=1), (1, -1), strict=True):
+        over(motion.go_along(finger, ways_m + F.pad(to_right * closed_m[..., None], (0, 2)), layers.sight))
+    over(motion.go_along(layers.hand, ways_m, layers.sight))
+    for block, front in zip(blocks, in_front, strict=True):
+        over(block, front)
+    return pictures, share
+
+
+def _moved_blocks(motion: StillCamera, layers: Layers, moments: list[Moving],
+                  ways_m: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """The blocks' layers (B, T, 4, H, W) by now, the furthest first, and which are before the hand, (B, T, 1, 1, 1)."""
+    count = layers.blocks.shape[1]
+    if not count:
+        return [], []
+    moved = motion.go_along(layers.blocks.flatten(0, 1), ways_m.flatten(0, 1), layers.block_sight)
+    moved = moved.unflatten(0, (-1, count))  # (B, K, T, 4, H, W)
+    away_m = torch.stack([moment.blocks.places_m[..., 1] for moment in moments], dim=2)
+    hand_m = torch.stack([moment.grip.place_m[:, None, 1] for moment in moments], dim=2)
+    held = torch.stack([moment.blocks.held for moment in moments], dim=2)
+    in_front = ((away_m < hand_m - IN_FRONT_M) & ~held).to(moved.dtype)
+    order = away_m.argsort(dim=1, descending=True)
+    moved = moved.gather(1, order[..., None, None, None].expand_as(moved))
+    return list(moved.unbind(dim=1)), list(in_front.gather(1, order)[..., None, None, None].unbind(dim=1))

@@ -1,0 +1,139 @@
+"""A hand among blocks: grasped, carried, dropped, pushed; and never a step otherwise than the dull twin's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from naive import naive_table_step
+
+from astra_play.model.table_blocks import (
+    AWAY_M,
+    BLOCK_HALF_M,
+    FINGER_HALF_M,
+    Blocks,
+    Grip,
+    laid_out,
+    step,
+)
+
+OPEN_M, STEP_M = 0.05, 0.0125
+STILL = (0.0, 0.0, 0.0)
+LOW_M = 0.03
+
+
+class Table:
+    """One hand and its blocks, played by rows of (way, close)."""
+
+    def __init__(self, *blocks: tuple[float, float], hand: tuple[float, float, float] = (0.0, 0.0, LOW_M),
+                 opening_m: float = OPEN_M) -> None:
+        self.grip = Grip(torch.tensor([hand]), torch.tensor([opening_m]))
+        places = torch.tensor([[(x, y, BLOCK_HALF_M) for x, y in blocks]]).reshape(1, len(blocks), 3)
+        self.blocks = laid_out(places, self.grip)
+
+    def play(self, way: tuple[float, float, float] = STILL, close: float = 0.0, frames: int = 1) -> None:
+        for _ in range(frames):
+            goal_m = OPEN_M * (1 - close)
+            opening_m = self.grip.opening_m + (goal_m - self.grip.opening_m).clamp(-STEP_M, STEP_M)
+            self.blocks, self.grip = step(self.blocks, self.grip, torch.tensor([way]), opening_m)
+
+    def block(self, index: int = 0) -> list[float]:
+        return [round(value, 6) for value in self.blocks.places_m[0, index].tolist()]
+
+
+def test_a_block_between_the_fingers_is_carried_where_the_hand_goes_and_dropped_there() -> None:
+    table = Table((0.01, -0.01))
+    table.play(close=1.0, frames=6)
+    assert table.blocks.held.tolist() == [[True]]
+    assert table.grip.opening_m.item() == pytest.approx(BLOCK_HALF_M)
+    assert table.block() == pytest.approx([0.0, -0.01, BLOCK_HALF_M], abs=1e-3)  # drawn to the middle, not along
+    table.play((0.0, 0.0, 0.02), close=1.0, frames=4)
+    table.play((0.02, 0.01, 0.0), close=1.0, frames=3)
+    assert table.block() == pytest.approx([0.06, 0.02, BLOCK_HALF_M + 0.08], abs=1e-3)
+    heights = []
+    for _ in range(6):
+        table.play(close=0.0)
+        heights.append(table.block()[2])
+    assert heights == sorted(heights, reverse=True) and heights[0] < BLOCK_HALF_M + 0.08
+    assert heights[-1] == pytest.approx(BLOCK_HALF_M) and not table.blocks.held.any()
+    table.play((0.0, 0.0, 0.02), close=1.0, frames=4)
+    assert table.block() == pytest.approx([0.06, 0.02, BLOCK_HALF_M], abs=1e-3)
+
+
+@pytest.mark.parametrize("block, hand", [((0.07, 0.0), (0.0, 0.0, LOW_M)), ((0.0, 0.05), (0.0, 0.0, LOW_M)),
+                                         ((0.0, 0.0), (0.0, 0.0, 0.09))])
+def test_what_is_beside_or_under_the_fingers_is_not_taken(block, hand) -> None:
+    table = Table(block, hand=hand)
+    table.play(close=1.0, frames=6)
+    table.play((0.0, 0.0, 0.02), close=1.0, frames=4)
+    assert not table.blocks.held.any() and table.block()[2] == pytest.approx(BLOCK_HALF_M)
+    assert table.grip.opening_m.item() == pytest.approx(0.0)
+
+
+def test_a_finger_pushes_a_block_before_it() -> None:
+    table = Table((0.12, 0.005))
+    table.play((0.01, 0.0, 0.0), close=1.0, frames=14)
+    finger_m = table.grip.place_m[0, 0].item() + table.grip.opening_m.item() + 2 * FINGER_HALF_M[0]
+    assert table.block()[:2] == pytest.approx([finger_m + BLOCK_HALF_M, 0.005], abs=1e-4)
+    table.play((-0.01, 0.0, 0.0), close=1.0, frames=3)
+    assert table.block()[0] == pytest.approx(finger_m + BLOCK_HALF_M, abs=1e-4)  # and leaves it where it is
+
+
+def test_open_fingers_sweep_a_block_along() -> None:
+    table = Table((0.0, 0.0))
+    table.play((0.0, 0.02, 0.0), frames=2)
+    assert table.block()[:2] == pytest.approx([0.0, 0.0])  # gone out between them
+    table = Table((0.0, 0.0))
+    table.play((0.01, 0.0, 0.0), frames=5)
+    assert table.block()[0] == pytest.approx(0.05 - (OPEN_M - BLOCK_HALF_M), abs=1e-4)  # the left finger takes it
+
+
+def test_half_shut_fingers_of_a_first_picture_hold_what_is_between_them() -> None:
+    table = Table((0.0, 0.0), opening_m=0.033)
+    assert table.blocks.held.tolist() == [[True]]
+    table.play((0.0, 0.0, 0.02), close=1.0, frames=3)
+    assert table.block()[2] == pytest.approx(BLOCK_HALF_M + 0.06)
+    assert not Table((0.0, 0.0), opening_m=0.05).blocks.held.any()
+    assert not Table((0.1, 0.0), opening_m=0.033).blocks.held.any()
+
+
+def test_two_blocks_and_none() -> None:
+    table = Table((0.0, 0.0), (0.1, 0.05))
+    table.play(close=1.0, frames=6)
+    table.play((-0.01, 0.0, 0.02), close=1.0, frames=4)
+    assert table.blocks.held.tolist() == [[True, False]]
+    assert table.block(1) == pytest.approx([0.1, 0.05, BLOCK_HALF_M])
+    empty = Table()
+    empty.play(close=1.0, frames=6)
+    assert empty.grip.opening_m.item() == 0.0 and empty.blocks.places_m.shape == (1, 0, 3)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_steps_are_those_of_the_dull_twin(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    places = np.concatenate([rng.uniform(-0.1, 0.1, (5, 3, 2)), np.full((5, 3, 1), BLOCK_HALF_M)], axis=-1)
+    places[0, 2] = AWAY_M  # a block that is not there
+    places[1:3, 0, :2] = 0.01  # two that are taken at once
+    grip = Grip(torch.zeros(5, 3, dtype=torch.float64) + torch.tensor([0, 0, LOW_M]),
+                torch.full((5,), OPEN_M, dtype=torch.float64))
+    blocks = laid_out(torch.from_numpy(places), grip)
+    twins = [([dict(x=x, y=y, z=z, held=False, fall=0.0) for x, y, z in row],
+              dict(x=0.0, y=0.0, z=LOW_M, opening=OPEN_M)) for row in places]
+    held = 0
+    close = np.array([0.0, 1.0, 1.0, 0.0, 0.0])
+    for _ in range(60):
+        close = np.where(rng.random(5) < 0.15, 1 - close, close)
+        ways = rng.normal(0, 0.008, (5, 3))
+        ways[:, 2] += 0.3 * (LOW_M - grip.place_m[:, 2].numpy())  # mostly among them
+        goal_m = OPEN_M * (1 - torch.from_numpy(close))
+        opening_m = grip.opening_m + (goal_m - grip.opening_m).clamp(-STEP_M, STEP_M)
+        for (own, hand), way, wanted in zip(twins, ways, opening_m.tolist(), strict=True):
+            naive_table_step(own, hand, tuple(way), wanted)
+        blocks, grip = step(blocks, grip, torch.from_numpy(ways), opening_m)
+        held += int(blocks.held.sum())
+        assert isinstance(blocks, Blocks)
+        for index, (own, hand) in enumerate(twins):
+            assert blocks.places_m[index].tolist() == [pytest.approx([b["x"], b["y"], b["z"]]) for b in own]
+            assert blocks.held[index].tolist() == [b["held"] for b in own]
+            assert grip.opening_m[index].item() == pytest.approx(hand["opening"])
+    assert held > 5  # the walk did take blocks
