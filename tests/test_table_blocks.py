@@ -11,9 +11,13 @@ from astra_play.model.table_blocks import (
     AWAY_M,
     BLOCK_HALF_M,
     FINGER_HALF_M,
+    ROUGH_M,
+    TIP_M,
     Blocks,
     Grip,
+    above_table,
     laid_out,
+    seen_around,
     step,
 )
 
@@ -95,6 +99,41 @@ def test_half_shut_fingers_of_a_first_picture_hold_what_is_between_them() -> Non
     assert table.block()[2] == pytest.approx(BLOCK_HALF_M + 0.06)
     assert not Table((0.0, 0.0), opening_m=0.05).blocks.held.any()
     assert not Table((0.1, 0.0), opening_m=0.033).blocks.held.any()
+
+
+EYE_M = 0.7
+
+
+def seen_at(place_m: list[float]) -> tuple[float, float]:
+    """Where a camera over the origin sees a place: sideways and up for each metre away."""
+    return place_m[0] / place_m[1], (place_m[2] - EYE_M) / place_m[1]
+
+
+def test_fingers_are_taken_to_be_around_what_is_seen_between_them() -> None:
+    block = torch.tensor([[[0.01, 0.9, BLOCK_HALF_M], [0.01, 1.3, BLOCK_HALF_M]]])
+    for slid_m, moves in ((0.04, True), (-0.04, True), (0.08, False)):
+        true_m = torch.tensor([[0.0, 0.9, 0.03]])
+        to_eye_m = torch.tensor([[0.0, 0.0, EYE_M]]) - true_m
+        grip = Grip(true_m + slid_m * to_eye_m / to_eye_m.norm(), torch.tensor([OPEN_M]))
+        around = seen_around(laid_out(block, grip), grip, torch.tensor([EYE_M]))
+        before, after = grip.place_m[0].tolist(), around.place_m[0].tolist()
+        assert seen_at(after) == pytest.approx(seen_at(before), abs=1e-5)  # as a player sees it nothing happens
+        assert after[1] == pytest.approx(0.9 if moves else before[1], abs=1e-5)
+    assert abs(slid_m) > ROUGH_M
+
+
+def test_a_hand_beside_all_blocks_stays_where_it_was_found() -> None:
+    for places in (torch.zeros(1, 0, 3), torch.tensor([[[0.2, 0.9, BLOCK_HALF_M]]])):
+        grip = Grip(torch.tensor([[0.0, 0.9, 0.03]]), torch.tensor([OPEN_M]))
+        assert torch.equal(seen_around(laid_out(places, grip), grip, torch.tensor([EYE_M])).place_m, grip.place_m)
+
+
+def test_fingertips_do_not_go_into_the_table() -> None:
+    grip = Grip(torch.tensor([[0.1, 0.9, -0.02], [0.1, 0.9, 0.05]]), torch.full((2,), OPEN_M))
+    lifted = above_table(grip, torch.full((2,), EYE_M))
+    assert lifted.place_m[0, 2].item() == pytest.approx(-TIP_M)
+    assert seen_at(lifted.place_m[0].tolist()) == pytest.approx(seen_at(grip.place_m[0].tolist()), abs=1e-5)
+    assert torch.equal(lifted.place_m[1], grip.place_m[1])
 
 
 def test_two_blocks_and_none() -> None:

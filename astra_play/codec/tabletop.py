@@ -19,8 +19,8 @@ from .hand import HandFinder
 SHARPNESS = 3.0  # of logits; a finger is two pixels wide, and a soft one would leave half of itself behind
 NUM_SHAPES = 5  # left and right finger, blocks, their shadows, their middles
 # Points that move with the hand, (right, away, up) in metres from the one between its fingertips: that one, and
-# two beside the fingers, whose distance in the picture tells how near the hand is.
-POINTS_M = ((0.0, 0.0, 0.0), (-0.06, 0.0, 0.03), (0.06, 0.0, 0.03))
+# some beside the fingers and at the palm, whose distances in the picture tell how near the hand is.
+POINTS_M = ((0.0, 0.0, 0.0), (-0.06, 0.0, 0.03), (0.06, 0.0, 0.03), (-0.06, 0.0, 0.06), (0.06, 0.0, 0.06))
 # Middle and spread of the facts in the pictures that are learned from: opening, depth, lift (radians), eye height.
 FACTS = ((0.035, 0.02), (1.0, 0.08), (0.64, 0.035), (0.70, 0.045))
 MAX_SPREADS = 3.0  # that a fact may be off its middle
@@ -34,7 +34,7 @@ class Tabletop(NamedTuple):
 
     Shares of each pixel, in [0, 1]: `fingers` (N, 2, H, W), left and right as the player sees them; `blocks` (N, 1, H,
     W); `shadows` (N, 1, H, W), of the blocks and on the table, were nothing before it; `middles` (N, 1, H, W), the
-    nearer 1 the nearer a block's middle is. `points` (N, 3, 2): where POINTS_M are seen, x and y in [-1, 1].
+    nearer 1 the nearer a block's middle is. `points` (N, 5, 2): where POINTS_M are seen, x and y in [-1, 1].
     `opening_m` (N,): how far each finger is from where it would be closed. `depth_m` (N,): how far ahead of the camera
     the point between the fingertips is. `lift_rad` (N,): how steeply the camera looks down. `eye_height_m` (N,): of
     the camera over the table.
@@ -52,7 +52,7 @@ class Tabletop(NamedTuple):
 
 
 class Guess(NamedTuple):
-    """The network's own numbers: logits of the shapes (N, NUM_SHAPES, H, W), those of where each point is (N, 3, H, W),
+    """The network's own numbers: logits of the shapes (N, NUM_SHAPES, H, W), those of where each point is (N, 5, H, W),
     and the facts in spreads off their middles (N, 4)."""
 
     shapes: Tensor

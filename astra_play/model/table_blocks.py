@@ -21,6 +21,7 @@ TOUCH_M = 0.002  # what is as near as this touches
 SLACK_M = 0.004  # that a block may stand beyond a finger's face and still be taken in
 HALF_SHUT_M = 0.042  # fingers that are less open than this, in a first picture, and have a block between them hold it
 FALL_M = 9.81 / 16**2  # by how much further a block falls in each frame, at 16 a second
+ROUGH_M = 0.05  # how far along the line of sight a hand may be from where it was found to be
 AWAY_M = 1e3  # where blocks are that are not there
 
 
@@ -65,6 +66,38 @@ def step(blocks: Blocks, grip: Grip, way_m: Tensor, opening_m: Tensor) -> tuple[
     for side in (-1, 1):
         places_m = _pushed(places_m, held, hand_m, side * (opening_m + FINGER_HALF_M[0]))
     return Blocks(places_m, held, fall_m), Grip(hand_m, opening_m)
+
+
+def seen_around(blocks: Blocks, grip: Grip, eye_height_m: Tensor) -> Grip:
+    """The hand, slid along the line of sight to a block that its fingers are seen around.
+
+    How far away a hand is can hardly be told from its picture; where its fingers close around what is seen between them
+    they tell it. `eye_height_m` (B,): of the camera over the table.
+    """
+    to_eye_m = _to_eye(grip.place_m, eye_height_m)
+    off_m = blocks.places_m - grip.place_m[:, None]
+    slide_m = to_eye_m[:, None] * (off_m[..., 1:2] / to_eye_m[:, None, 1:2])  # (B, K, 3), until it is as far away
+    slid_m = grip.place_m[:, None] + slide_m
+    if not off_m.shape[1]:
+        return grip
+    around = torch.stack([_between(blocks.places_m, Grip(place_m, grip.opening_m))[:, index]
+                          for index, place_m in enumerate(slid_m.unbind(dim=1))], dim=1)
+    way_m = slide_m.norm(dim=-1).masked_fill(~around, torch.inf)
+    least_m, index = way_m.min(dim=1)
+    chosen_m = slid_m.gather(1, index[:, None, None].expand(-1, 1, 3))[:, 0]
+    return grip._replace(place_m=torch.where((least_m <= ROUGH_M)[:, None], chosen_m, grip.place_m))
+
+
+def above_table(grip: Grip, eye_height_m: Tensor) -> Grip:
+    """The hand, slid along the line of sight until its fingertips are not in the table."""
+    to_eye_m = _to_eye(grip.place_m, eye_height_m)
+    lack_m = (-TIP_M - grip.place_m[:, 2]).clamp(min=0)
+    return grip._replace(place_m=grip.place_m + to_eye_m * (lack_m / to_eye_m[:, 2])[:, None])
+
+
+def _to_eye(place_m: Tensor, eye_height_m: Tensor) -> Tensor:
+    """From a place (B, 3) to the camera."""
+    return torch.nn.functional.pad(eye_height_m[:, None], (2, 0)) - place_m
 
 
 def _between(places_m: Tensor, grip: Grip) -> Tensor:

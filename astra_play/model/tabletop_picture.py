@@ -29,6 +29,7 @@ from .table_blocks import AWAY_M, BLOCK_HALF_M, Blocks, Grip
 
 CLOSE_COLUMN = 6  # of an arm's row: where the fingers are sent, 0 open to 1 closed
 MAX_BLOCKS = 3
+HARD_SHARES = (0.15, 0.5)  # below, of a finger or block, a pixel is none of it; above, all of it
 MIDDLE_SHARE = 0.4  # of a block's middle, from which on it is taken for one
 MIDDLE_PX = 3  # about a block's middle, where no other is looked for
 NEAREST_M = 0.1  # that anything is taken to be before the camera
@@ -49,7 +50,8 @@ class Layers(NamedTuple):
     `table` (B, 3, H, W): without shadows; `hand`: without fingers; `fingers` (B, 2, 4, H, W); `blocks` (B, K, 4, H, W);
     `shadow`: how shadows fall, None where they are not found; `shadows` (B, 1 + K, 4, H, W): the hand's and the
     blocks'; their colours are not painted but added. `sight`, `block_sight`, `shadow_sight`: of the hand, of B K
-    blocks, of B (1 + K) shadows; `start`: where things were.
+    blocks, of B (1 + K) shadows; `eye_height_m` (B,): of the camera over the table;
+    `start`: where things were.
     """
 
     table: Tensor
@@ -61,6 +63,7 @@ class Layers(NamedTuple):
     sight: Sight
     block_sight: Sight
     shadow_sight: Sight
+    eye_height_m: Tensor
     start: Moving
 
 
@@ -99,7 +102,7 @@ class TabletopPicture(CarriedPicture):
         """Return the anchors of the chunk that rows (B, T, A) lead into."""
         moments = [self._now]
         for row in rows.float().unbind(dim=1):
-            moments.append(follow(self._motion, moments[-1], row))
+            moments.append(follow(self._motion, moments[-1], row, self._layers.eye_height_m))
         self._next = moments.pop()
         moved, share = draw(self._motion, self._layers, [*moments[1:], self._next])
         seen = torch.ones_like(share)
@@ -107,12 +110,15 @@ class TabletopPicture(CarriedPicture):
         return self._offer(rows, moved, seen, None, anchors)
 
 
-def follow(motion: StillCamera, now: Moving, row: Tensor) -> Moving:
-    """Where things are after a frame that a row (B, A) commands."""
+def follow(motion: StillCamera, now: Moving, row: Tensor, eye_height_m: Tensor) -> Moving:
+    """Where things are after a frame that a row (B, A) commands, seen from `eye_height_m` (B,)."""
     goal_m = motion.stroke_m * (1 - row[:, CLOSE_COLUMN].clamp(0, 1))
     step_m = (goal_m - now.grip.opening_m).clamp(-motion.finger_step_m, motion.finger_step_m)
-    blocks, grip = table_blocks.step(now.blocks, now.grip, row[:, :3], now.grip.opening_m + step_m)
-    return Moving(now.way_m + row[:, :3], grip, blocks)
+    closes = ((step_m < 0) & ~now.blocks.held.any(dim=1))[:, None]
+    around = table_blocks.seen_around(now.blocks, now.grip, eye_height_m)
+    before = now.grip._replace(place_m=torch.where(closes, around.place_m, now.grip.place_m))
+    blocks, grip = table_blocks.step(now.blocks, before, row[:, :3], now.grip.opening_m + step_m)
+    return Moving(now.way_m + row[:, :3], table_blocks.above_table(grip, eye_height_m), blocks)
 
 
 # --- cutting a picture ----------------------------------------------------------------------------------------------
@@ -121,22 +127,23 @@ def follow(motion: StillCamera, now: Moving, row: Tensor) -> Moving:
 def cut(motion: StillCamera, pictures: Tensor) -> Layers:
     """Take pictures (B, 3, H, W) apart."""
     tabletop, sight = motion.find_tabletop(pictures)
-    fingers, shadow = tabletop.fingers, motion.find_shadow(pictures)
+    fingers, found_blocks = hardened(tabletop.fingers), hardened(tabletop.blocks)
+    shadow = motion.find_shadow(pictures)
     hand = torch.maximum(motion.find_hand(pictures), fingers.amax(dim=1, keepdim=True))
     palm = (hand - fingers.sum(dim=1, keepdim=True)).clamp_min(0)
     middles = block_middles(tabletop.middles)
     owners = nearest(middles, pictures)
-    share = (tabletop.blocks * (1 - hand)) * owners  # (B, K, H, W)
+    share = (found_blocks * (1 - hand)) * owners  # (B, K, H, W)
     start = where_things_are(motion, tabletop, sight, middles)
 
     count = middles.shape[1]
     shadows = None
-    bare = torch.maximum(hand, tabletop.blocks) < FAINT
+    bare = torch.maximum(hand, found_blocks) < FAINT
     if shadow is None:
         table = fill_in(pictures, bare)
     else:
         # Blocks stand on the table, though they hide it.
-        shadow = shadow._replace(table=torch.maximum(shadow.table, tabletop.blocks))
+        shadow = shadow._replace(table=torch.maximum(shadow.table, found_blocks))
         table = lighten(pictures, bare, shadow._replace(share=torch.maximum(shadow.share, tabletop.shadows)))
         shares = torch.cat([shadow.share, tabletop.shadows * owners], dim=1)[:, :, None]
         shadows = torch.cat([torch.zeros_like(shares).expand(-1, -1, 3, -1, -1), shares], dim=2)
@@ -147,8 +154,13 @@ def cut(motion: StillCamera, pictures: Tensor) -> Layers:
     depths_m = torch.einsum("bki,bi->bk", eye_to(start.blocks.places_m, tabletop.eye_height_m), sight.to_camera[:, 2])
     layers = Layers(table, layers_of(palm)[:, 0], layers_of(fingers), layers_of(share), shadow, shadows, sight,
                     repeated(sight, count)._replace(depth_m=depths_m.flatten().clamp_min(NEAREST_M)),
-                    repeated(sight, 1 + count), start)
+                    repeated(sight, 1 + count), tabletop.eye_height_m, start)
     return explain(motion, layers, pictures)
+
+
+def hardened(share: Tensor) -> Tensor:
+    """Shares of which the doubtful ones count in full: what is half a block lets the table show through it."""
+    return ((share - HARD_SHARES[0]) / (HARD_SHARES[1] - HARD_SHARES[0])).clamp(0, 1)
 
 
 def repeated(sight: Sight, count: int) -> Sight:
@@ -172,10 +184,11 @@ def explain(motion: StillCamera, layers: Layers, pictures: Tensor) -> Layers:
         free = free - own
         return layer + F.pad(rest * own, (0, 0, 0, 0, 0, 1))
 
-    hand = take(layers.hand, torch.cat([layers.hand[:, None], layers.fingers], dim=1)[:, :, 3:].amax(dim=1))
+    fingers = [take(layer, layer[:, 3:]) for layer in layers.fingers.unbind(dim=1)]
+    hand = take(layers.hand, layers.hand[:, 3:])
     blocks, shadows = ([take(layer, layer[:, 3:]) for layer in some.unbind(dim=1)] if some is not None else []
                        for some in (layers.blocks, layers.shadows))
-    return layers._replace(table=layers.table + rest * free, hand=hand,
+    return layers._replace(table=layers.table + rest * free, hand=hand, fingers=torch.stack(fingers, dim=1),
                            blocks=torch.stack(blocks, dim=1) if blocks else layers.blocks,
                            shadows=torch.stack(shadows, dim=1) if shadows else None)
 

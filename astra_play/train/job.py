@@ -29,7 +29,7 @@ from .loop import load_recipe
 STATE_FILE, LOG_FILE, PID_FILE = "job.json", "job.log", "job.pid"
 MIB = 1 << 20
 POLL_S = 0.2
-FINDERS = ("hand", "shadow", "tabletop")  # what `train hand` finds, in this order
+FINDERS = ("shadow", "tabletop")  # what `train hand` finds, in this order; the codec has learned the hand itself
 Clock = Callable[[], float]
 
 
@@ -57,7 +57,7 @@ class JobRecipe:
     filter: str = ""  # trained after the world; "": it has none
     filter_minutes: float = 0.0
     filter_data: tuple[str, ...] = ()  # scenarios whose free runs are filtered; none named: all
-    finder_worlds: int = 0  # tables drawn for each finder of the arm's layers; 0: a hand is the network's alone to move
+    finder_worlds: int = 0  # tables drawn for each finder of the arm's layers; 0: its hand is the only one
     finder_steps: int = 1200
     finder_minutes: float = 0.0  # left for drawing and training them
     upscaler_worlds: int = 0  # of each scenario, drawn to learn from; 0: the world shows its pictures as they are

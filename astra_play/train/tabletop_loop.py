@@ -17,7 +17,7 @@ from ..codec.tabletop import Tabletop, TabletopFinder, centres, in_spreads, in_u
 from .arm_play import moments
 from .codec_parts import fit_finder
 
-WIDTH, BATCH, LR = 12, 16, 3e-3
+WIDTH, BATCH, LR = 16, 16, 3e-3
 # Of what is there beside what is not, for each of the shapes: there are few pixels of a finger or a middle.
 SHAPE_WEIGHTS = (2.0, 2.0, 1.0, 1.0, 4.0)
 POINT_PX = 1.0  # how wide the spot is that a point's map is taught, one standard deviation
@@ -55,7 +55,7 @@ def varied(tabletops: Tabletops, index: Tensor, generator: torch.Generator) -> T
               for name in ("fingers", "blocks", "shadows", "middles")}
     # The left finger of a mirrored hand is its right one; so are the points beside the fingers.
     shapes["fingers"] = torch.where(mirrored, shapes["fingers"].flip(1), shapes["fingers"])
-    points = torch.where(mirrored[..., 0], truth.points[:, [0, 2, 1]] * torch.tensor([-1.0, 1.0]), truth.points)
+    points = torch.where(mirrored[..., 0], truth.points[:, [0, 2, 1, 4, 3]] * torch.tensor([-1.0, 1.0]), truth.points)
     order = torch.randperm(3, generator=generator)
     light = torch.empty(len(index), 1, 1, 1).uniform_(0.8, 1.2, generator=generator)
     pictures = ((torch.where(mirrored, pictures.flip(-1), pictures)[:, order] + 1) * light - 1).clamp(-1, 1)
