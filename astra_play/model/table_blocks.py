@@ -21,7 +21,7 @@ TOUCH_M = 0.002  # what is as near as this touches
 SLACK_M = 0.004  # that a block may stand beyond a finger's face and still be taken in
 HALF_SHUT_M = 0.042  # fingers that are less open than this, in a first picture, and have a block between them hold it
 FALL_M = 9.81 / 16**2  # by how much further a block falls in each frame, at 16 a second
-ROUGH_M = 0.05  # how far along the line of sight a hand may be from where it was found to be
+ROUGH_M = 0.07  # how far along the line of sight a hand may be from where it was found to be
 AWAY_M = 1e3  # where blocks are that are not there
 
 

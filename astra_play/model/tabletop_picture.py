@@ -30,8 +30,12 @@ from .table_blocks import AWAY_M, BLOCK_HALF_M, Blocks, Grip
 CLOSE_COLUMN = 6  # of an arm's row: where the fingers are sent, 0 open to 1 closed
 MAX_BLOCKS = 3
 HARD_SHARES = (0.15, 0.5)  # below, of a finger or block, a pixel is none of it; above, all of it
-MIDDLE_SHARE = 0.4  # of a block's middle, from which on it is taken for one
+MIDDLE_SHARE = 0.3  # of a block's middle, from which on it is taken for one
 MIDDLE_PX = 3  # about a block's middle, where no other is looked for
+RIM_PX = 9  # about a place, what is in the shadow and what is not are compared
+RIM_SEEN = 4.0  # sum of the products of both shares, from which on a rim is long enough to measure
+DARKEST = 0.15  # that a shadow is taken to be
+LEVEL = 1e-3  # how little a ray must go down with each metre ahead to meet the table
 NEAREST_M = 0.1  # that anything is taken to be before the camera
 IN_FRONT_M = 0.01  # nearer than the hand by this much, a block is before it
 
@@ -100,11 +104,11 @@ class TabletopPicture(CarriedPicture):
 
     def expect(self, rows: Tensor) -> Tensor:
         """Return the anchors of the chunk that rows (B, T, A) lead into."""
-        moments = [self._now]
+        moments, self._next = [], self._now
         for row in rows.float().unbind(dim=1):
-            moments.append(follow(self._motion, moments[-1], row, self._layers.eye_height_m))
-        self._next = moments.pop()
-        moved, share = draw(self._motion, self._layers, [*moments[1:], self._next])
+            self._next = follow(self._motion, self._next, row, self._layers.eye_height_m)
+            moments.append(self._next)
+        moved, share = draw(self._motion, self._layers, moments)
         seen = torch.ones_like(share)
         anchors = self._motion.anchor(moved.flatten(0, 1), seen.flatten(0, 1)).unflatten(0, moved.shape[:2])
         return self._offer(rows, moved, seen, None, anchors)
@@ -138,13 +142,16 @@ def cut(motion: StillCamera, pictures: Tensor) -> Layers:
 
     count = middles.shape[1]
     shadows = None
-    bare = torch.maximum(hand, found_blocks) < FAINT
+    # A block found a pixel too small would colour what is filled in behind it.
+    bare = torch.maximum(hand, F.max_pool2d(found_blocks, 3, stride=1, padding=1)) < FAINT
     if shadow is None:
         table = fill_in(pictures, bare)
     else:
+        dark = torch.maximum(shadow.share, tabletop.shadows)
+        light = light_across_rim(pictures, dark, bare & (shadow.table > 0.5), shadow.light)
         # Blocks stand on the table, though they hide it.
-        shadow = shadow._replace(table=torch.maximum(shadow.table, found_blocks))
-        table = lighten(pictures, bare, shadow._replace(share=torch.maximum(shadow.share, tabletop.shadows)))
+        shadow = shadow._replace(table=torch.maximum(shadow.table, found_blocks), light=light)
+        table = lighten(pictures, bare, shadow._replace(share=dark))
         shares = torch.cat([shadow.share, tabletop.shadows * owners], dim=1)[:, :, None]
         shadows = torch.cat([torch.zeros_like(shares).expand(-1, -1, 3, -1, -1), shares], dim=2)
 
@@ -156,6 +163,27 @@ def cut(motion: StillCamera, pictures: Tensor) -> Layers:
                     repeated(sight, count)._replace(depth_m=depths_m.flatten().clamp_min(NEAREST_M)),
                     repeated(sight, 1 + count), tabletop.eye_height_m, start)
     return explain(motion, layers, pictures)
+
+
+def light_across_rim(pictures: Tensor, dark: Tensor, table: Tensor, guess: Tensor) -> Tensor:
+    """What a shadow leaves of each colour, (B, 3), measured where the table goes on beyond its rim.
+
+    `pictures` (B, 3, H, W); `dark` (B, 1, H, W): shares of the shadow; `table` (B, 1, H, W) bool: where nothing stands on
+    it; `guess` (B, 3): for shadows of which too little rim is seen. The means of what is in the shadow and of what is
+    not are compared from place to place, so that a mat which ends under the shadow counts for both.
+    """
+    def mean_near(where: Tensor) -> tuple[Tensor, Tensor]:
+        weight = F.avg_pool2d(where, RIM_PX, stride=1, padding=RIM_PX // 2)
+        light = F.avg_pool2d((pictures + 1) * where, RIM_PX, stride=1, padding=RIM_PX // 2)
+        return light / weight.clamp_min(1e-6), weight
+
+    widest, narrowest = (sign * F.max_pool2d(sign * dark, 3, stride=1, padding=1) for sign in (1, -1))
+    inside, inside_weight = mean_near((table & (narrowest > 0.9)).float())
+    outside, outside_weight = mean_near((table & (widest < 0.1)).float())
+    weight = inside_weight * outside_weight
+    light = (weight * inside).sum(dim=(2, 3)) / (weight * outside).sum(dim=(2, 3)).clamp_min(1e-6)
+    seen = weight.sum(dim=(2, 3)) > RIM_SEEN
+    return torch.where(seen, light.clamp(DARKEST, 1), guess)
 
 
 def hardened(share: Tensor) -> Tensor:
@@ -215,7 +243,8 @@ def nearest(middles: Tensor, pictures: Tensor) -> Tensor:
         :, :, None, None]
     far = off.square().sum(dim=-1).nan_to_num(nan=torch.inf)
     owner = far.argmin(dim=1, keepdim=True)
-    return (torch.arange(middles.shape[1])[:, None, None] == owner).to(pictures.dtype) * far.isfinite()
+    each = torch.arange(middles.shape[1], device=owner.device)[:, None, None]
+    return (each == owner).to(pictures.dtype) * far.isfinite()
 
 
 def where_things_are(motion: StillCamera, tabletop: Tabletop, sight: Sight, middles: Tensor) -> Moving:
@@ -228,9 +257,9 @@ def where_things_are(motion: StillCamera, tabletop: Tabletop, sight: Sight, midd
         return rays @ sight.to_camera
 
     hand_m = eye_m + (ways(tabletop.points[:, :1]) * tabletop.depth_m[:, None, None])[:, 0]
-    grip = Grip(hand_m, tabletop.opening_m.clamp(0, motion.stroke_m))
+    grip = table_blocks.above_table(Grip(hand_m, tabletop.opening_m.clamp(0, motion.stroke_m)), tabletop.eye_height_m)
     rays = ways(middles)
-    on_table_m = eye_m[:, None] + rays * ((BLOCK_HALF_M - eye_m[:, None, 2:]) / rays[..., 2:])
+    on_table_m = eye_m[:, None] + rays * ((BLOCK_HALF_M - eye_m[:, None, 2:]) / rays[..., 2:].clamp(max=-LEVEL))
     beside_hand_m = eye_m[:, None] + rays * tabletop.depth_m[:, None, None]
     lifted = beside_hand_m[..., 2] > 2 * BLOCK_HALF_M
     in_hand = table_blocks.laid_out(beside_hand_m, grip).held & lifted

@@ -48,7 +48,8 @@ def draw_tabletops(first_seed: int, num_worlds: int, width: int, height: int) ->
 
 
 def varied(tabletops: Tabletops, index: Tensor, generator: torch.Generator) -> Tabletops:
-    """Return a batch: half of it mirrored, colours exchanged and light changed, so that shapes count and not paints."""
+    """Return a batch: half of it mirrored, light changed and in every other batch colours exchanged, so that shapes
+    count and not paints alone. (Paints tell the room, the room its lamp, and a shadow then how high the hand is.)"""
     pictures, truth = tabletops.pictures[index], Tabletop(*(field[index] for field in tabletops.truth))
     mirrored = torch.rand(len(index), 1, 1, 1, generator=generator) < 0.5
     shapes = {name: torch.where(mirrored, getattr(truth, name).flip(-1), getattr(truth, name))
@@ -57,6 +58,8 @@ def varied(tabletops: Tabletops, index: Tensor, generator: torch.Generator) -> T
     shapes["fingers"] = torch.where(mirrored, shapes["fingers"].flip(1), shapes["fingers"])
     points = torch.where(mirrored[..., 0], truth.points[:, [0, 2, 1, 4, 3]] * torch.tensor([-1.0, 1.0]), truth.points)
     order = torch.randperm(3, generator=generator)
+    if torch.rand((), generator=generator) < 0.5:
+        order = torch.arange(3)
     light = torch.empty(len(index), 1, 1, 1).uniform_(0.8, 1.2, generator=generator)
     pictures = ((torch.where(mirrored, pictures.flip(-1), pictures)[:, order] + 1) * light - 1).clamp(-1, 1)
     return Tabletops(pictures, truth._replace(**shapes, points=points))
