@@ -31,7 +31,7 @@ HAND_HYPOTHESES = 3
 FAINT = 0.05  # share of the hand below which a pixel of the start picture is the table's own
 COVER_PX = 2  # around the hand, where a picture shows neither it nor the table alone
 COVERED = 0.1  # share of the hand or its shadow within COVER_PX above which the table keeps what it had
-EDGE_PX = 1  # about the rim of the shadow, where it may have been found a pixel too wide
+EDGE_PX = 2  # about the rim of the shadow, where it may have been found so much too wide
 
 
 class Sight(NamedTuple):
