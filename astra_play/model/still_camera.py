@@ -31,7 +31,7 @@ HAND_HYPOTHESES = 3
 FAINT = 0.05  # share of the hand below which a pixel of the start picture is the table's own
 COVER_PX = 2  # around the hand, where a picture shows neither it nor the table alone
 COVERED = 0.1  # share of the hand or its shadow within COVER_PX above which the table keeps what it had
-EDGE_PX = 2  # about the rim of the shadow, where it may have been found so much too wide
+EDGE_PX = 1  # about the rim of the shadow, where it may have been found a pixel too wide
 
 
 class Sight(NamedTuple):
@@ -202,21 +202,21 @@ def darken(pictures: Tensor, shadow: CastShadow, thrown: Tensor) -> Tensor:
     return (pictures + 1) * (1 - thrown * shadow.table[:, None] * (1 - shadow.light[:, None, :, None, None])) - 1
 
 
-def lighten(pictures: Tensor, bare: Tensor, shadow: CastShadow) -> Tensor:
+def lighten(pictures: Tensor, bare: Tensor, shadow: CastShadow, edge_px: int = EDGE_PX) -> Tensor:
     """The table of first pictures (B, 3, H, W) as it would be without their shadow, which was found in them.
 
-    `bare` (B, 1, H, W) bool: where no hand is before it. A shadow found a pixel too wide leaves no bright line at its
+    `bare` (B, 1, H, W) bool: where no hand is before it. A shadow found `edge_px` too wide leaves no bright line at its
     rim: nothing is lighter there than the table around.
     """
     dark = shadow.share * shadow.table
     lit = ((pictures + 1) / (1 - dark * (1 - shadow.light[:, :, None, None])) - 1).clamp(-1, 1)
-    table, at_rim = fill_in(lit, bare), rim(dark)
+    table, at_rim = fill_in(lit, bare), rim(dark, edge_px)
     return torch.where(at_rim, torch.minimum(table, fill_in(lit, bare & ~at_rim)), table)
 
 
-def rim(share: Tensor) -> Tensor:
-    """Where a shadow, its share (B, 1, H, W) of each pixel given, begins or ends within EDGE_PX, as bool."""
-    most, least = (sign * F.max_pool2d(sign * share, 2 * EDGE_PX + 1, stride=1, padding=EDGE_PX) for sign in (1, -1))
+def rim(share: Tensor, edge_px: int = EDGE_PX) -> Tensor:
+    """Where a shadow, its share (B, 1, H, W) of each pixel given, begins or ends within `edge_px`, as bool."""
+    most, least = (sign * F.max_pool2d(sign * share, 2 * edge_px + 1, stride=1, padding=edge_px) for sign in (1, -1))
     return most - least > 0.5
 
 

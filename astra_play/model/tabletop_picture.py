@@ -32,6 +32,7 @@ MAX_BLOCKS = 3
 HARD_SHARES = (0.15, 0.5)  # below, of a finger or block, a pixel is none of it; above, all of it
 MIDDLE_SHARE = 0.3  # of a block's middle, from which on it is taken for one
 MIDDLE_PX = 3  # about a block's middle, where no other is looked for
+EDGE_PX = 2  # by which a shadow may have been found too wide
 RIM_PX = 9  # about a place, what is in the shadow and what is not are compared
 RIM_SEEN = 4.0  # sum of the products of both shares, from which on a rim is long enough to measure
 DARKEST = 0.15  # that a shadow is taken to be
@@ -151,7 +152,7 @@ def cut(motion: StillCamera, pictures: Tensor) -> Layers:
         light = light_across_rim(pictures, dark, bare & (shadow.table > 0.5), shadow.light)
         # Blocks stand on the table, though they hide it.
         shadow = shadow._replace(table=torch.maximum(shadow.table, found_blocks), light=light)
-        table = lighten(pictures, bare, shadow._replace(share=dark))
+        table = lighten(pictures, bare, shadow._replace(share=dark), EDGE_PX)
         shares = torch.cat([shadow.share, tabletop.shadows * owners], dim=1)[:, :, None]
         shadows = torch.cat([torch.zeros_like(shares).expand(-1, -1, 3, -1, -1), shares], dim=2)
 
