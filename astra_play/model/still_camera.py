@@ -97,9 +97,7 @@ class StillCamera(CameraMotion):
         """What lies on the table in (B, C, H, W) pictures and goes on it the ways (B, T, 2): (B, T, C, H, W)."""
         sight = sight or self._told
         steps_m = ways_m @ sight.to_camera[:, :, :2].mT
-        places = self.project(sight.table_m[:, None] - steps_m[:, :, None, None])
-        moved = resample(pictures.repeat_interleave(ways_m.shape[1], dim=0), places.flatten(0, 1))
-        return moved.unflatten(0, ways_m.shape[:2])
+        return self._taken(pictures, self.project(sight.table_m[:, None] - steps_m[:, :, None, None]))
 
     def hand_pictures(self, pictures: Tensor, rows: Tensor, table: Tensor) -> Tensor | None:
         """What each hypothesis makes of (B, 3, H, W) pictures and the table without a hand, (B, T or 1, 3, H, W), where
@@ -118,8 +116,21 @@ class StillCamera(CameraMotion):
         steps = ways_m @ sight.to_camera.mT / sight.depth_m[:, None, None]
         right, down, ahead = steps[..., None, None, :].unbind(dim=-1)
         places = self._pixels * (1 + ahead[..., None]) - torch.stack([right, down], dim=-1) / self.limits
-        moved = resample(pictures.repeat_interleave(ways_m.shape[1], dim=0), places.flatten(0, 1))
-        return moved.unflatten(0, ways_m.shape[:2])
+        return self._taken(pictures, places)
+
+    def go_upright(self, pictures: Tensor, ways_m: Tensor, away_m: Tensor, sight: Sight) -> Tensor:
+        """The same of things that stand upright `away_m` (B,) from the camera, so that what is higher is nearer to a
+        camera that looks down on them."""
+        rays_away = torch.einsum("hwi,bi->bhw", self.rays, sight.to_camera[:, :, 1]).clamp_min(1e-3)
+        reach = (away_m[:, None] + ways_m[..., 1])[..., None, None] / rays_away[:, None]  # (B, T, H, W)
+        steps_m = ways_m @ sight.to_camera.mT
+        return self._taken(pictures, self.project(self.rays * reach[..., None] - steps_m[:, :, None, None]))
+
+    @staticmethod
+    def _taken(pictures: Tensor, places: Tensor) -> Tensor:
+        """Pictures (B, C, H, W) looked up at places (B, T, H, W, 2), (B, T, C, H, W)."""
+        moved = resample(pictures.repeat_interleave(places.shape[1], dim=0), places.flatten(0, 1))
+        return moved.unflatten(0, places.shape[:2])
 
 
 # Of a snapshot; none of them is ever written to.

@@ -37,7 +37,6 @@ RIM_PX = 9  # about a place, what is in the shadow and what is not are compared
 RIM_SEEN = 4.0  # sum of the products of both shares, from which on a rim is long enough to measure
 DARKEST = 0.15  # that a shadow is taken to be
 LEVEL = 1e-3  # how little a ray must go down with each metre ahead to meet the table
-NEAREST_M = 0.1  # that anything is taken to be before the camera
 IN_FRONT_M = 0.01  # nearer than the hand by this much, a block is before it
 
 
@@ -159,18 +158,16 @@ def cut(motion: StillCamera, pictures: Tensor) -> Layers:
     def layers_of(shares: Tensor) -> Tensor:
         return torch.cat([pictures[:, None] * shares[:, :, None], shares[:, :, None]], dim=2)
 
-    depths_m = torch.einsum("bki,bi->bk", eye_to(start.blocks.places_m, tabletop.eye_height_m), sight.to_camera[:, 2])
     layers = Layers(table, layers_of(palm)[:, 0], layers_of(fingers), layers_of(share), shadow, shadows, sight,
-                    repeated(sight, count)._replace(depth_m=depths_m.flatten().clamp_min(NEAREST_M)),
-                    repeated(sight, 1 + count), tabletop.eye_height_m, start)
+                    repeated(sight, count), repeated(sight, 1 + count), tabletop.eye_height_m, start)
     return explain(motion, layers, pictures)
 
 
 def light_across_rim(pictures: Tensor, dark: Tensor, table: Tensor, guess: Tensor) -> Tensor:
     """What a shadow leaves of each colour, (B, 3), measured where the table goes on beyond its rim.
 
-    `pictures` (B, 3, H, W); `dark` (B, 1, H, W): shares of the shadow; `table` (B, 1, H, W) bool: where nothing stands on
-    it; `guess` (B, 3): for shadows of which too little rim is seen. The means of what is in the shadow and of what is
+    `pictures` (B, 3, H, W); `dark` (B, 1, H, W): shares of the shadow; `table` (B, 1, H, W) bool: where nothing stands
+    on it; `guess` (B, 3): for shadows of which too little rim is seen. The means of what is in the shadow and of what is
     not are compared from place to place, so that a mat which ends under the shadow counts for both.
     """
     def mean_near(where: Tensor) -> tuple[Tensor, Tensor]:
@@ -268,11 +265,6 @@ def where_things_are(motion: StillCamera, tabletop: Tabletop, sight: Sight, midd
     return Moving(torch.zeros_like(hand_m), grip, table_blocks.laid_out(places_m, grip))
 
 
-def eye_to(places_m: Tensor, eye_height_m: Tensor) -> Tensor:
-    """From the camera to places (B, K, 3)."""
-    return places_m - F.pad(eye_height_m[:, None], (2, 0))[:, None]
-
-
 # --- drawing it again -----------------------------------------------------------------------------------------------
 
 def draw(motion: StillCamera, layers: Layers, moments: list[Moving]) -> tuple[Tensor, Tensor]:
@@ -299,10 +291,12 @@ def draw(motion: StillCamera, layers: Layers, moments: list[Moving]) -> tuple[Te
     blocks, in_front = _moved_blocks(motion, layers, moments, block_ways_m)
     for block, front in zip(blocks, in_front, strict=True):
         over(block, 1 - front)
+    hand_away_m = start.grip.place_m[:, 1]
     closed_m = torch.stack([start.grip.opening_m - moment.grip.opening_m for moment in moments], dim=1)
     for finger, to_right in zip(layers.fingers.unbind(dim=1), (1, -1), strict=True):
-        over(motion.go_along(finger, ways_m + F.pad(to_right * closed_m[..., None], (0, 2)), layers.sight))
-    over(motion.go_along(layers.hand, ways_m, layers.sight))
+        finger_ways_m = ways_m + F.pad(to_right * closed_m[..., None], (0, 2))
+        over(motion.go_upright(finger, finger_ways_m, hand_away_m, layers.sight))
+    over(motion.go_upright(layers.hand, ways_m, hand_away_m, layers.sight))
     for block, front in zip(blocks, in_front, strict=True):
         over(block, front)
     return pictures, share
@@ -314,7 +308,8 @@ def _moved_blocks(motion: StillCamera, layers: Layers, moments: list[Moving],
     count = layers.blocks.shape[1]
     if not count:
         return [], []
-    moved = motion.go_along(layers.blocks.flatten(0, 1), ways_m.flatten(0, 1), layers.block_sight)
+    moved = motion.go_upright(layers.blocks.flatten(0, 1), ways_m.flatten(0, 1),
+                              layers.start.blocks.places_m[..., 1].flatten(), layers.block_sight)
     moved = moved.unflatten(0, (-1, count))  # (B, K, T, 4, H, W)
     away_m = torch.stack([moment.blocks.places_m[..., 1] for moment in moments], dim=2)
     hand_m = torch.stack([moment.grip.place_m[:, None, 1] for moment in moments], dim=2)
