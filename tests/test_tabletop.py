@@ -32,7 +32,7 @@ from astra_play.model.carried import carried_picture
 from astra_play.model.checkpoint import load_codec, read_tensors, save_config, save_module
 from astra_play.model.still_camera import StillCamera, TablePicture
 from astra_play.model.table_blocks import AWAY_M, BLOCK_HALF_M
-from astra_play.model.tabletop_picture import TabletopPicture, block_middles, nearest
+from astra_play.model.tabletop_picture import TabletopPicture, block_middles, light_across_rim, nearest
 from astra_play.paths import CODEC_FILE, weights_folder
 from astra_play.train import codec_loop, hand_loop, tabletop_loop
 from astra_play.train.dataset import HELD_OUT_SEED_BASE
@@ -190,6 +190,47 @@ def test_a_nearer_hand_goes_further() -> None:
         columns.append(middle_of(play(carried, row(right_m=0.03)), 0)[1] - 55)
     assert columns[0] == pytest.approx(0.03 / PX_M, abs=0.6)
     assert columns[1] == pytest.approx(2 * 0.03 / PX_M, abs=0.6)
+
+
+def test_what_stands_upright_goes_as_its_points_do() -> None:
+    """Points of an upright board, each seen by a pinhole before and after, are where the board's picture was looked up;
+    a flat picture of it would be off by pixels where the board is high."""
+    motion = layered(found())._motion
+    lift, sight = torch.tensor([LIFT_RAD]), motion.sight(torch.tensor([DEPTH_M]), torch.tensor([LIFT_RAD]),
+                                                         torch.tensor([EYE_M]))
+    away_m, way_m = 0.9, (0.05, -0.06, 0.04)
+    places = torch.stack(torch.meshgrid((torch.arange(WIDTH) + 0.5), (torch.arange(HEIGHT) + 0.5), indexing="xy"))
+    moved = motion.go_upright(places[None], torch.tensor([[way_m]]), torch.tensor([away_m]), sight)[0, 0]
+    sin, cos = math.sin(lift.item()), math.cos(lift.item())
+
+    def seen_at(right: float, away: float, up: float) -> tuple[float, float]:
+        down, ahead = -sin * away + cos * (EYE_M - up), cos * away + sin * (EYE_M - up)
+        return WIDTH / 2 + FOCAL_PX * right / ahead, HEIGHT / 2 + FOCAL_PX * down / ahead
+
+    for right, up in ((0.0, 0.0), (-0.08, 0.05), (0.07, 0.15), (0.02, 0.2)):
+        column, row_ = seen_at(right + way_m[0], away_m + way_m[1], up + way_m[2])
+        came_from = moved[:, int(row_), int(column)]
+        # A pixel's middle is up to half a pixel from the point, on the one side as on the other.
+        expected = torch.tensor(seen_at(right, away_m, up))
+        assert (came_from - expected).abs().max() < 0.8
+    flat = motion.go_along(places[None], torch.tensor([[way_m]]), sight)[0, 0]
+    assert (flat - moved)[:, 10, 64].abs().max() > 1.5
+
+
+@pytest.mark.parametrize("light", [(0.4, 0.5, 0.6), (0.7, 0.7, 0.7)])
+def test_light_is_measured_across_the_rim_of_a_shadow_on_a_mat_and_beside_it(light) -> None:
+    table = torch.full((1, 3, HEIGHT, WIDTH), 0.3)
+    table[..., 40:] *= -1.5  # a mat begins in the middle of the shadow
+    dark = torch.zeros(1, 1, HEIGHT, WIDTH)
+    dark[..., 30:60, 25:60] = 1.0
+    shaded = (table + 1) * (1 - dark * (1 - torch.tensor(light)[None, :, None, None])) - 1
+    guess, everywhere = torch.tensor([[0.9, 0.1, 0.9]]), torch.ones_like(dark, dtype=torch.bool)
+    measured = light_across_rim(shaded, dark, everywhere, guess)
+    assert measured[0].tolist() == pytest.approx(light, abs=0.03)
+    wide = torch.nn.functional.max_pool2d(dark, 3, stride=1, padding=1)  # found a pixel too wide
+    assert light_across_rim(shaded, wide, everywhere, guess)[0].tolist() == pytest.approx(light, abs=0.03)
+    unseen = everywhere & (dark < 0.5)
+    assert torch.equal(light_across_rim(shaded, dark, unseen, guess), guess)
 
 
 def test_a_block_between_half_shut_fingers_over_the_table_is_in_the_hand() -> None:

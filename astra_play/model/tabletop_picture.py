@@ -167,8 +167,8 @@ def light_across_rim(pictures: Tensor, dark: Tensor, table: Tensor, guess: Tenso
     """What a shadow leaves of each colour, (B, 3), measured where the table goes on beyond its rim.
 
     `pictures` (B, 3, H, W); `dark` (B, 1, H, W): shares of the shadow; `table` (B, 1, H, W) bool: where nothing stands
-    on it; `guess` (B, 3): for shadows of which too little rim is seen. The means of what is in the shadow and of what is
-    not are compared from place to place, so that a mat which ends under the shadow counts for both.
+    on it; `guess` (B, 3): for shadows of which too little rim is seen. The means of what is in the shadow and of what
+    is not are compared from place to place, so that a mat which ends under the shadow counts for both.
     """
     def mean_near(where: Tensor) -> tuple[Tensor, Tensor]:
         weight = F.avg_pool2d(where, RIM_PX, stride=1, padding=RIM_PX // 2)
