@@ -140,7 +140,7 @@ class CodecConfig:
     decoder_blocks: int = 2  # "mini" only
     hand_width: int = 0  # "mini" only: of the network that cuts a robot's hand out of a picture; 0: there is none
     shadow_width: int = 0  # "mini" only: of the network that finds that hand's shadow on the table; 0: there is none
-    tabletop_width: int = 0  # "mini" only: of the network that finds that hand's fingers in it; 0: there is none
+    tabletop_width: int = 0  # "mini" only: of the one that finds that hand's fingers and blocks in it; 0: there is none
     loop_filter_width: int = 0  # "mini" only: of the network that cleans up every picture that is carried on; 0: none
     upscaler_width: int = 0  # "mini" only: of the network that draws shown pictures twice as large; 0: as they are
     base_width: int = 0  # "wan_vae" and "taehv" only: channels at full resolution; 0: the published 96 and 64
@@ -440,6 +440,10 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
     for reach_m in [controls.reach_m, *(s.controls.reach_m for s in config.scenarios.values())]:
         yield not reach_m or (len(reach_m) == 6 and all(reach_m[axis] < reach_m[axis + 3] for axis in range(3))), (
             f"controls.reach_m must hold the least and the greatest (right, away, up) of a box, but is {list(reach_m)}")
+    for own in [controls, *(s.controls for s in config.scenarios.values())]:
+        yield own.finger_stroke_m >= 0 and own.finger_m_per_frame > 0, (
+            f"controls.finger_stroke_m is {own.finger_stroke_m} and controls.finger_m_per_frame "
+            f"{own.finger_m_per_frame}, but neither can be negative, nor fingers that never get anywhere")
     yield not config.scenarios or config.scenario in config.scenarios, (
         f"scenario is {config.scenario!r}, but must be one of: {', '.join(config.scenarios)}")
     for name in model.action_std:

@@ -187,7 +187,7 @@ def naive_table_step(blocks: list[dict[str, float]], hand: dict[str, float], way
                 block[axis] += step
     inside = [block for block in blocks if abs(block["x"] - hand["x"]) + half <= before + slack
               and abs(block["y"] - hand["y"]) <= half and beside(block)]
-    hand["opening"] = max(opening, half) if inside else opening
+    hand["opening"] = max(opening, half) if inside or any(block["held"] for block in blocks) else opening
     room = max(hand["opening"] - half, 0.0)
     for block in blocks:
         taken = any(block is one for one in inside)

@@ -130,10 +130,25 @@ def test_a_hand_beside_all_blocks_stays_where_it_was_found() -> None:
 
 def test_fingertips_do_not_go_into_the_table() -> None:
     grip = Grip(torch.tensor([[0.1, 0.9, -0.02], [0.1, 0.9, 0.05]]), torch.full((2,), OPEN_M))
-    lifted = above_table(grip, torch.full((2,), EYE_M))
+    held = Blocks(grip.place_m[:, None].clone(), torch.tensor([[True], [True]]), torch.zeros(2, 1))
+    blocks, lifted = above_table(held, grip, torch.full((2,), EYE_M))
+    assert torch.allclose(blocks.places_m[:, 0], lifted.place_m)  # what is held goes along
+    free, _ = above_table(held._replace(held=~held.held), grip, torch.full((2,), EYE_M))
+    assert torch.equal(free.places_m, held.places_m)
     assert lifted.place_m[0, 2].item() == pytest.approx(-TIP_M)
     assert seen_at(lifted.place_m[0].tolist()) == pytest.approx(seen_at(grip.place_m[0].tolist()), abs=1e-5)
     assert torch.equal(lifted.place_m[1], grip.place_m[1])
+
+
+def test_fingers_do_not_close_through_what_they_hold() -> None:
+    table = Table((0.0, 0.0))
+    table.play(close=1.0, frames=4)
+    # Held, but off the hand by more than its fingers reach around: as after a slide along the line of sight.
+    table.blocks = table.blocks._replace(places_m=table.blocks.places_m + torch.tensor([0.0, 0.04, 0.0]))
+    table.play(close=1.0, frames=4)
+    assert table.blocks.held.all() and table.grip.opening_m.item() == pytest.approx(BLOCK_HALF_M)
+    table.play(close=0.0, frames=2)
+    assert not table.blocks.held.any() and table.grip.opening_m.item() == pytest.approx(OPEN_M)
 
 
 def test_two_blocks_and_none() -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from test_hypotheses import small_codec
-from tiny_world import make_tiny_world
+from tiny_world import TINY_WORLD, make_tiny_world
 
 from astra_play.actions.rows import arm_row
 from astra_play.codec.mini import MiniCodec
@@ -109,7 +111,7 @@ def middle_of(picture: torch.Tensor, colour: int) -> tuple[float, float]:
     return tuple(places.mean(dim=0).tolist())
 
 
-def test_before_anything_moves_the_layers_make_the_picture_exactly() -> None:
+def test_before_anything_moves_the_layers_make_the_picture_again() -> None:
     torch.manual_seed(0)
     noise = (scene(BLOCK) + 0.2 * torch.randn(1, 3, HEIGHT, WIDTH)).clamp(-1, 1)
     dark = torch.zeros(1, 1, HEIGHT, WIDTH)
@@ -296,7 +298,7 @@ def test_a_batch_may_hold_pictures_with_more_and_fewer_blocks() -> None:
     lone = layered(alone)
     lone.show(scene(BLOCK))
     assert carried._now.blocks.places_m.shape == (2, 2, 3)
-    assert (carried._now.blocks.places_m[0, 1] == AWAY_M).all() or carried._now.blocks.places_m[0, 1, 0] == AWAY_M
+    assert carried._now.blocks.places_m[0, 1].tolist() == [AWAY_M] * 3
     for step in ([row(close=1.0)] * 4 + [row(up_m=0.02, close=1.0)] * 3):
         carried.expect(rows_of(step).expand(2, -1, -1))
         carried.carry_on(carried._moved[:, -1])
@@ -360,7 +362,7 @@ def hands(count: int, seed: int) -> Tabletops:
 
 
 def test_finder_learns_shapes_points_and_facts() -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     finder, held_out = TabletopFinder(8), hands(20, seed=1)
     before = scores(finder, held_out)
     losses = fit(finder, hands(200, seed=0), num_steps=400)
@@ -440,6 +442,35 @@ def test_command_adds_the_finder_and_leaves_the_rest_of_the_codec_alone(tmp_path
     config = load_world_config(out)
     assert config.codec.tabletop_width == tabletop_loop.WIDTH
     assert set(config.provenance["tabletop_finder"]) >= {"command", "block_overlap", "depth_error", "opening_error"}
+
+
+def test_worlds_that_are_given_the_finder_learn_how_far_fingers_go() -> None:
+    from astra_play.train.scenarios.arm import FINGER_STEP_M, FINGER_STROKE_M
+
+    config = load_world_config(weights_folder() / "mini")
+    arm = config.scenarios["arm"]
+    without = dataclasses.replace(config, scenarios={**config.scenarios, "arm": dataclasses.replace(
+        arm, controls=dataclasses.replace(arm.controls, finger_stroke_m=0.0, finger_m_per_frame=1.0))})
+    filled = hand_loop.with_fingers(without)
+    assert filled.scenarios["arm"].controls.finger_stroke_m == FINGER_STROKE_M
+    assert filled.scenarios["arm"].controls.finger_m_per_frame == FINGER_STEP_M
+    assert filled.scenarios["explore"] == config.scenarios["explore"] and filled.controls == config.controls
+    own = dataclasses.replace(config.controls, modality="arm", finger_stroke_m=0.03)
+    assert hand_loop.with_fingers(dataclasses.replace(config, controls=own)).controls == own
+
+
+@pytest.mark.parametrize("fields", [{"finger_stroke_m": -0.01}, {"finger_stroke_m": 0.05, "finger_m_per_frame": 0.0}])
+def test_fingers_that_cannot_be_are_refused(tmp_path: Path, fields: dict[str, float]) -> None:
+    folder = make_tiny_world(tmp_path, controls=dataclasses.replace(TINY_WORLD.controls, **fields))
+    with pytest.raises(ConfigError, match="finger_stroke_m"):
+        load_world_config(folder)
+
+
+def test_the_simulator_does_not_wait_for_torch() -> None:
+    told = subprocess.run([sys.executable, "-c", "import sys, astra_play.train.scenarios as s; s.controls('arm'); "
+                                                 "print('torch' in sys.modules)"], capture_output=True, text=True,
+                          check=True)
+    assert told.stdout.strip() == "False"
 
 
 def test_finder_is_small() -> None:

@@ -15,12 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .hand import HandFinder
+from .hand_points import POINTS_M
 
 SHARPNESS = 3.0  # of logits; a finger is two pixels wide, and a soft one would leave half of itself behind
 NUM_SHAPES = 5  # left and right finger, blocks, their shadows, their middles
-# Points that move with the hand, (right, away, up) in metres from the one between its fingertips: that one, and
-# some beside the fingers and at the palm, whose distances in the picture tell how near the hand is.
-POINTS_M = ((0.0, 0.0, 0.0), (-0.06, 0.0, 0.03), (0.06, 0.0, 0.03), (-0.06, 0.0, 0.06), (0.06, 0.0, 0.06))
 # Middle and spread of the facts in the pictures that are learned from: opening, depth, lift (radians), eye height.
 FACTS = ((0.035, 0.02), (1.0, 0.08), (0.64, 0.035), (0.70, 0.045))
 MAX_SPREADS = 3.0  # that a fact may be off its middle

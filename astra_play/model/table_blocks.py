@@ -53,7 +53,8 @@ def step(blocks: Blocks, grip: Grip, way_m: Tensor, opening_m: Tensor) -> tuple[
     hand_m = grip.place_m + way_m
     inside = _between(places_m, Grip(hand_m, grip.opening_m))
     # A block between the fingers stops them, and they draw it to their middle.
-    opening_m = torch.where(inside.any(dim=1), opening_m.clamp(min=BLOCK_HALF_M), opening_m)
+    stopped = (inside | blocks.held).any(dim=1)
+    opening_m = torch.where(stopped, opening_m.clamp(min=BLOCK_HALF_M), opening_m)
     room_m = (opening_m - BLOCK_HALF_M).clamp(min=0)[:, None]
     held = (inside & (room_m <= TOUCH_M)) | (blocks.held & (room_m <= TOUCH_M))
     right_m = hand_m[:, None, 0] + (places_m[..., 0] - hand_m[:, None, 0]).clamp(-room_m, room_m)
@@ -88,11 +89,13 @@ def seen_around(blocks: Blocks, grip: Grip, eye_height_m: Tensor) -> Grip:
     return grip._replace(place_m=torch.where((least_m <= ROUGH_M)[:, None], chosen_m, grip.place_m))
 
 
-def above_table(grip: Grip, eye_height_m: Tensor) -> Grip:
-    """The hand, slid along the line of sight until its fingertips are not in the table."""
+def above_table(blocks: Blocks, grip: Grip, eye_height_m: Tensor) -> tuple[Blocks, Grip]:
+    """The hand, and what it holds, slid along the line of sight until its fingertips are not in the table."""
     to_eye_m = _to_eye(grip.place_m, eye_height_m)
     lack_m = (-TIP_M - grip.place_m[:, 2]).clamp(min=0)
-    return grip._replace(place_m=grip.place_m + to_eye_m * (lack_m / to_eye_m[:, 2])[:, None])
+    slide_m = to_eye_m * (lack_m / to_eye_m[:, 2])[:, None]
+    places_m = blocks.places_m + slide_m[:, None] * blocks.held[..., None]
+    return blocks._replace(places_m=places_m), grip._replace(place_m=grip.place_m + slide_m)
 
 
 def _to_eye(place_m: Tensor, eye_height_m: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ layers are the anchor, and it corrects that. Nothing of what it paints is carrie
 after minutes.
 
 Layers are premultiplied (Porter and Duff, "Compositing digital images", 1984), and what they fail to explain of the
-given picture goes with the nearest of them: before anything moves, they make that picture exactly.
+given picture goes with the nearest of them: before anything moves, they make that picture again.
 """
 
 from __future__ import annotations
@@ -78,28 +78,31 @@ class TabletopPicture(CarriedPicture):
                  loop_filter: LoopFilter | None = None, strength: float = 1.0) -> None:
         super().__init__(motion, paint, leak, loop_filter, strength)
         self._layers: Layers | None = None
+        self._cut_from: Tensor | None = None
         self._now: Moving | None = None
         self._next: Moving | None = None  # after the chunk last expected
 
     def reset(self) -> None:
         super().reset()
-        self._layers = self._now = self._next = None
+        self._layers = self._cut_from = self._now = self._next = None
 
     def snapshot(self) -> dict[str, Any]:
         return {**super().snapshot(), "layers": self._layers, "now": self._now}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         super().restore(snapshot)
-        self._layers, self._now, self._next = snapshot["layers"], snapshot["now"], None
+        self._layers, self._now, self._next, self._cut_from = snapshot["layers"], snapshot["now"], None, None
 
     def show(self, pictures: Tensor) -> None:
         """Carry given pictures on from here, (B, 3, H, W) in [-1, 1], cut into layers anew."""
-        self._layers = cut(self._motion, pictures)
+        # A session begins with one and the same picture several times over; cutting costs as much as some frames.
+        if self._cut_from is None or not torch.equal(pictures, self._cut_from):
+            self._layers, self._cut_from = cut(self._motion, pictures), pictures
         self._now, self._next = self._layers.start, None
         super().show(pictures)
 
     def carry_on(self, pictures: Tensor) -> None:
-        self._now, self._next = self._next, None
+        self._now = self._next
         super().show(pictures)
 
     def expect(self, rows: Tensor) -> Tensor:
@@ -108,8 +111,8 @@ class TabletopPicture(CarriedPicture):
         for row in rows.float().unbind(dim=1):
             self._next = follow(self._motion, self._next, row, self._layers.eye_height_m)
             moments.append(self._next)
-        moved, share = draw(self._motion, self._layers, moments)
-        seen = torch.ones_like(share)
+        moved = draw(self._motion, self._layers, moments)
+        seen = torch.ones_like(moved[:, :, :1])  # there is no place of which the layers say nothing
         anchors = self._motion.anchor(moved.flatten(0, 1), seen.flatten(0, 1)).unflatten(0, moved.shape[:2])
         return self._offer(rows, moved, seen, None, anchors)
 
@@ -122,7 +125,8 @@ def follow(motion: StillCamera, now: Moving, row: Tensor, eye_height_m: Tensor) 
     around = table_blocks.seen_around(now.blocks, now.grip, eye_height_m)
     before = now.grip._replace(place_m=torch.where(closes, around.place_m, now.grip.place_m))
     blocks, grip = table_blocks.step(now.blocks, before, row[:, :3], now.grip.opening_m + step_m)
-    return Moving(now.way_m + row[:, :3], table_blocks.above_table(grip, eye_height_m), blocks)
+    blocks, grip = table_blocks.above_table(blocks, grip, eye_height_m)
+    return Moving(now.way_m + row[:, :3], grip, blocks)
 
 
 # --- cutting a picture ----------------------------------------------------------------------------------------------
@@ -199,8 +203,7 @@ def explain(motion: StillCamera, layers: Layers, pictures: Tensor) -> Layers:
 
     Colours at the rim of a thing go with it, hand before blocks before shadows; the rest is the table's.
     """
-    drawn, _ = draw(motion, layers, [layers.start])
-    rest = pictures - drawn[:, 0]
+    rest = pictures - draw(motion, layers, [layers.start])[:, 0]
     free = torch.ones_like(rest[:, :1])
 
     def take(layer: Tensor, share: Tensor) -> Tensor:
@@ -255,21 +258,21 @@ def where_things_are(motion: StillCamera, tabletop: Tabletop, sight: Sight, midd
         return rays @ sight.to_camera
 
     hand_m = eye_m + (ways(tabletop.points[:, :1]) * tabletop.depth_m[:, None, None])[:, 0]
-    grip = table_blocks.above_table(Grip(hand_m, tabletop.opening_m.clamp(0, motion.stroke_m)), tabletop.eye_height_m)
+    grip = Grip(hand_m, tabletop.opening_m.clamp(0, motion.stroke_m))
     rays = ways(middles)
     on_table_m = eye_m[:, None] + rays * ((BLOCK_HALF_M - eye_m[:, None, 2:]) / rays[..., 2:].clamp(max=-LEVEL))
     beside_hand_m = eye_m[:, None] + rays * tabletop.depth_m[:, None, None]
     lifted = beside_hand_m[..., 2] > 2 * BLOCK_HALF_M
     in_hand = table_blocks.laid_out(beside_hand_m, grip).held & lifted
     places_m = torch.where(in_hand[..., None], beside_hand_m, on_table_m).nan_to_num(nan=AWAY_M)
-    return Moving(torch.zeros_like(hand_m), grip, table_blocks.laid_out(places_m, grip))
+    blocks, grip = table_blocks.above_table(table_blocks.laid_out(places_m, grip), grip, tabletop.eye_height_m)
+    return Moving(torch.zeros_like(hand_m), grip, blocks)
 
 
 # --- drawing it again -----------------------------------------------------------------------------------------------
 
-def draw(motion: StillCamera, layers: Layers, moments: list[Moving]) -> tuple[Tensor, Tensor]:
-    """Pictures (B, T, 3, H, W) of the layers at T moments, and the share of each pixel that is not table, (B, T, 1, H,
-    W)."""
+def draw(motion: StillCamera, layers: Layers, moments: list[Moving]) -> Tensor:
+    """Pictures (B, T, 3, H, W) of the layers at T moments."""
     start, frames = layers.start, len(moments)
     ways_m = torch.stack([moment.way_m for moment in moments], dim=1)
     places_m = torch.stack([moment.blocks.places_m for moment in moments], dim=2)  # (B, K, T, 3)
@@ -281,12 +284,11 @@ def draw(motion: StillCamera, layers: Layers, moments: list[Moving]) -> tuple[Te
         slid = motion.slide(layers.shadows.flatten(0, 1), on_table_m, layers.shadow_sight)
         added, thrown = slid.unflatten(0, layers.shadows.shape[:2]).split([3, 1], dim=3)
         pictures = darken(pictures, layers.shadow, thrown.amax(dim=1).clamp(0, 1)) + added.sum(dim=1)
-    share = torch.zeros_like(pictures[:, :, :1])
 
     def over(layer: Tensor, weight: Tensor | float = 1.0) -> None:
-        nonlocal pictures, share
+        nonlocal pictures
         own = weight * layer[:, :, 3:].clamp(0, 1)  # the resampling overshoots at edges
-        pictures, share = pictures * (1 - own) + weight * layer[:, :, :3], share + own * (1 - share)
+        pictures = pictures * (1 - own) + weight * layer[:, :, :3]
 
     blocks, in_front = _moved_blocks(motion, layers, moments, block_ways_m)
     for block, front in zip(blocks, in_front, strict=True):
@@ -299,7 +301,7 @@ def draw(motion: StillCamera, layers: Layers, moments: list[Moving]) -> tuple[Te
     over(motion.go_upright(layers.hand, ways_m, hand_away_m, layers.sight))
     for block, front in zip(blocks, in_front, strict=True):
         over(block, front)
-    return pictures, share
+    return pictures
 
 
 def _moved_blocks(motion: StillCamera, layers: Layers, moments: list[Moving],

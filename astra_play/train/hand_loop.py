@@ -8,6 +8,7 @@ fingers, the blocks and the camera's place (tabletop_loop.py).
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +22,10 @@ from ..codec.hand import HandFinder
 from ..codec.mini import MiniCodec
 from ..codec.shadow import ShadowFinder
 from ..codec.tabletop import TabletopFinder
-from ..config import WorldConfig, written_world_config
+from ..config import ControlsConfig, WorldConfig, written_world_config
 from ..model.checkpoint import load_codec
 from ..paths import CODEC_FILE, world_folder
-from . import shadow_loop, tabletop_loop
+from . import scenarios, shadow_loop, tabletop_loop
 from .arm_play import moments
 from .codec_parts import fit_finder, save_with_part
 from .dataset import HELD_OUT_SEED_BASE, TRAIN_SEED_BASE
@@ -113,6 +114,21 @@ def learn_tabletop(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_s
     return tabletop_loop.scores(codec.tabletop.eval(), held_out)
 
 
+def with_fingers(config: WorldConfig) -> WorldConfig:
+    """A world in which clicks move fingers as far and as fast as the simulator does, where it does not say itself."""
+    own = scenarios.controls("arm")
+
+    def filled(controls: ControlsConfig) -> ControlsConfig:
+        if controls.modality != "arm" or controls.finger_stroke_m:
+            return controls
+        return dataclasses.replace(controls, finger_stroke_m=own.finger_stroke_m,
+                                   finger_m_per_frame=own.finger_m_per_frame)
+
+    return dataclasses.replace(config, controls=filled(config.controls), scenarios={
+        name: dataclasses.replace(scenario, controls=filled(scenario.controls))
+        for name, scenario in config.scenarios.items()})
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec", required=True, metavar="WORLD", help="the world whose codec gets the finder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the codec is written")
@@ -135,6 +151,8 @@ def main(args: argparse.Namespace) -> int:
                     "shadow": (learn_shadow, {"shadow_width": shadow_loop.WIDTH}),
                     "tabletop": (learn_tabletop, {"tabletop_width": tabletop_loop.WIDTH})}[args.find]
     scores = {name: round(score, 4) for name, score in learn(codec, config, args.worlds, args.steps).items()}
+    if args.find == "tabletop":
+        config = with_fingers(config)
     asked = "" if args.find == "hand" else f" --find {args.find}"
     told = {"command": f"train hand{asked} --worlds {args.worlds} --steps {args.steps}", **scores}
     save_with_part(codec, config, width, {f"{args.find}_finder": told}, folder, args.out)

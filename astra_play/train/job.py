@@ -314,6 +314,8 @@ def main(args: argparse.Namespace) -> int:
     recipe = load_recipe(JobRecipe, args.recipe)
     if bool(recipe.filter) != (recipe.filter_minutes > 0):
         raise ConfigError(f"recipe {args.recipe} needs both filter and filter_minutes, or neither")
+    if bool(recipe.finder_worlds) != (recipe.finder_minutes > 0):
+        raise ConfigError(f"recipe {args.recipe} needs both finder_worlds and finder_minutes, or neither")
     if not recipe.data:
         raise ConfigError(f"recipe {args.recipe} orders no data; it needs a table like [data.explore]")
     args.folder.mkdir(parents=True, exist_ok=True)

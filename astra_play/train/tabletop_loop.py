@@ -43,7 +43,8 @@ def draw_tabletops(first_seed: int, num_worlds: int, width: int, height: int) ->
     for frame, simulator in moments(first_seed, num_worlds, width, height):
         frames.append(frame)
         truths.append(simulator.tabletop())
-    truth = Tabletop(*(torch.from_numpy(np.stack(fields)).float() for fields in zip(*truths, strict=True)))
+    truth = Tabletop(*(torch.from_numpy(np.stack([getattr(one, field) for one in truths])).float()
+                       for field in Tabletop._fields))
     return Tabletops(pixels.to_float(torch.from_numpy(np.stack(frames))), truth)
 
 

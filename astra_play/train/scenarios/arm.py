@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from astra_play.actions import rows
-from astra_play.codec.tabletop import Tabletop
 from astra_play.config import ControlsConfig
 from astra_play.train.scenarios.arm_mjcf import ORIGIN_M, ROBOT, SUBSTEPS, asset_folder, build_model
 from astra_play.train.scenarios.arm_scene import (
@@ -23,7 +22,7 @@ from astra_play.train.scenarios.arm_scene import (
     make_scene,
 )
 from astra_play.train.scenarios.arm_shadow import ShadowTruth, shadow_truth
-from astra_play.train.scenarios.arm_tabletop import Things, tabletop_truth
+from astra_play.train.scenarios.arm_tabletop import TabletopTruth, Things, tabletop_truth
 from astra_play.train.scenarios.drawing import import_mujoco
 
 FPS = 16
@@ -159,7 +158,7 @@ class Arm:
         is_robot = np.array([name.startswith(ROBOT) for name in names] + [False])  # the last for what shows no body
         return is_robot[self._bodies_shown()]
 
-    def tabletop(self) -> Tabletop:
+    def tabletop(self) -> TabletopTruth:
         """Return fingers, blocks and the camera's place in the picture that was last returned."""
         fingers = sorted((self._model.body(f"{ROBOT}{side}_gripper_finger_link").id for side in "lr"),
                          key=lambda body: self._to_player(self._data.xpos[body])[0])

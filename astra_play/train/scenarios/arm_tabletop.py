@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from astra_play.codec.tabletop import POINTS_M, Tabletop
+from astra_play.codec.hand_points import POINTS_M
 from astra_play.train.scenarios.arm_scene import AIM_UP_M, BLOCK_HALF_M, VERTICAL_FOV_DEG, ArmScene
 from astra_play.train.scenarios.arm_shadow import places_on_table
 
@@ -32,6 +32,24 @@ class Things:
     axes: np.ndarray
 
 
+@dataclass(frozen=True)
+class TabletopTruth:
+    """The fields of `codec.tabletop.Tabletop` as the simulator has them, of one picture.
+
+    Shares (., H, W) bool, but `middles` (1, H, W) float64; `points` (5, 2) and the facts float64.
+    """
+
+    fingers: np.ndarray
+    blocks: np.ndarray
+    shadows: np.ndarray
+    middles: np.ndarray
+    points: np.ndarray
+    opening_m: float
+    depth_m: float
+    lift_rad: float
+    eye_height_m: float
+
+
 class Eye:
     """The camera of a scene: metres along the player's axes -> places in a picture."""
 
@@ -50,8 +68,8 @@ class Eye:
 
 
 def tabletop_truth(scene: ArmScene, things: Things, shown: np.ndarray, fingers: Sequence[int],
-                   blocks: Sequence[int]) -> Tabletop:
-    """Return the fields of one picture's `Tabletop` as arrays without a batch axis.
+                   blocks: Sequence[int]) -> TabletopTruth:
+    """Return what is to be found in a picture.
 
     `shown` (H, W): the number of the body that each pixel shows; `fingers` (left and right) and `blocks`: theirs.
     """
@@ -63,9 +81,10 @@ def tabletop_truth(scene: ArmScene, things: Things, shown: np.ndarray, fingers: 
     dark = [box_shadow(places, to_lamp, middle, axes) for middle, axes in zip(things.blocks, things.axes, strict=True)]
     middles, _ = eye.see(things.blocks[visible])
     _, depth_m = eye.see(things.hand)
-    return Tabletop(shown == np.array(fingers)[:, None, None], np.isin(shown, blocks)[None], np.any(dark, axis=0)[None],
-                    marks(middles, width, height)[None], eye.see(things.hand + np.array(POINTS_M))[0],
-                    *(np.array(fact) for fact in (things.opening_m, depth_m, eye.lift_rad, eye.place[2])))
+    return TabletopTruth(
+        shown == np.array(fingers)[:, None, None], np.isin(shown, blocks)[None], np.any(dark, axis=0)[None],
+        marks(middles, width, height)[None], eye.see(things.hand + np.array(POINTS_M))[0],
+        things.opening_m, float(depth_m), eye.lift_rad, float(eye.place[2]))
 
 
 def box_shadow(places: np.ndarray, to_lamp: np.ndarray, middle: np.ndarray, axes: np.ndarray) -> np.ndarray:
