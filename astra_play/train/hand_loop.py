@@ -32,6 +32,7 @@ from .dataset import HELD_OUT_SEED_BASE, TRAIN_SEED_BASE
 
 NUM_HELD_OUT_WORLDS = 20
 WIDTH, BATCH, LR = 12, 16, 3e-3
+MAX_NORM = 0.5  # of the gradients; without it a batch now and then undoes what was learned
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,14 @@ def draw_outlines(first_seed: int, num_worlds: int, width: int, height: int) -> 
 
 
 def varied(outlines: Outlines, index: Tensor, generator: torch.Generator) -> Outlines:
-    """Return a batch: half of it mirrored, colours exchanged and light changed, so that shapes count and not paints."""
+    """Return a batch: half of it mirrored, light changed and in every other batch colours exchanged, so that shapes
+    count and not paints alone."""
     pictures, robots = outlines.pictures[index], outlines.robots[index]
     mirrored = (torch.rand(len(index), 1, 1, 1, generator=generator) < 0.5)
     pictures, robots = (torch.where(mirrored, x.flip(-1), x) for x in (pictures, robots))
     order = torch.randperm(3, generator=generator)
+    if torch.rand((), generator=generator) < 0.5:
+        order = torch.arange(3)
     light = torch.empty(len(index), 1, 1, 1).uniform_(0.8, 1.2, generator=generator)
     return Outlines(((pictures[:, order] + 1) * light - 1).clamp(-1, 1), robots)
 
@@ -71,7 +75,7 @@ def fit(finder: HandFinder, outlines: Outlines, num_steps: int, seed: int = 0) -
         batch = varied(outlines, torch.randint(len(outlines), (BATCH,), generator=generator), generator)
         return F.binary_cross_entropy_with_logits(finder.logits(batch.pictures), batch.robots)
 
-    return fit_finder(finder, loss_of_batch, num_steps, LR, seed)
+    return fit_finder(finder, loss_of_batch, num_steps, LR, seed, MAX_NORM)
 
 
 def teach(finder: HandFinder, num_worlds: int, num_steps: int, size: tuple[int, int]) -> None:

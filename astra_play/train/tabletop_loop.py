@@ -23,7 +23,7 @@ SHAPE_WEIGHTS = (2.0, 2.0, 1.0, 1.0, 4.0)
 POINT_PX = 1.0  # how wide the spot is that a point's map is taught, one standard deviation
 POINTS_WEIGHT = 0.02  # of the cross-entropy of the points' maps beside that of the shapes
 FACTS_WEIGHT = 0.05  # of the mean squares of the facts
-MAX_NORM = 0.5  # of the gradients; without it a batch now and then undoes what was learned
+MAX_NORM = 0.5  # of the gradients, as of the hand finder's
 
 
 @dataclass(frozen=True)
