@@ -199,25 +199,29 @@ def repeated(sight: Sight, count: int) -> Sight:
 
 
 def explain(motion: StillCamera, layers: Layers, pictures: Tensor) -> Layers:
-    """Add what the layers fail to explain of the pictures that they were cut from to the nearest of them.
-
-    Colours at the rim of a thing go with it, hand before blocks before shadows; the rest is the table's.
-    """
+    """Add what the layers fail to explain of the pictures that they were cut from to the nearest of them: fingers
+    before hand before blocks before shadows, and what is left to the table."""
     rest = pictures - draw(motion, layers, [layers.start])[:, 0]
-    free = torch.ones_like(rest[:, :1])
 
-    def take(layer: Tensor, share: Tensor) -> Tensor:
-        """The layer (B, 4, H, W) with what is left to explain near its share (B, 1, H, W)."""
-        nonlocal free
-        own = free * covered(share)
-        free = free - own
-        return layer + F.pad(rest * own, (0, 0, 0, 0, 0, 1))
+    def take(layer: Tensor, of: Callable[[Tensor], Tensor] = lambda rest: rest) -> Tensor:
+        """The layer (B, 4, H, W), and with it so much `of` what is left to explain near it."""
+        nonlocal rest
+        own = of(rest) * covered(layer[:, 3:])
+        rest = rest - own
+        return layer + F.pad(own, (0, 0, 0, 0, 0, 1))
 
-    fingers = [take(layer, layer[:, 3:]) for layer in layers.fingers.unbind(dim=1)]
-    hand = take(layers.hand, layers.hand[:, 3:])
-    blocks, shadows = ([take(layer, layer[:, 3:]) for layer in some.unbind(dim=1)] if some is not None else []
-                       for some in (layers.blocks, layers.shadows))
-    return layers._replace(table=layers.table + rest * free, hand=hand, fingers=torch.stack(fingers, dim=1),
+    def colourless(rest: Tensor) -> Tensor:
+        """All of a shadow that goes along with it; a colour beside that is what lies on the table there."""
+        return rest.mean(dim=1, keepdim=True).expand_as(rest)
+
+    fingers = [take(layer) for layer in layers.fingers.unbind(dim=1)]
+    hand = take(layers.hand)
+    blocks = [take(layer) for layer in layers.blocks.unbind(dim=1)]
+    shadows = [] if layers.shadows is None else [take(layer, colourless) for layer in layers.shadows.unbind(dim=1)]
+    if layers.shadow is not None:  # the table is darkened after that; from -1 up, so 0 becomes what is left of light
+        thrown = layers.shadows[:, :, 3:].amax(dim=1, keepdim=True)
+        rest = rest / (darken(torch.zeros_like(rest)[:, None], layers.shadow, thrown)[:, 0] + 1).clamp_min(DARKEST)
+    return layers._replace(table=layers.table + rest, hand=hand, fingers=torch.stack(fingers, dim=1),
                            blocks=torch.stack(blocks, dim=1) if blocks else layers.blocks,
                            shadows=torch.stack(shadows, dim=1) if shadows else None)
 
