@@ -117,7 +117,6 @@ class StreamConfig:
     # 1 makes them once, at the first step; 0 makes them anew at every step, which is exact.
     framepack_cache_sigma: float = 0.0
 
-
     def offered_guidance(self, wanted: float | None) -> float | None:
         """The guidance scale that a player's wish comes to in this world; None, its own, stays None.
 
@@ -435,12 +434,11 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
         "patches of one latent frame")
     yield 0 <= stream.context_sigma < 1 and stream.sink_chunks >= 0, (
         "stream.context_sigma must be in [0, 1) and stream.sink_chunks not negative")
-    for modality in [controls.modality, *(s.controls.modality for s in config.scenarios.values())]:
-        yield modality in model.modalities, f"the model knows no {modality!r} actions"
-    for reach_m in [controls.reach_m, *(s.controls.reach_m for s in config.scenarios.values())]:
+    for own in [controls, *(s.controls for s in config.scenarios.values())]:
+        yield own.modality in model.modalities, f"the model knows no {own.modality!r} actions"
+        reach_m = own.reach_m
         yield not reach_m or (len(reach_m) == 6 and all(reach_m[axis] < reach_m[axis + 3] for axis in range(3))), (
             f"controls.reach_m must hold the least and the greatest (right, away, up) of a box, but is {list(reach_m)}")
-    for own in [controls, *(s.controls for s in config.scenarios.values())]:
         yield own.finger_stroke_m >= 0 and own.finger_m_per_frame > 0, (
             f"controls.finger_stroke_m is {own.finger_stroke_m} and controls.finger_m_per_frame "
             f"{own.finger_m_per_frame}, but neither can be negative, nor fingers that never get anywhere")

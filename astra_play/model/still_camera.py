@@ -35,14 +35,13 @@ EDGE_PX = 1  # about the rim of the shadow, where it may have been found a pixel
 
 
 class Sight(NamedTuple):
-    """How a camera sees a hand and its table.
+    """How a camera sees a hand's ways and its table.
 
-    `to_camera` (B, 3, 3): metres right, away and up of the hand -> right, down and ahead of the camera. `depth_m` (B,):
-    how far ahead of it the hand is. `table_m` (B, H, W, 3): the point of the table in each pixel, in the camera's axes.
+    `to_camera` (B, 3, 3): metres right, away and up of the hand -> right, down and ahead of the camera. `table_m` (B,
+    H, W, 3): the point of the table in each pixel, in the camera's axes.
     """
 
     to_camera: Tensor
-    depth_m: Tensor
     table_m: Tensor
 
 
@@ -51,8 +50,8 @@ class StillCamera(CameraMotion):
 
     The hand is taken to be a plane that faces the camera: sideways and up it goes across the picture, and as it comes
     nearer it grows about the picture's middle. Of fewer hypotheses than three it takes the first alone. A codec that
-    finds no hands leaves everything on the table, and one that finds no shadows those. Unless it is told a `Sight` the
-    camera stands as the controls say, and the hand is at the scene's depth.
+    finds no hands leaves everything on the table, and one that finds no shadows those. Where no `Sight` is given the
+    camera stands as the controls say; the hand is at the scene's depth.
     """
 
     def __init__(self, codec: MiniCodec, latent_scale: Tensor, width: int, height: int, controls: ControlsConfig,
@@ -62,16 +61,17 @@ class StillCamera(CameraMotion):
         self._find_hand, self._find_shadow, self._find_tabletop = codec.hand, codec.shadow, codec.tabletop
         self.stroke_m, self.finger_step_m = controls.finger_stroke_m, controls.finger_m_per_frame
         self.rays = torch.cat([self._pixels * self.limits, torch.ones_like(self._pixels[..., :1])], dim=-1)
-        told = controls.scene_depth_m, math.radians(controls.camera_lift_deg), controls.eye_height_m
+        self._depth_m = controls.scene_depth_m
+        told = math.radians(controls.camera_lift_deg), controls.eye_height_m
         self._told = self.sight(*torch.tensor(told, device=self.scale.device)[:, None])
 
-    def sight(self, depth_m: Tensor, lift_rad: Tensor, eye_height_m: Tensor) -> Sight:
-        """What cameras that look down by angles (B,) from heights (B,) upon hands at depths (B,) see."""
+    def sight(self, lift_rad: Tensor, eye_height_m: Tensor) -> Sight:
+        """What cameras that look down by angles (B,) from heights (B,) see."""
         sin, cos, zero, one = lift_rad.sin(), lift_rad.cos(), torch.zeros_like(lift_rad), torch.ones_like(lift_rad)
         axes = torch.stack([one, zero, zero, zero, -sin, -cos, zero, cos, -sin], dim=-1).unflatten(-1, (3, 3))
         down = -torch.einsum("hwi,bi->bhw", self.rays, axes[:, :, 2])  # the third way is up
         table_m = self.rays * (eye_height_m[:, None, None] / down.clamp_min(1e-3))[..., None]  # above the horizon: far
-        return Sight(axes, depth_m, table_m)
+        return Sight(axes, table_m)
 
     @torch.no_grad()
     def find_hand(self, pictures: Tensor) -> Tensor:
@@ -85,9 +85,9 @@ class StillCamera(CameraMotion):
 
     @torch.no_grad()
     def find_tabletop(self, pictures: Tensor) -> tuple[Tabletop, Sight]:
-        """What stands on the table in (B, 3, H, W) pictures, and how the camera stands to the hand."""
+        """What stands on the table in (B, 3, H, W) pictures, and how the camera sees it."""
         tabletop = self._find_tabletop(pictures)
-        return tabletop, self.sight(tabletop.depth_m, tabletop.lift_rad, tabletop.eye_height_m)
+        return tabletop, self.sight(tabletop.lift_rad, tabletop.eye_height_m)
 
     def throw(self, shadow: CastShadow, ways_m: Tensor) -> Tensor:
         """Shares (B, T, 1, H, W) in [0, 1] of the shadow in each pixel when the hand has gone the ways (B, T, 3)."""
@@ -110,20 +110,19 @@ class StillCamera(CameraMotion):
         stays = [x.expand(-1, rows.shape[1], -1, -1, -1)[:, :, None] for x in (pictures[:, None], table)]
         return torch.cat([along, *stays], dim=2)
 
-    def go_along(self, pictures: Tensor, ways_m: Tensor, sight: Sight | None = None) -> Tensor:
+    def go_along(self, pictures: Tensor, ways_m: Tensor) -> Tensor:
         """(B, C, H, W) pictures that go as a whole the ways (B, T, 3) of the hand: (B, T, C, H, W)."""
-        sight = sight or self._told
-        steps = ways_m @ sight.to_camera.mT / sight.depth_m[:, None, None]
+        steps = ways_m @ self._told.to_camera.mT / self._depth_m
         right, down, ahead = steps[..., None, None, :].unbind(dim=-1)
         places = self._pixels * (1 + ahead[..., None]) - torch.stack([right, down], dim=-1) / self.limits
         return self._taken(pictures, places)
 
-    def go_upright(self, pictures: Tensor, ways_m: Tensor, away_m: Tensor, sight: Sight) -> Tensor:
+    def go_upright(self, pictures: Tensor, ways_m: Tensor, away_m: Tensor, to_camera: Tensor) -> Tensor:
         """The same of things that stand upright `away_m` (B,) from the camera, so that what is higher is nearer to a
         camera that looks down on them."""
-        rays_away = torch.einsum("hwi,bi->bhw", self.rays, sight.to_camera[:, :, 1]).clamp_min(1e-3)
+        rays_away = torch.einsum("hwi,bi->bhw", self.rays, to_camera[:, :, 1]).clamp_min(1e-3)
         reach = (away_m[:, None] + ways_m[..., 1])[..., None, None] / rays_away[:, None]  # (B, T, H, W)
-        steps_m = ways_m @ sight.to_camera.mT
+        steps_m = ways_m @ to_camera.mT
         return self._taken(pictures, self.project(self.rays * reach[..., None] - steps_m[:, :, None, None]))
 
     @staticmethod

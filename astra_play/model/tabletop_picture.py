@@ -53,9 +53,8 @@ class Layers(NamedTuple):
 
     `table` (B, 3, H, W): without shadows; `hand`: without fingers; `fingers` (B, 2, 4, H, W); `blocks` (B, K, 4, H, W);
     `shadow`: how shadows fall, None where they are not found; `shadows` (B, 1 + K, 4, H, W): the hand's and the
-    blocks'; their colours are not painted but added. `sight`, `block_sight`, `shadow_sight`: of the hand, of B K
-    blocks, of B (1 + K) shadows; `eye_height_m` (B,): of the camera over the table;
-    `start`: where things were.
+    blocks'; their colours are not painted but added. `sight`: of B pictures; `shadow_sight`: of their B (1 + K)
+    shadows; `eye_height_m` (B,): of the camera over the table; `start`: where things were.
     """
 
     table: Tensor
@@ -65,7 +64,6 @@ class Layers(NamedTuple):
     shadow: CastShadow | None
     shadows: Tensor | None
     sight: Sight
-    block_sight: Sight
     shadow_sight: Sight
     eye_height_m: Tensor
     start: Moving
@@ -163,7 +161,7 @@ def cut(motion: StillCamera, pictures: Tensor) -> Layers:
         return torch.cat([pictures[:, None] * shares[:, :, None], shares[:, :, None]], dim=2)
 
     layers = Layers(table, layers_of(palm)[:, 0], layers_of(fingers), layers_of(share), shadow, shadows, sight,
-                    repeated(sight, count), repeated(sight, 1 + count), tabletop.eye_height_m, start)
+                    repeated(sight, 1 + count), tabletop.eye_height_m, start)
     return explain(motion, layers, pictures)
 
 
@@ -301,8 +299,8 @@ def draw(motion: StillCamera, layers: Layers, moments: list[Moving]) -> Tensor:
     closed_m = torch.stack([start.grip.opening_m - moment.grip.opening_m for moment in moments], dim=1)
     for finger, to_right in zip(layers.fingers.unbind(dim=1), (1, -1), strict=True):
         finger_ways_m = ways_m + F.pad(to_right * closed_m[..., None], (0, 2))
-        over(motion.go_upright(finger, finger_ways_m, hand_away_m, layers.sight))
-    over(motion.go_upright(layers.hand, ways_m, hand_away_m, layers.sight))
+        over(motion.go_upright(finger, finger_ways_m, hand_away_m, layers.sight.to_camera))
+    over(motion.go_upright(layers.hand, ways_m, hand_away_m, layers.sight.to_camera))
     for block, front in zip(blocks, in_front, strict=True):
         over(block, front)
     return pictures
@@ -315,7 +313,8 @@ def _moved_blocks(motion: StillCamera, layers: Layers, moments: list[Moving],
     if not count:
         return [], []
     moved = motion.go_upright(layers.blocks.flatten(0, 1), ways_m.flatten(0, 1),
-                              layers.start.blocks.places_m[..., 1].flatten(), layers.block_sight)
+                              layers.start.blocks.places_m[..., 1].flatten(),
+                              layers.sight.to_camera.repeat_interleave(count, dim=0))
     moved = moved.unflatten(0, (-1, count))  # (B, K, T, 4, H, W)
     away_m = torch.stack([moment.blocks.places_m[..., 1] for moment in moments], dim=2)
     hand_m = torch.stack([moment.grip.place_m[:, None, 1] for moment in moments], dim=2)

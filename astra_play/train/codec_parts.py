@@ -23,6 +23,7 @@ from ..model.checkpoint import CODEC_FILE, MODEL_FILE, save_config, save_module
 TAUGHT_LATER = {"shadow": "`train hand --find shadow`", "tabletop": "`train hand --find tabletop`",
                 "loop_filter": "`train filter` after the world", "upscaler": "`train upscaler`"}
 WARMUP_STEPS = 50
+MAX_NORM = 0.5  # of the gradients of finders that need it; without it a batch now and then undoes what was learned
 
 
 def fit_finder(finder: nn.Module, loss_of_batch: Callable[[torch.Generator], Tensor], num_steps: int, lr: float,
@@ -38,12 +39,21 @@ def fit_finder(finder: nn.Module, loss_of_batch: Callable[[torch.Generator], Ten
         optimizer.param_groups[0]["lr"] = lr * warm * 0.5 * (1 + math.cos(math.pi * step / num_steps))
         loss = loss_of_batch(generator)
         loss.backward()
-        if math.isfinite(max_norm):
-            nn.utils.clip_grad_norm_(finder.parameters(), max_norm)
+        nn.utils.clip_grad_norm_(finder.parameters(), max_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss.item())
     return losses
+
+
+def repainted(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Pictures (N, 3, H, W) in [-1, 1] in another light, and in every other batch with their colours exchanged, so that
+    shapes count and not paints alone."""
+    order = torch.randperm(3, generator=generator)
+    if torch.rand((), generator=generator) < 0.5:
+        order = torch.arange(3)
+    light = torch.empty(len(pictures), 1, 1, 1).uniform_(0.8, 1.2, generator=generator)
+    return ((pictures[:, order] + 1) * light - 1).clamp(-1, 1)
 
 
 def save_with_part(codec: MiniCodec, config: WorldConfig, width: dict[str, int], told: dict[str, Any],

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..codec import pixels
 from ..codec.hand import HandFinder
@@ -27,12 +30,11 @@ from ..model.checkpoint import load_codec
 from ..paths import CODEC_FILE, world_folder
 from . import scenarios, shadow_loop, tabletop_loop
 from .arm_play import moments
-from .codec_parts import fit_finder, save_with_part
+from .codec_parts import MAX_NORM, fit_finder, repainted, save_with_part
 from .dataset import HELD_OUT_SEED_BASE, TRAIN_SEED_BASE
 
 NUM_HELD_OUT_WORLDS = 20
 WIDTH, BATCH, LR = 12, 16, 3e-3
-MAX_NORM = 0.5  # of the gradients; without it a batch now and then undoes what was learned
 
 
 @dataclass(frozen=True)
@@ -57,16 +59,11 @@ def draw_outlines(first_seed: int, num_worlds: int, width: int, height: int) -> 
 
 
 def varied(outlines: Outlines, index: Tensor, generator: torch.Generator) -> Outlines:
-    """Return a batch: half of it mirrored, light changed and in every other batch colours exchanged, so that shapes
-    count and not paints alone."""
+    """Return a batch, half of it mirrored, in other paints and light."""
     pictures, robots = outlines.pictures[index], outlines.robots[index]
     mirrored = (torch.rand(len(index), 1, 1, 1, generator=generator) < 0.5)
     pictures, robots = (torch.where(mirrored, x.flip(-1), x) for x in (pictures, robots))
-    order = torch.randperm(3, generator=generator)
-    if torch.rand((), generator=generator) < 0.5:
-        order = torch.arange(3)
-    light = torch.empty(len(index), 1, 1, 1).uniform_(0.8, 1.2, generator=generator)
-    return Outlines(((pictures[:, order] + 1) * light - 1).clamp(-1, 1), robots)
+    return Outlines(repainted(pictures, generator), robots)
 
 
 def fit(finder: HandFinder, outlines: Outlines, num_steps: int, seed: int = 0) -> list[float]:
@@ -102,20 +99,22 @@ def learn_hand(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps
 
 def learn_shadow(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps: int) -> dict[str, float]:
     """Give a codec a shadow finder; return its scores in held-out worlds."""
-    size = config.width, config.height
     codec.shadow = ShadowFinder(shadow_loop.WIDTH)
-    shadow_loop.fit(codec.shadow, shadow_loop.draw_shadows(TRAIN_SEED_BASE, num_worlds, *size), num_steps)
-    held_out = shadow_loop.draw_shadows(HELD_OUT_SEED_BASE, NUM_HELD_OUT_WORLDS, *size)
-    return shadow_loop.scores(codec.shadow.eval(), held_out)
+    return _taught(codec.shadow, shadow_loop, shadow_loop.draw_shadows, config, num_worlds, num_steps)
 
 
 def learn_tabletop(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps: int) -> dict[str, float]:
     """Give a codec a tabletop finder; return its scores in held-out worlds."""
-    size = config.width, config.height
     codec.tabletop = TabletopFinder(tabletop_loop.WIDTH)
-    tabletop_loop.fit(codec.tabletop, tabletop_loop.draw_tabletops(TRAIN_SEED_BASE, num_worlds, *size), num_steps)
-    held_out = tabletop_loop.draw_tabletops(HELD_OUT_SEED_BASE, NUM_HELD_OUT_WORLDS, *size)
-    return tabletop_loop.scores(codec.tabletop.eval(), held_out)
+    return _taught(codec.tabletop, tabletop_loop, tabletop_loop.draw_tabletops, config, num_worlds, num_steps)
+
+
+def _taught(finder: nn.Module, loop: ModuleType, draw: Callable[..., Any], config: WorldConfig, num_worlds: int,
+            num_steps: int) -> dict[str, float]:
+    """Train a finder as its `loop` does on worlds that `draw` draws, and return its scores in held-out ones."""
+    size = config.width, config.height
+    loop.fit(finder, draw(TRAIN_SEED_BASE, num_worlds, *size), num_steps)
+    return loop.scores(finder.eval(), draw(HELD_OUT_SEED_BASE, NUM_HELD_OUT_WORLDS, *size))
 
 
 def with_fingers(config: WorldConfig) -> WorldConfig:

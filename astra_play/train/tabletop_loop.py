@@ -15,7 +15,7 @@ from torch import Tensor
 from ..codec import pixels
 from ..codec.tabletop import Tabletop, TabletopFinder, centres, in_spreads, in_units, mean_places
 from .arm_play import moments
-from .codec_parts import fit_finder
+from .codec_parts import MAX_NORM, fit_finder, repainted
 
 WIDTH, BATCH, LR = 16, 16, 3e-3
 # Of what is there beside what is not, for each of the shapes: there are few pixels of a finger or a middle.
@@ -23,7 +23,6 @@ SHAPE_WEIGHTS = (2.0, 2.0, 1.0, 1.0, 4.0)
 POINT_PX = 1.0  # how wide the spot is that a point's map is taught, one standard deviation
 POINTS_WEIGHT = 0.02  # of the cross-entropy of the points' maps beside that of the shapes
 FACTS_WEIGHT = 0.05  # of the mean squares of the facts
-MAX_NORM = 0.5  # of the gradients, as of the hand finder's
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,8 @@ def draw_tabletops(first_seed: int, num_worlds: int, width: int, height: int) ->
 
 
 def varied(tabletops: Tabletops, index: Tensor, generator: torch.Generator) -> Tabletops:
-    """Return a batch: half of it mirrored, light changed and in every other batch colours exchanged, so that shapes
-    count and not paints alone. (Paints tell the room, the room its lamp, and a shadow then how high the hand is.)"""
+    """Return a batch, half of it mirrored, in other paints and light. (Not always: paints tell the room, the room its
+    lamp, and a shadow then how high the hand is.)"""
     pictures, truth = tabletops.pictures[index], Tabletop(*(field[index] for field in tabletops.truth))
     mirrored = torch.rand(len(index), 1, 1, 1, generator=generator) < 0.5
     shapes = {name: torch.where(mirrored, getattr(truth, name).flip(-1), getattr(truth, name))
@@ -58,11 +57,7 @@ def varied(tabletops: Tabletops, index: Tensor, generator: torch.Generator) -> T
     # The left finger of a mirrored hand is its right one; so are the points beside the fingers.
     shapes["fingers"] = torch.where(mirrored, shapes["fingers"].flip(1), shapes["fingers"])
     points = torch.where(mirrored[..., 0], truth.points[:, [0, 2, 1, 4, 3]] * torch.tensor([-1.0, 1.0]), truth.points)
-    order = torch.randperm(3, generator=generator)
-    if torch.rand((), generator=generator) < 0.5:
-        order = torch.arange(3)
-    light = torch.empty(len(index), 1, 1, 1).uniform_(0.8, 1.2, generator=generator)
-    pictures = ((torch.where(mirrored, pictures.flip(-1), pictures)[:, order] + 1) * light - 1).clamp(-1, 1)
+    pictures = repainted(torch.where(mirrored, pictures.flip(-1), pictures), generator)
     return Tabletops(pictures, truth._replace(**shapes, points=points))
 
 
