@@ -33,6 +33,8 @@ from ..config import ControlsConfig
 
 NEVER_NEARER_M = 1e6
 BRISK_M, BRISK_RAD = 0.05, math.radians(1.5)  # in a frame: a third of a walk, of a turn with the keys
+AHEAD_BLUR = 32.0  # per share by which a step brings what stands ahead nearer: half at a walk, all in a car
+AHEAD_PX, STAYS_PX = 3.0, 0.5  # how wide a strip is straight ahead, and how little a turn moves what stays in it
 BANDS = 2  # that a picture is cut into to be resampled
 CAMERA_WIDTH = 12  # numbers of a camera row, mask column not included
 
@@ -89,6 +91,7 @@ class CameraMotion:
         y, x = torch.meshgrid((torch.arange(height, device=weight.device) + 0.5) / height * 2 - 1,
                               (torch.arange(width, device=weight.device) + 0.5) / width * 2 - 1, indexing="ij")
         rays = torch.stack([x * self.limits[0], y * self.limits[1], torch.ones_like(x)], dim=-1)
+        self._depth_m = controls.scene_depth_m or NEVER_NEARER_M
         self._bonnet = controls.bonnet
         self._pixels = torch.stack([x, y], dim=-1)
         self.on_bonnet = self.hides(self._pixels)  # (H, W)
@@ -124,6 +127,21 @@ class CameraMotion:
         others = [resample(repeated, self.around_bonnet(self.places_before(poses, points)))
                   for points in self._other_points_m]
         return torch.stack(others, dim=1).unflatten(0, rows.shape[:2])
+
+    def straight_ahead(self, rows: Tensor) -> Tensor | None:
+        """How much of each column (B, T, W), in [0, 1], `blur_across` blurs after the motions up to each of the rows
+        (B, T, A); None: nothing. The strip about the place that a motion goes to (the focus of expansion)."""
+        poses = self._accumulate(camera_poses(rows))
+        rotation, step = poses[..., :3], poses[..., 3]
+        nearer = (-step[..., 2] / self._depth_m).clamp(min=0)
+        if not bool(nearer.any()):
+            return None
+        half_px = self._pixels.shape[1] / 2
+        focus = step[..., 0] / step[..., 2].clamp(max=-1e-6) / self.limits[0]
+        off_px = (self._pixels[0, :, 0] - focus[..., None]) * half_px
+        turned_px = rotation[..., 0, 2] / self.limits[0] * half_px
+        share = (AHEAD_BLUR * nearer).clamp(max=1) * torch.exp(-(turned_px / STAYS_PX).square())
+        return share[..., None] * torch.exp(-off_px.square() / (2 * AHEAD_PX**2))
 
     def offer(self, anchors: Tensor, moved: Tensor, others: Tensor | None) -> Tensor:
         """Add what every block would gain from each hypothesis to anchors (B, T, C or C + 1, h, w).
@@ -218,6 +236,16 @@ class CameraMotion:
     def project(self, points: Tensor) -> Tensor:
         """Camera points (..., 3) -> places in the picture (..., 2), within [-1, 1] if in view."""
         return points[..., :2] / points[..., 2:].clamp_min(1e-3) / self.limits
+
+
+def blur_across(pictures: Tensor, share: Tensor) -> Tensor:
+    """(N, C, H, W) pictures with each column blurred by its neighbours to its share (N, W).
+
+    Who goes straight ahead sees what is there stretched out of the same two pixels for minutes, and an edge between them
+    would split the picture from top to bottom. Blurred a little at every step, it is drawn apart as it spreads.
+    """
+    beside = F.pad(pictures, (1, 1, 0, 0), mode="replicate")
+    return pictures + share[:, None, None] / 4 * (beside[..., 2:] + beside[..., :-2] - 2 * pictures)
 
 
 def resample(pictures: Tensor, places: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..codec.loop_filter import LoopFilter
-from .anchor import CameraMotion, mix, mix_pictures, pace
+from .anchor import CameraMotion, blur_across, mix, mix_pictures, pace
 
 
 class CarriedPicture:
@@ -40,6 +40,7 @@ class CarriedPicture:
         self._start: Tensor | None = None  # the first picture, (B, 3, H, W): the bonnet in it is the car's for good
         self._style: Tensor | None = None  # of that, (B, STYLE_WIDTH), for the filter
         self._moved = self._seen = self._others = self._anchors = None
+        self._ahead: Tensor | None = None  # how much of each column is blurred, (B, T, W)
         self._pace: Tensor | None = None  # of the chunk last expected, (B, T)
         self.filters_at_rest = False  # though nothing comes of it; for those who watch what a filter is given
 
@@ -51,7 +52,7 @@ class CarriedPicture:
     def reset(self) -> None:
         """Forget the picture."""
         self._picture = self._start = self._style = None
-        self._moved = self._seen = self._others = self._anchors = self._pace = None
+        self._moved = self._seen = self._others = self._anchors = self._ahead = self._pace = None
 
     def snapshot(self) -> dict[str, Any]:
         """Return what `restore` needs to go on from here, between two chunks; playing on changes nothing in it."""
@@ -81,6 +82,7 @@ class CarriedPicture:
         self._moved, self._seen, self._others = moved, seen, others
         # Frames of a chunk are all moved from the picture before it, so what one of them needs the next one needs too.
         self._pace = None if self._filter is None else pace(rows).cummax(dim=1).values
+        self._ahead = self._motion.straight_ahead(rows)
         self._anchors = self._motion.offer(anchors, moved, others)
         return self._anchors
 
@@ -99,6 +101,8 @@ class CarriedPicture:
         painted, expected = self._paint(both.flatten(0, 1).float()).chunk(2)
         moved = self._moved if shares is None else mix_pictures(self._moved, self._others, shares)
         moved = moved.flatten(0, 1)
+        if self._ahead is not None:
+            moved = blur_across(moved, self._ahead.flatten(0, 1))
         change = painted - expected - self._leak * (moved - expected)
         if self._filter is not None:
             change = change * self._pace.flatten()[:, None, None, None]

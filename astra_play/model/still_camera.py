@@ -61,7 +61,6 @@ class StillCamera(CameraMotion):
         self._find_hand, self._find_shadow, self._find_tabletop = codec.hand, codec.shadow, codec.tabletop
         self.stroke_m, self.finger_step_m = controls.finger_stroke_m, controls.finger_m_per_frame
         self.rays = torch.cat([self._pixels * self.limits, torch.ones_like(self._pixels[..., :1])], dim=-1)
-        self._depth_m = controls.scene_depth_m
         told = math.radians(controls.camera_lift_deg), controls.eye_height_m
         self._told = self.sight(*torch.tensor(told, device=self.scale.device)[:, None])
 
@@ -92,6 +91,9 @@ class StillCamera(CameraMotion):
     def throw(self, shadow: CastShadow, ways_m: Tensor) -> Tensor:
         """Shares (B, T, 1, H, W) in [0, 1] of the shadow in each pixel when the hand has gone the ways (B, T, 3)."""
         return self.slide(shadow.share, along_table(ways_m, shadow.slant)).clamp(0, 1)  # edges overshoot in resampling
+
+    def straight_ahead(self, rows: Tensor) -> None:
+        """Nothing: the camera goes nowhere."""
 
     def slide(self, pictures: Tensor, ways_m: Tensor, sight: Sight | None = None) -> Tensor:
         """What lies on the table in (B, C, H, W) pictures and goes on it the ways (B, T, 2): (B, T, C, H, W)."""
