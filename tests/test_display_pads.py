@@ -27,9 +27,9 @@ class FakePad:
         self.name = ("Red pad", "Blue pad")[index]
 
 
-def fake_pads(count: int) -> Pads:
+def fake_pads(count: int, pad: type[FakePad] = FakePad) -> Pads:
     return Pads(SimpleNamespace(init=lambda: None, quit=lambda: None, get_count=lambda: count,
-                                is_controller=lambda index: True, Controller=FakePad))
+                                is_controller=lambda index: True, Controller=pad))
 
 
 @pytest.fixture
@@ -86,6 +86,28 @@ def test_pad_that_nobody_opened_leaves_unnoticed(make_player) -> None:
     assert player.top is player.play
 
 
+class ShyPad(FakePad):
+    """A pad that the player may not open."""
+
+    def __init__(self, index: int) -> None:
+        raise RuntimeError("Unable to open /dev/input/event7")
+
+
+def test_pad_that_cannot_be_opened_is_logged_and_play_goes_on(make_player, caplog) -> None:
+    player = make_player()
+    player.app._pads = fake_pads(2, ShyPad)
+    assert player.app.pad_names == [] and "Unable to open /dev/input/event7" in caplog.text
+    player.post(pygame.CONTROLLERDEVICEADDED, device_index=0)
+    player.frames(2)
+
+
+def test_player_opens_where_gamepads_cannot_be_looked_for(caplog) -> None:
+    def refuse() -> None:
+        raise pygame.error("no joystick driver")
+
+    assert Pads(SimpleNamespace(init=refuse)).names == [] and "no joystick driver" in caplog.text
+
+
 def test_unplugging_over_a_menu_opens_no_second_one(make_player) -> None:
     player = make_player()
     player.press(pygame.K_ESCAPE)
@@ -94,7 +116,58 @@ def test_unplugging_over_a_menu_opens_no_second_one(make_player) -> None:
     assert "unplugged" in player.app.toasts.message
 
 
+# --- held over a menu -----------------------------------------------------------------------------------------------
+
+def test_stick_held_while_pausing_moves_no_focus_until_it_was_back(make_player) -> None:
+    player = make_player()
+    axis(player, pygame.CONTROLLER_AXIS_LEFTY, -0.95)
+    button(player, pygame.CONTROLLER_BUTTON_START)
+    axis(player, pygame.CONTROLLER_AXIS_LEFTY, -0.93)
+    assert player.top.panel.focus_index == 0
+    axis(player, pygame.CONTROLLER_AXIS_LEFTY, 0.0)
+    axis(player, pygame.CONTROLLER_AXIS_LEFTY, 0.95)
+    assert player.top.panel.focus_index == 1
+
+
+def test_stick_pushed_in_one_menu_moves_no_focus_in_the_one_below(make_player) -> None:
+    player = make_player()
+    player.press(pygame.K_ESCAPE)
+    player.app.push(SettingsScreen(player.app))
+    axis(player, pygame.CONTROLLER_AXIS_LEFTY, 0.95)
+    button(player, pygame.CONTROLLER_BUTTON_B)
+    axis(player, pygame.CONTROLLER_AXIS_LEFTY, 0.93)
+    assert isinstance(player.top, PauseScreen) and player.top.panel.focus_index == 0
+
+
+@pytest.mark.parametrize("away", ["pause", "minimised"])
+def test_stick_held_while_the_play_stood_still_walks_on_afterwards(make_player, away: str) -> None:
+    player = make_player()
+    axis(player, pygame.CONTROLLER_AXIS_LEFTY, -1.0)
+    player.until(lambda: player.world.walked_steps > 0, "a step")
+    if away == "pause":
+        button(player, pygame.CONTROLLER_BUTTON_START)
+        assert not player.play.input.held()
+        button(player, pygame.CONTROLLER_BUTTON_START)
+    else:
+        player.post(pygame.WINDOWMINIMIZED)
+        assert not player.play.input.held()
+        player.post(pygame.WINDOWRESTORED)
+    walked = player.world.walked_steps
+    player.until(lambda: player.world.walked_steps > walked + 2, "more steps")
+    axis(player, pygame.CONTROLLER_AXIS_LEFTY, 0.0)
+    assert not player.play.input.held()
+
+
 # --- two at once ----------------------------------------------------------------------------------------------------
+
+def test_pad_that_goes_takes_only_what_was_held_on_it_along(make_player) -> None:
+    player = make_player(num_pads=2)
+    axis(player, pygame.CONTROLLER_AXIS_LEFTY, -1.0, pad=0)
+    axis(player, pygame.CONTROLLER_AXIS_LEFTX, 1.0, pad=1)
+    player.post(pygame.CONTROLLERDEVICEREMOVED, instance_id=0)
+    button(player, pygame.CONTROLLER_BUTTON_START, pad=1)
+    assert player.top is player.play and player.play.input.held() == {"right"}
+
 
 def test_resting_stick_of_a_second_pad_does_not_stop_the_first(make_player) -> None:
     player = make_player(num_pads=2)

@@ -123,6 +123,14 @@ def test_a_gamepad_that_goes_lets_go_and_opens_no_menu(visitor: Visitor, where: 
     assert "Booth pad was unplugged" in visitor.app.toasts.message
 
 
+def test_a_gamepad_that_goes_leaves_the_other_one_in_the_visitors_hands(visitor: Visitor) -> None:
+    visitor.app._pads._open[3] = SimpleNamespace(id=3, name="Booth pad")
+    visitor.enter()
+    visitor.post(pygame.CONTROLLERAXISMOTION, axis=pygame.CONTROLLER_AXIS_LEFTY, value=-32768, instance_id=4)
+    visitor.post(pygame.CONTROLLERDEVICEREMOVED, instance_id=3)
+    assert "forward" in visitor.top.input.held()
+
+
 def test_controls_appear_with_the_first_finger_and_two_fingers_walk_and_turn_at_once(visitor: Visitor) -> None:
     visitor.enter()
     assert not visitor.top.shows_touch

@@ -72,6 +72,7 @@ class ClipsScreen(StillScreen):
         return any(changed)
 
     def uncover(self) -> None:
+        super().uncover()
         self._look()
 
     def close(self) -> None:

@@ -260,6 +260,7 @@ class KioskApp(App):
     def pause_play(self, play: SessionScreen, message: str = "") -> None:
         """Let go of what was held and say why; a pause menu would lead out of the booth, and nobody could leave it."""
         play.let_go()
+        play.hear_held_axes()  # of the pads that are still there
         if message:
             self.toasts.show(message, self.clock.now(), bad=True)
         self.redraw()

@@ -158,7 +158,7 @@ class WindowLoop:
         if event.type == pygame.CONTROLLERDEVICEADDED:
             self.toasts.show(f"{name} is plugged in.", self.clock.now())
             return
-        self.pad_hands.forget()
+        self.pad_hands.forget(event.instance_id)
         if self.screens[-1] is self.play_screen:
             self.pause_play(self.play_screen, f"{name} was unplugged. Plug it in again, or go on with another control.")
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 
 import pygame
@@ -39,6 +40,10 @@ class Navigator:
 
     def __init__(self) -> None:
         self._flicked: set[str] = set()
+
+    def note_pushed(self, axes: Mapping[str, float]) -> None:
+        """Take over how the pads are held, axis -> value in [-1, 1]: a stick pushed before flicks nothing here."""
+        self._flicked = {axis for axis in STICK_MOVES if abs(axes.get(axis, 0.0)) >= REARM}
 
     def move(self, event: pygame.Event) -> Move | None:
         if event.type == pygame.KEYDOWN:

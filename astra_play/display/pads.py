@@ -6,11 +6,14 @@ every pad, and of an axis the pad counts that pushes it furthest.
 
 from __future__ import annotations
 
+import logging
 from types import ModuleType
 
 import pygame
 
 from .events import AXIS_FULL, PAD_AXES
+
+log = logging.getLogger(__name__)
 
 PLUG_EVENTS = (pygame.CONTROLLERDEVICEADDED, pygame.CONTROLLERDEVICEREMOVED)
 PAD_EVENTS = (pygame.CONTROLLERBUTTONDOWN, pygame.CONTROLLERBUTTONUP, pygame.CONTROLLERAXISMOTION)
@@ -27,8 +30,13 @@ class Pads:
             module = controller
         self._module = module
         self._open: dict[int, object] = {}
-        module.init()
-        for index in range(module.get_count()):
+        try:
+            module.init()
+            count = module.get_count()
+        except RuntimeError as error:
+            log.warning("Gamepads cannot be looked for (%s); keyboard and mouse play.", error)
+            count = 0
+        for index in range(count):
             self._plug_in(index)
 
     @property
@@ -50,9 +58,13 @@ class Pads:
         self._module.quit()
 
     def _plug_in(self, index: int) -> str:
-        if not self._module.is_controller(index):
+        try:
+            if not self._module.is_controller(index):
+                return ""
+            pad = self._module.Controller(index)
+        except RuntimeError as error:  # what pygame.error is, and the error of the controllers' own module
+            log.warning("A gamepad cannot be opened (%s); the player goes on without it.", error)
             return ""
-        pad = self._module.Controller(index)
         is_new = pad.id not in self._open
         self._open[pad.id] = pad
         return _name(pad) if is_new else ""
@@ -83,10 +95,10 @@ class PadHands:
         down.discard(event.button)
         return None if any(event.button in others for others in self._down.values()) else event
 
-    def forget(self) -> None:
-        """A pad has gone: everything is let go of."""
-        self._axes.clear()
-        self._down.clear()
+    def forget(self, pad: int) -> None:
+        """A pad has gone: what was held on it is let go of."""
+        self._axes.pop(pad, None)
+        self._down.pop(pad, None)
 
     def axes(self) -> dict[str, float]:
         """Return pad axis -> value in [-1, 1], of the pad that pushes it furthest."""

@@ -52,6 +52,7 @@ class StillScreen:
     def __init__(self, app: App) -> None:
         self._app = app
         self._navigator = Navigator()
+        self._navigator.note_pushed(app.pad_hands.axes())
 
     def tick(self, now_s: float) -> bool:
         return False
@@ -63,7 +64,8 @@ class StillScreen:
         pass
 
     def uncover(self) -> None:
-        pass
+        """The screen is on top again; what lay over it heard the sticks meanwhile."""
+        self._navigator.note_pushed(self._app.pad_hands.axes())
 
     def minimise(self, minimised: bool) -> None:
         pass

@@ -47,6 +47,7 @@ class MenuScreen(StillScreen):
 
     def uncover(self) -> None:
         """Read the worlds again: one may have been copied in meanwhile."""
+        super().uncover()
         focus_index = self.menu.focus_index
         self.menu = StartMenu(self._app.options.catalogue.entries())
         self.menu.focus_index = min(focus_index, max(0, len(self.menu.cards) - 1))

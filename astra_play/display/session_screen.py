@@ -207,6 +207,7 @@ class SessionScreen:
         self._next_redraw_s = 0.0
         if not self._app.window.minimised:
             self.session.pause(False)
+        self.hear_held_axes()
         if self.playing:
             self._grab_if_focused()
 
@@ -215,6 +216,8 @@ class SessionScreen:
         self.session.pause(minimised or self._covered)
         if minimised:
             self.let_go()
+        elif not self._covered:
+            self.hear_held_axes()
 
     def close(self) -> None:
         self._app.window.release_mouse()
@@ -232,6 +235,12 @@ class SessionScreen:
         """Release every control and the mouse, as if the window had lost the focus."""
         self.input.handle(InputEvent("focus_lost", time_s=self._app.clock.now()))
         self._app.window.release_mouse()
+
+    def hear_held_axes(self) -> None:
+        """Take sticks and triggers as they are held now: one that does not move sends no event."""
+        now_s = self._app.clock.now()
+        for axis, value in self._app.pad_hands.axes().items():
+            self.input.handle(InputEvent("axis", axis, value=value, time_s=now_s))
 
     # --- controls ---------------------------------------------------------------------------------------------------
 
