@@ -227,6 +227,16 @@ def test_one_click_closes_the_gripper_and_another_opens_it() -> None:
     assert maker.rows(IDLE)[0] == pytest.approx(idle_row("arm"))
 
 
+def test_gripper_listens_to_a_trigger_that_is_pulled_half_its_way() -> None:
+    maker = arm()
+
+    def pulled(**strengths: float) -> float:
+        return maker.rows(ActionSample(axes=tuple(sorted(strengths.items()))))[0][6]
+
+    assert [pulled(grip=0.3), pulled(grip=0.6), pulled(), pulled(release=0.4), pulled(release=1.0)] == [0, 1, 1, 1, 0]
+    assert [pulled(grip=0.7, release=0.7), pulled(grip=0.7), pulled(grip=0.7, release=0.7)] == [0, 1, 1]
+
+
 REACH_M = (-0.1, -0.05, 0.02, 0.1, 0.05, 0.2)
 
 

@@ -23,6 +23,7 @@ from .vehicle import MAX_WHEEL_RAD, Car
 CARRY_FRAMES = 4
 # Per second, of the full lock: a mouse has no spring, so the wheel that it turns finds its own way back.
 WHEEL_BACK_PER_S = 1.0
+PRESSED = 0.5  # of a trigger's or stick's way beyond its dead zone: a gripper is told only open or closed
 
 
 Place = tuple[float, float, float]  # (right, away, up) in metres, of a hand over its table
@@ -210,10 +211,15 @@ class ArmRows:
         mouse_right_px, mouse_down_px = sample.mouse_px
         right_m = self._right_m.spend(mouse_right_px * controls.mouse_m_per_px, self._num_rows, keys_m[0])
         away_m = self._away_m.spend(-mouse_down_px * controls.mouse_m_per_px, self._num_rows, keys_m[1])
-        if {"grip", "release"} & sample.buttons:
-            self._close = float("grip" in sample.buttons)
+        self._close = self._closing(sample)
         step_m = np.array([right_m, away_m, keys_m[2]])
         return np.stack([arm_row(*self._within_reach(step_m), self._close) for _ in range(self._num_rows)])
+
+    def _closing(self, sample: ActionSample) -> float:
+        """Return how the gripper is from now on: 1 closed, 0 open; as it was while both of its buttons are pressed."""
+        pressed = sample.buttons | {button for button, strength in sample.axes if strength >= PRESSED}
+        closes, opens = "grip" in pressed, "release" in pressed
+        return self._close if closes == opens else float(closes)
 
     def _within_reach(self, step_m: np.ndarray) -> np.ndarray:
         """Cut the step of one row where the reach ends, and note where that leaves the hand."""
