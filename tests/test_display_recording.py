@@ -8,15 +8,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import pygame
 import pytest
 from fakes_display import CardCatalogue, card_config
-from hands import Player, seats
+from hands import PATIENCE_S, Player, seats
 from naive_boxes import boxes, pictures
 
 from astra_play.actions.keymap import parse_keymap
@@ -151,11 +153,45 @@ def test_a_recording_ends_properly_with_its_session(make_player, folder: Path, l
     else:
         player.frames(10)
         player.app.to_menu() if leave == "menu" else player.app.close()
+    if leave != "window":
+        toasted(player, "Recorded")
     read = read_recording(files(folder, "astra")[0])
     assert read.loss is None and read.end.reason == "session ended"
     assert len(pictures(files(folder, "mp4")[0])) == sum(chunk.video for chunk in read.chunks) > 0
-    if leave == "menu":
-        assert "Recorded" in player.app.toasts.message
+
+
+class SlowDisk:
+    """Creates files only when it is told to."""
+
+    def __init__(self) -> None:
+        self.may_write = threading.Event()
+
+    def create_file(self, path: Path) -> BinaryIO:
+        self.may_write.wait(3 * PATIENCE_S)
+        return open(path, "xb", buffering=0)
+
+
+@pytest.mark.parametrize("then", ["menu", "window"])
+def test_leaving_for_the_menu_waits_for_no_disk_and_loses_nothing(make_player, folder: Path, then: str,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = SlowDisk()
+    monkeypatch.setattr(video, "create_file", disk.create_file)
+    player = make_player()
+    player.frames(20)
+    player.press(pygame.K_F9)
+    begin_s = time.monotonic()
+    player.app.to_menu()
+    player.steps(2)
+    assert time.monotonic() - begin_s < PATIENCE_S and not files(folder, "mp4")
+    if then == "menu":
+        disk.may_write.set()
+        toasted(player, "Saved")
+        player.until(lambda: not player.app._finishing, "a recorder that is gone")
+    else:
+        threading.Timer(0.3, disk.may_write.set).start()
+        player.app.close()
+    read = read_recording(files(folder, "astra")[0])
+    assert read.end.reason == "saved" and len(pictures(files(folder, "mp4")[0])) == len(read.chunks) >= 20
 
 
 def test_what_cannot_be_written_is_said_and_play_goes_on(playing: Player, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,6 +96,7 @@ class App(WindowLoop):
         if self.unattended is not None:
             if self.play_screen is not None:
                 self.play_screen.recording.close()
+            self.finish_recordings()
             self.unattended.finish(self._figures_json())
             if self.options.record is not None and self.record_error is not None:
                 raise self.record_error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pygame
 
@@ -31,6 +32,9 @@ from .settings import PlayerSettings
 from .text import Text
 from .window import Window
 
+if TYPE_CHECKING:
+    from .recording import RecordingControl
+
 MINIMISED_POLL_S = 0.1  # nobody sees or hears anything until the window comes back, which is an event
 
 
@@ -50,6 +54,7 @@ class WindowLoop:
         self.text = Text()
         self.toasts = Toasts()
         self.exports = Exports()
+        self._finishing: list[RecordingControl] = []  # of sessions that are over, while the rest is written
         self.screens: list[Screen] = []
         self.present_ms = Distribution()  # drawing and flip of one picture of the window
         self._pads: Pads | None = None
@@ -101,6 +106,7 @@ class WindowLoop:
                 self.change_settings(window_width_px=width, window_height_px=height)
             self.window.close()
             del self.window
+        self.finish_recordings()  # the window is gone already: encoding may take seconds
 
     def quit(self) -> None:
         self._finished = True
@@ -116,6 +122,7 @@ class WindowLoop:
         self._take_drop()
         now_s = self.clock.now()
         changed = [screen.tick(now_s) for screen in list(self.screens)]
+        self._hear_finishing()
         changed += [self.toasts.tick(now_s), self.exports.tick(self.toasts, now_s)]
         if (any(changed) or self._dirty) and not self.window.minimised:
             self._draw()
@@ -228,6 +235,23 @@ class WindowLoop:
     def canvas(self) -> Canvas:
         """Return what the next picture is drawn on, for screens that must know where things lie."""
         return Canvas(self.window.surface, self.text)
+
+    # --- recordings whose session is over ---------------------------------------------------------------------------
+
+    def finish_later(self, recording: RecordingControl) -> None:
+        """Let a recording be written to its end while the window goes on, and say then what came of it."""
+        self._finishing.append(recording)
+
+    def finish_recordings(self) -> None:
+        """Wait until every recording of a session that is over is written."""
+        while self._finishing:
+            self._finishing.pop().finish()
+
+    def _hear_finishing(self) -> None:
+        for recording in list(self._finishing):
+            if recording.is_finished:
+                self._finishing.remove(recording)
+            recording.tick()
 
     # --- settings and keymap ----------------------------------------------------------------------------------------
 

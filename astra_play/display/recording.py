@@ -30,10 +30,11 @@ TOAST_S = 6.0  # a path takes longer to read than a word
 
 
 class RecordingControl:
-    """The recorder of one play screen, from before its session starts until after it has stopped."""
+    """The recorder of one play screen, from before its session starts until what was recorded is written."""
 
     def __init__(self, app: App, play: PlayScreen) -> None:
         self._app, self._play = app, play
+        self._is_closed = False
         config, choice, memory = play.config, play.choice, app.options.memory
         self._recorder = Recorder(config, lambda: make_head(config, choice.world, choice.prompt, memory))
         play.session.journal.subscribe(self._recorder)
@@ -94,7 +95,19 @@ class RecordingControl:
             draw_dot(canvas, status.seconds, status.num_dropped_frames)
 
     def close(self) -> None:
-        """End a recording under way and wait until it is written. Closing twice is harmless."""
+        """End a recording under way; it is written while the app goes on. Closing twice is harmless."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._recorder.leave()
+            self._app.finish_later(self)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether everything is written and `tick` has no more to say after one last time."""
+        return self._recorder.is_gone
+
+    def finish(self) -> None:
+        """Wait until everything is written, and say what came of it."""
         self._recorder.close()
         self.tick()
 

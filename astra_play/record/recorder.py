@@ -142,12 +142,20 @@ class Recorder:
         except queue.Empty:
             return None
 
+    def leave(self, reason: str = "session ended") -> None:
+        """End what is under way; what waits is written, `close` waits for that. Leaving twice is harmless."""
+        if not self._closed:
+            self._closed = True
+            self._ask(Leave(reason))
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether everything is written after a `leave`, and no further notice comes."""
+        return not self._thread.is_alive()
+
     def close(self, reason: str = "session ended") -> None:
         """End what is under way, write what waits, and join the thread. Closing twice is harmless."""
-        if self._closed:
-            return
-        self._closed = True
-        self._ask(Leave(reason))
+        self.leave(reason)
         if not self.board.is_ready and not self._was_asked:
             return  # nothing was asked for, and reading large weights takes seconds
         self._thread.join(CLOSE_WITHIN_S)
