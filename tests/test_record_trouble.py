@@ -110,6 +110,29 @@ def test_closing_joins_the_thread_and_hears_nothing_more(make_play) -> None:
     assert play.recorder._queue.empty()
 
 
+@pytest.mark.parametrize("is_stuck", [False, True])
+def test_closing_waits_as_long_as_something_is_written_and_no_longer(make_play, monkeypatch, caplog, is_stuck) -> None:
+    monkeypatch.setattr(recorders, "STUCK_AFTER_S", 0.25)
+    encode, may_encode = recordings.VideoWriter.write, threading.Event()
+
+    def slow(writer, frame, number):
+        may_encode.wait(PATIENCE_S if is_stuck else 0.02)
+        encode(writer, frame, number)
+
+    monkeypatch.setattr(recordings.VideoWriter, "write", slow)
+    play = make_play()
+    play.start()
+    play.chunk(40)
+    play.recorder.save_last(play.target())
+    begin_s = time.monotonic()
+    play.close()
+    if is_stuck:
+        assert time.monotonic() - begin_s < PATIENCE_S and "nothing was written" in caplog.text
+        may_encode.set()
+    else:
+        assert play.check().end.reason == "saved"
+
+
 # --- what can go wrong ----------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("num_bytes", [10, 700, 3_000, 8_000, 12_000, 20_000, 30_000])

@@ -105,6 +105,7 @@ class Board:
     status: Status | None = None  # None: nothing is recorded
     has_failed: bool = False  # the recording that was asked for last ended by itself
     is_ready: bool = False  # False: it still reads the weights, and nothing has been written
+    num_turns: int = 0  # of its work; they end where the disk stands still
     num_done: int = 0  # things taken from the inbox and done with
     has_frames: bool = False  # that still have to be encoded
     taken_bytes: int = 0  # of frames and latents ever taken out of the inbox

@@ -29,7 +29,7 @@ __all__ = ["Notice", "Recorder", "Status", "Target", "Written"]
 log = logging.getLogger(__name__)
 
 MAX_WAITING_BYTES = 64_000_000  # two seconds and a half of 832x480 at 20 fps: longer than a disk stands still
-CLOSE_WITHIN_S = 20.0  # a disk that has not answered by then is left to its thread, which ends with the process
+STUCK_AFTER_S = 20.0  # a disk that has not answered for so long is left to its thread, which ends with the process
 
 
 class Recorder:
@@ -158,6 +158,10 @@ class Recorder:
         self.leave(reason)
         if not self.board.is_ready and not self._was_asked:
             return  # nothing was asked for, and reading large weights takes seconds
-        self._thread.join(CLOSE_WITHIN_S)
+        num_turns = -1
+        while self._thread.is_alive() and self.board.num_turns != num_turns:  # a slow encoder is no dead disk
+            num_turns = self.board.num_turns
+            self._thread.join(STUCK_AFTER_S)
         if self._thread.is_alive():
-            log.warning("The recording could not be finished within %.0f s; what was written is kept.", CLOSE_WITHIN_S)
+            log.warning("The recording could not be finished, since nothing was written for %.0f s; what was written "
+                        "is kept.", STUCK_AFTER_S)

@@ -82,6 +82,7 @@ class Writer:
             self._end(item.reason)
             while self._saved:
                 self._save_on()
+                self._board.num_turns += 1
             return False
         try:
             if item is not None:
@@ -94,6 +95,7 @@ class Writer:
             recording = self._recording
             self._board.has_frames = (recording is not None and recording.num_waiting > 0) or bool(self._saved)
             self._board.num_done += item is not None
+            self._board.num_turns += 1
         return True
 
     def _take(self, wait: bool) -> object | None:
