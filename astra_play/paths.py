@@ -28,6 +28,14 @@ def checkout_folder() -> Path:
     return Path(__file__).resolve().parents[1]
 
 
+def expanded(path: str | Path) -> Path:
+    """Return a path with its "~" read as a home folder, and as it is where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # "~Videos" is the home of a user called Videos
+        return Path(path)
+
+
 def weights_folder() -> Path:
     """Return the folder with one sub-folder per world."""
     return checkout_folder() / "weights"
@@ -49,12 +57,12 @@ def find_world(name_or_path: str | Path) -> tuple[Path, str]:
     A world is given by its name in weights/ or by a path; "/SCENARIO" after either picks one of its scenarios.
     WeightsError if there is none.
     """
-    for candidate in (weights_folder() / name_or_path, Path(name_or_path).expanduser()):
+    named, path = weights_folder() / name_or_path, expanded(name_or_path)
+    for candidate in (named, path):
         if (candidate / "config.json").is_file():
             return candidate, ""
         if (candidate.parent / "config.json").is_file() and not candidate.exists():
             return candidate.parent, candidate.name
-    named, path = weights_folder() / name_or_path, Path(name_or_path).expanduser()
     if path.is_dir() or named.is_dir():
         raise WeightsError(f"the folder {path if path.is_dir() else named} holds no config.json, so it is not a world; "
                            "give the folder that holds config.json and model.safetensors")

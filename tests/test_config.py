@@ -145,6 +145,8 @@ def test_weights_of_several_scenarios_are_played_one_at_a_time(tmp_path, monkeyp
         load_world_config(*paths.find_world("both/flu"))
     with pytest.raises(WeightsError, match="there is no world 'booth'; did you mean 'both'"):
         paths.find_world("booth")
+    with pytest.raises(WeightsError, match="there is no world '~unheard-of/flat'"):  # and no user of that name
+        paths.find_world("~unheard-of/flat")
 
 
 def test_each_scenario_is_an_entry_of_the_menu_with_its_own_start_pictures(tmp_path, monkeypatch) -> None:

@@ -225,8 +225,11 @@ def test_the_folder_can_be_chosen_in_the_settings_and_is_remembered(playing: Pla
         playing.press(pygame.K_RETURN)
         playing.app.pop()
 
-    write_folder("clips")
-    assert "is no whole path" in playing.app.toasts.message and playing.app.settings.recordings_folder == ""
+    for no_path in ("clips", "~unheard-of/clips"):
+        playing.app.toasts.clear()
+        write_folder(no_path)
+        assert f"{no_path} is no whole path" in playing.app.toasts.message
+        assert playing.app.settings.recordings_folder == ""
     write_folder(str(own))
     assert json.loads((tmp_path / "settings.json").read_text())["recordings_folder"] == str(own)
     playing.press(pygame.K_F9)

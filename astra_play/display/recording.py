@@ -12,6 +12,7 @@ import pygame
 
 from ..config import WorldConfig
 from ..errors import RecordingError
+from ..paths import expanded
 from ..record.branch import Continuation
 from ..record.facts import make_head
 from ..record.library import LOG_SUFFIX, VIDEO_SUFFIX, recordings_folder
@@ -145,7 +146,7 @@ def folder_of(settings: PlayerSettings) -> Path:
 def open_folder_line(app: App) -> None:
     """Let the player write where recordings go; an empty line is the videos folder."""
     def take(text: str) -> None:
-        folder = Path(text).expanduser()
+        folder = expanded(text)
         if text and not folder.is_absolute():
             app.toasts.show(f"{text} is no whole path; write all of it, such as {recordings_folder()}",
                             app.clock.now(), bad=True, seconds=TOAST_S)
