@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,6 +49,11 @@ def open_page(tmp_path: Path, folder: Path) -> Iterator[Callable[[], Player]]:
 def make_recordings(folder: Path, count: int) -> None:
     for index in range(count):
         make_recording(folder, f"clip{index}", num_frames=4)
+
+
+def folder_made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def names(player: Player) -> list[str]:
@@ -99,6 +105,22 @@ def test_recordings_are_listed_with_pictures_and_new_ones_appear(open_page, fold
     player.top._look_again_s = 0.0
     player.steps(1)
     assert sorted(names(player)) == ["one", "two"]
+
+
+def test_page_lists_files_that_cannot_be_decoded_or_whose_names_are_no_text(open_page, folder) -> None:
+    odd = make_video(folder_made(folder) / "odd.mp4", num_frames=8)
+    odd.write_bytes(odd.read_bytes().replace(b"avc1", b"zzzz"))  # a codec that nobody knows
+    try:
+        Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.mp4")).write_bytes(b"x")
+    except OSError:
+        pass  # a file system where every name is text
+    player = open_page()
+    damage = {clip.name: clip.damage for clip in player.top.grid.clips}
+    assert set(damage.values()) == {"The video cannot be read."} and "odd" in damage
+    for _ in damage:
+        player.until(lambda: player.top._preview._begin_s == float("inf"), "a preview that gives up")
+        player.press(pygame.K_RIGHT)
+    assert isinstance(player.top, ClipsScreen)
 
 
 def test_focus_stays_on_its_clip_when_the_list_changes(open_page, folder) -> None:

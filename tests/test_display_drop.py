@@ -79,7 +79,11 @@ def test_first_picture_of_several_files_wins(playing, text, red, tmp_path):
 
 
 def test_file_that_is_no_picture_is_a_toast_and_play_goes_on(playing, text, tmp_path):
-    for path, words in ((text, "is not a picture"), (tmp_path, "is a folder"), (tmp_path / "gone.png", "not exist")):
+    odd = bytearray(painted(tmp_path / "odd.dds", (9, 9, 9)).read_bytes())
+    odd[80:84] = (0x80000).to_bytes(4, "little")  # a pixel format that Pillow has no reader for
+    (tmp_path / "odd.dds").write_bytes(odd)
+    for path, words in ((text, "is not a picture"), (tmp_path, "is a folder"), (tmp_path / "gone.png", "not exist"),
+                        (tmp_path / "odd.dds", "cannot be read"), (tmp_path / "caf\udce9.png", "not exist")):
         playing.drop(path)
         assert words in playing.app.toasts.message
     playing.frames(3)

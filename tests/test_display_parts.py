@@ -124,6 +124,13 @@ def test_wrapped_lines_fit_and_lose_no_letter(text):
     assert "".join(lines).replace(" ", "") == sentence.replace(" ", "")
 
 
+@pytest.mark.parametrize(("string", "shown"), [("caf\udce9.mp4", "caf?.mp4"), ("a\0b", "a?b")])
+def test_letters_that_no_font_takes_are_drawn_as_question_marks(text, string, shown):
+    assert text.width_px(string, 17) == text.width_px(shown, 17)
+    drawn, wanted = (pygame.image.tobytes(text.render(one, 17, theme.TEXT), "RGBA") for one in (string, shown))
+    assert drawn == wanted
+
+
 def test_text_without_letters_is_drawn_as_nothing(text):
     assert text.render("", 17, theme.TEXT).get_height() > 0
 

@@ -91,6 +91,10 @@ def test_bad_pictures_get_one_sentence(tmp_path, monkeypatch) -> None:
     (tmp_path / "empty.png").write_bytes(b"")
     cases = {"text.png": "not a picture that can be read", "cut.png": "cannot be read as a picture",
              "empty.png": "not a picture that can be read", "none.png": "does not exist", ".": "is a folder"}
+    odd = bytearray(save(tmp_path / "odd.dds", halves()).read_bytes())
+    odd[80:84] = (0x80000).to_bytes(4, "little")  # a pixel format that Pillow knows of and has no reader for
+    (tmp_path / "odd.dds").write_bytes(odd)
+    cases["odd.dds"] = "cannot be read as a picture .*; save it again as PNG"
     save(tmp_path / "one.png", Image.new("RGB", (1, 1)))
     cases["one.png"] = "1 x 1 pixels; a start picture needs at least 16"
     for name, sentence in cases.items():

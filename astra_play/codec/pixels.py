@@ -61,7 +61,9 @@ def load_start_image(path: Path, width: int, height: int, fit: Literal["crop", "
                          "scale it down first") from None
     except UnidentifiedImageError:
         raise ImageError(f"{path} is not a picture that can be read; use PNG, JPEG or WebP") from None
-    except (OSError, SyntaxError, ValueError) as error:
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever a damaged file makes them trip over
         raise ImageError(f"{path} cannot be read as a picture ({error}); save it again as PNG") from None
 
 

@@ -37,7 +37,7 @@ class Text:
             self._rendered.move_to_end(key)
             return self._rendered[key]
         # a surface without width must not reach smoothscale, which ends the process
-        large = self._font(size_px).render(string or " ", True, colour)
+        large = self._font(size_px).render(_drawable(string) or " ", True, colour)
         # scaled together with its clear surroundings, which render() leaves in the colour of the text
         size = max(1, round(large.get_width() / OVERSAMPLING)), max(1, round(large.get_height() / OVERSAMPLING))
         surface = pygame.transform.smoothscale(large, size)
@@ -47,7 +47,7 @@ class Text:
         return surface
 
     def width_px(self, string: str, size_px: int) -> int:
-        return round(self._font(size_px).size(string)[0] / OVERSAMPLING)
+        return round(self._font(size_px).size(_drawable(string))[0] / OVERSAMPLING)
 
     def height_px(self, size_px: int) -> int:
         return round(self._font(size_px).get_height() / OVERSAMPLING)
@@ -92,3 +92,8 @@ class Text:
         while num_letters > 1 and self.width_px(word[:num_letters], size_px) > width_px:
             num_letters -= 1
         return word[:num_letters]
+
+
+def _drawable(string: str) -> str:
+    """Return the string with "?" for what no font takes: a zero, and the bytes of a file name that is no UTF-8."""
+    return string.encode("utf-8", "replace").decode().replace("\0", "?")

@@ -37,9 +37,9 @@ class VideoPlayer:
             self._file = av.open(str(path))
         except UNREADABLE as error:
             raise self._unreadable(error) from None
-        if not self._file.streams.video:
+        if not self._file.streams.video or self._file.streams.video[0].codec_context is None:  # a kind nobody knows
             self.close()
-            raise DisplayError(f"the clip {path} holds no video; take it out of the folder")
+            raise DisplayError(f"the clip {path} holds no video that can be decoded; take it out of the folder")
         self._file.streams.video[0].thread_type = "AUTO"
         self._frames = self._decode()
 

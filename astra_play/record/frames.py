@@ -47,6 +47,9 @@ def open_video(path: Path) -> Iterator[av.container.InputContainer]:
         raise RecordingError(f"{path} cannot be read as a video ({_words(error)}); give an mp4 file of a recording") \
             from None
     with container:
+        if container.streams.video and container.streams.video[0].codec_context is None:
+            raise RecordingError(f"{path} holds a moving picture of a kind that cannot be decoded here; give an mp4 "
+                                 "file of a recording")
         if not container.streams.video or not container.duration or container.streams.video[0].width == 0:
             raise RecordingError(f"{path} holds no moving picture; give an mp4 file of a recording")
         container.streams.video[0].codec_context.thread_count = 1  # two cores are the player's, frames are small
