@@ -154,14 +154,23 @@ def test_settings_come_back_as_they_were_saved(tmp_path):
 
 
 @pytest.mark.parametrize("damaged", [
-    "", "{", "[]", '{"hud": "yes"}', '{"hudd": true}', '{"window_width_px": -5}', '{"mouse_sensitivity": 1e99}',
-    '{"guidance": NaN}', "\x00\x01"])
+    "", "{", "[]", '{"hud": "yes"}', '{"hudd": true}', "\x00\x01"])
 def test_damaged_settings_give_the_defaults_and_a_logged_sentence(tmp_path, caplog, damaged):
     path = tmp_path / "settings.json"
     path.write_text(damaged)
     with caplog.at_level(logging.WARNING):
         assert settings_file.load(path) == PlayerSettings()
     assert "back to their defaults" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("window_width_px", "-5"), ("window_height_px", "319"), ("mouse_sensitivity", "1e99"), ("guidance", "NaN")])
+def test_setting_out_of_its_range_is_the_default_and_all_others_are_kept(tmp_path, caplog, name, value):
+    path = tmp_path / "settings.json"
+    path.write_text(f'{{"{name}": {value}, "hud": true, "recordings_folder": "/clips"}}')
+    with caplog.at_level(logging.WARNING):
+        assert settings_file.load(path) == PlayerSettings(hud=True, recordings_folder="/clips")
+    assert f"{name} is back to its default" in caplog.text
 
 
 def test_settings_that_cannot_be_saved_are_logged_and_do_not_stop_the_player(tmp_path, caplog):

@@ -102,7 +102,7 @@ class WindowLoop:
             self._pads = None
         if hasattr(self, "window"):
             if not self.window.fullscreen and not self.window.minimised:
-                width, height = self.window.size
+                width, height = settings_file.window_within(self.window.size)
                 self.change_settings(window_width_px=width, window_height_px=height)
             self.window.close()
             del self.window

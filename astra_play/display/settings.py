@@ -1,6 +1,7 @@
 """What the player chose, remembered between runs as JSON in the user's config folder.
 
-A damaged file is not an error: the player gets the defaults, and the log says why.
+A damaged file is not an error: the player gets the defaults, of single settings where only these are wrong, and the
+log says why.
 """
 
 from __future__ import annotations
@@ -49,10 +50,10 @@ def default_path() -> Path:
 
 def load(path: Path) -> PlayerSettings:
     """Read the settings; a missing file gives the defaults, a damaged one too, with a logged sentence."""
-    if not path.exists():
-        return PlayerSettings()
     try:
-        return _checked(from_dict(PlayerSettings, load_json(path), where=str(path)))
+        if not path.exists():
+            return PlayerSettings()
+        return _within_ranges(from_dict(PlayerSettings, load_json(path), where=str(path)))
     except (ConfigError, OSError) as error:
         log.warning("settings are back to their defaults, because %s", error)
         return PlayerSettings()
@@ -69,8 +70,14 @@ def save(settings: PlayerSettings, path: Path) -> None:
         log.warning("settings could not be saved in %s (%s)", path, error.strerror or error)
 
 
-def _checked(settings: PlayerSettings) -> PlayerSettings:
-    """Reject numbers that no menu can produce; ConfigError shows the value."""
+def window_within(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the nearest size that a window is opened with: a tiling desktop makes windows as small as it likes."""
+    width, height = (min(max(side, least), MAX_WINDOW_PX) for side, least in zip(size, MIN_WINDOW_PX, strict=True))
+    return width, height
+
+
+def _within_ranges(settings: PlayerSettings) -> PlayerSettings:
+    """Put numbers that no menu can produce back to their defaults, and keep all others."""
     ranges = {
         "window_width_px": (MIN_WINDOW_PX[0], MAX_WINDOW_PX), "window_height_px": (MIN_WINDOW_PX[1], MAX_WINDOW_PX),
         "guidance": GUIDANCE_RANGE, "steps": STEPS_RANGE, "mouse_sensitivity": SENSITIVITY_RANGE,
@@ -78,5 +85,7 @@ def _checked(settings: PlayerSettings) -> PlayerSettings:
     for name, (low, high) in ranges.items():
         value = getattr(settings, name)
         if value is not None and not (math.isfinite(value) and low <= value <= high):
-            raise ConfigError(f"{name} is {value}, which is not within {low} and {high}")
+            log.warning("the setting %s is back to its default, because %s is not within %s and %s", name, value, low,
+                        high)
+            settings = dataclasses.replace(settings, **{name: getattr(PlayerSettings(), name)})
     return settings
