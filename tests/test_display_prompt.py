@@ -125,6 +125,38 @@ def test_window_stays_alive_while_a_prompt_is_read_and_the_world_waits(playing):
     assert playing.play.session.playout.counts().underruns <= underruns + 2  # of a busy machine, not of the wait
 
 
+def test_going_back_to_the_old_prompt_while_a_new_one_is_read_counts(playing):
+    playing.catalogue.may_read.clear()
+    for text in ("a desert", "a garden"):
+        line = open_line(playing).line
+        line.text, line.cursor = "", 0
+        playing.write(text)
+        playing.press(pygame.K_RETURN)
+        playing.until(lambda: playing.play.session.status == "reading the prompt", "the reading")
+    playing.catalogue.may_read.set()
+    playing.until(lambda: "a garden" in playing.app.toasts.message, "a word about the second")
+    assert playing.world.text == "a garden" == playing.play.choice.prompt
+
+
+def test_prompt_that_could_not_be_read_is_tried_again_when_it_is_written_again(playing):
+    for _ in range(2):
+        playing.app.toasts.clear()
+        line = open_line(playing).line
+        line.text, line.cursor = "", 0
+        playing.write("unreadable")
+        playing.press(pygame.K_RETURN)
+        playing.until(lambda: "stays as it was" in playing.app.toasts.message, "the toast")
+
+
+@pytest.mark.parametrize(("prompt", "told"), [
+    ("森の中の静かな湖" * 20, ("森の中の静かな湖" * 10) + " ..."), ("a " + "森" * 200, "a " + "森" * 78 + " ..."),
+    ("word " * 30, ("word " * 16)[:-1] + " ...")])
+def test_long_prompt_is_told_by_its_beginning_in_every_language(playing, prompt, told):
+    playing.play.session.set_prompt(prompt)
+    playing.until(lambda: "The prompt is" in playing.app.toasts.message, "a word about it")
+    assert playing.app.toasts.message == f"The prompt is: {told}"
+
+
 def test_prompt_that_cannot_be_read_is_a_toast_and_play_goes_on_with_the_old_one(playing):
     open_line(playing)
     playing.write(" unreadable")

@@ -22,6 +22,7 @@ class PromptChange:
 
     def __init__(self, app: App, play: PlayScreen) -> None:
         self._app, self._play = app, play
+        self._asked = play.choice.prompt  # last; the world's own once it has read everything
         self._since_s: float | None = None  # since when the world has been reading
 
     def open_line(self, opened_by: str = "") -> None:
@@ -32,13 +33,16 @@ class PromptChange:
             self._app.push(PromptScreen(self._app, self._play.choice.prompt, self.change, opened_by))
 
     def change(self, prompt: str) -> None:
-        if prompt != self._play.choice.prompt:
+        if prompt != self._asked:
+            self._asked = prompt
             self._play.session.set_prompt(prompt)
 
     def tick(self, now_s: float) -> bool:
         """Say what became of a prompt; return whether the world is reading one."""
         outcome = self._play.session.prompt_outcome()
         if outcome is not None and outcome.error is not None:
+            if outcome.text == self._asked:
+                self._asked = self._play.choice.prompt
             reason = as_sentence(outcome.error, "reading it stopped")
             self._play.toast(f"The prompt stays as it was: {reason}", bad=True)
         elif outcome is not None:
@@ -58,4 +62,8 @@ class PromptChange:
 
 def _shortened(text: str) -> str:
     """Return the text or its first words: a toast shows that it was taken, not all of it."""
-    return text if len(text) <= MAX_TOASTED_LETTERS else f"{text[:MAX_TOASTED_LETTERS].rpartition(' ')[0]} ..."
+    if len(text) <= MAX_TOASTED_LETTERS:
+        return text
+    head = text[:MAX_TOASTED_LETTERS]
+    space = head.rfind(" ")
+    return f"{head[:space] if space > MAX_TOASTED_LETTERS // 2 else head} ..."  # not every language puts spaces
