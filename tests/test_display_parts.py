@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import numpy as np
 import pygame
 import pytest
 from fakes_display import card_config
+from naive_lines import naive_shorten, naive_wrap
 
 from astra_play import paths
 from astra_play.chunks import InputEvent
@@ -122,6 +124,23 @@ def test_wrapped_lines_fit_and_lose_no_letter(text):
     lines = text.wrap(sentence, 17, 200)
     assert all(text.width_px(line, 17) <= 200 for line in lines)
     assert "".join(lines).replace(" ", "") == sentence.replace(" ", "")
+
+
+def test_lines_are_those_of_the_dull_twin(text):
+    chooser = random.Random(0)
+    for _ in range(150):
+        string = "".join(chooser.choices("iilmWA. ", k=chooser.randrange(1, 150)))
+        size_px, max_lines = chooser.choice((13, 17)), chooser.choice((1, 3, 99))
+        width_px = chooser.choice((4, 60, 200))
+        assert text.wrap(string, size_px, width_px, max_lines) == naive_wrap(text, string, size_px, width_px, max_lines)
+        assert text.shorten(string, size_px, width_px) == naive_shorten(text, string, size_px, width_px)
+
+
+def test_thousands_of_letters_without_a_space_are_measured_a_few_times(text, monkeypatch):
+    measured, width_px = [], Text.width_px
+    monkeypatch.setattr(Text, "width_px", lambda *asked: measured.append(1) or width_px(*asked))
+    assert len(text.wrap("a" * 4000, 17, 560, max_lines=4)) == 4 and text.shorten("a" * 4000, 17, 300).endswith("...")
+    assert len(measured) < 100
 
 
 @pytest.mark.parametrize(("string", "shown"), [("caf\udce9.mp4", "caf?.mp4"), ("a\0b", "a?b")])

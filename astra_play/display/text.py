@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import OrderedDict
 
 import pygame
@@ -66,11 +67,15 @@ class Text:
                 continue
             if line:
                 lines.append(line)
-            while self.width_px(word, size_px) > width_px and len(word) > 1:
-                head = self._longest_head(word, size_px, width_px)
+            while len(lines) <= max_lines:
+                head = self._longest_head(word, size_px, width_px) or word[:1]
+                if head == word:
+                    break
                 lines.append(head)
                 word = word[len(head):]
             line = word
+            if len(lines) > max_lines:  # what follows is not shown
+                break
         if line:
             lines.append(line)
         if len(lines) > max_lines:
@@ -82,16 +87,20 @@ class Text:
         """Return the string, or its head with an ellipsis, so that it fits the width."""
         if self.width_px(string, size_px) <= width_px:
             return string
-        head = string.removesuffix(ELLIPSIS)
-        while head and self.width_px(head + ELLIPSIS, size_px) > width_px:
-            head = head[:-1]
-        return head.rstrip() + ELLIPSIS
+        return self._longest_head(string.removesuffix(ELLIPSIS), size_px, width_px, ELLIPSIS).rstrip() + ELLIPSIS
 
-    def _longest_head(self, word: str, size_px: int, width_px: int) -> str:
-        num_letters = len(word)
-        while num_letters > 1 and self.width_px(word[:num_letters], size_px) > width_px:
-            num_letters -= 1
-        return word[:num_letters]
+    def _longest_head(self, string: str, size_px: int, width_px: int, tail: str = "") -> str:
+        """Return as much of the string's beginning as fits with `tail` behind it.
+
+        The end is looked for by doubling, then by halving: measuring thousands of letters takes a while.
+        """
+        def is_too_wide(num_letters: int) -> bool:
+            return self.width_px(string[:num_letters] + tail, size_px) > width_px
+
+        high = 32
+        while high < len(string) and not is_too_wide(high):
+            high *= 2
+        return string[:bisect_left(range(1, min(high, len(string)) + 1), True, key=is_too_wide)]
 
 
 def _drawable(string: str) -> str:
