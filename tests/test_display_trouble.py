@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pygame
 import pytest
+from fakes_display import CardCatalogue
 from hands import Player, seats
 
 from astra_play.display import settings as settings_file
+from astra_play.display.catalogue import Catalogue
+from astra_play.display.screens import FailureScreen, KeysScreen
 from astra_play.display.settings import MIN_WINDOW_PX
 from astra_play.display.window import Window
+from astra_play.errors import WeightsError
 
 
 @pytest.fixture
@@ -33,3 +38,38 @@ def test_a_tile_of_the_desktop_below_the_least_size_costs_no_setting(playing, tm
     saved = settings_file.load(tmp_path / "settings.json")
     assert (saved.window_width_px, saved.window_height_px) == (960, MIN_WINDOW_PX[1])
     assert saved.mouse_sensitivity == 2.5
+
+
+@pytest.mark.parametrize("error", [WeightsError("there is no world 'card'"), PermissionError(13, "Permission denied")])
+def test_world_that_vanishes_while_the_menu_is_open_does_not_end_the_player(make_player, monkeypatch, error) -> None:
+    def refuse(catalogue: CardCatalogue, name: str) -> None:
+        raise error
+
+    player = make_player()
+    player.app.unattended = None  # somebody sits before the screen
+    player.app.to_menu()
+    monkeypatch.setattr(CardCatalogue, "config", refuse)
+    player.press(pygame.K_RETURN)
+    assert isinstance(player.top, FailureScreen) and str(error) in player.top.panel.message
+    player.press(pygame.K_RETURN)  # try again
+    assert isinstance(player.top, FailureScreen)
+
+
+def test_keys_of_a_world_that_has_vanished_are_all_there_are(make_player, monkeypatch) -> None:
+    def refuse(catalogue: CardCatalogue, name: str) -> None:
+        raise WeightsError("there is no world 'card'")
+
+    player = make_player()
+    player.app.to_menu()
+    monkeypatch.setattr(CardCatalogue, "config", refuse)
+    player.press(pygame.K_k)
+    assert isinstance(player.top, KeysScreen) and "there is no world 'card'" in player.app.toasts.message
+
+
+def test_folder_of_a_world_that_may_not_be_read_is_one_sentence(monkeypatch) -> None:
+    def refuse(folder: Path, scenario: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("astra_play.display.catalogue.load_world_config", refuse)
+    with pytest.raises(WeightsError, match="'mini' cannot be read .Permission denied.; give yourself permission"):
+        Catalogue().config("mini")

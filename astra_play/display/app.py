@@ -118,7 +118,7 @@ class App(WindowLoop):
         self._failure = None
         try:
             screen = PlayScreen(self, choice)
-        except AstraPlayError as error:
+        except (AstraPlayError, OSError) as error:
             self.fail(error, choice)
         else:
             self.push(screen)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from .. import paths
 from ..config import WorldConfig, load_world_config
-from ..errors import AstraPlayError, ConfigError
+from ..errors import AstraPlayError, ConfigError, WeightsError
 from ..runtime.clock import MonotonicClock
 from ..runtime.interfaces import PlayableWorld
 from ..runtime.threads import choose_num_threads
@@ -51,10 +51,14 @@ class Catalogue:
     def config(self, name: str) -> WorldConfig:
         """Read the config of a world given by name or path, with or without a scenario, as it is played live.
 
-        ConfigError for a scenario that no keys can play.
+        ConfigError for a scenario that no keys can play, WeightsError for a folder that cannot be read.
         """
-        folder, scenario = paths.find_world(name)
-        config = load_world_config(folder, scenario).played_live()
+        try:
+            folder, scenario = paths.find_world(name)
+            config = load_world_config(folder, scenario).played_live()
+        except OSError as error:
+            raise WeightsError(f"the world {name!r} cannot be read ({error.strerror or error}); give yourself "
+                               "permission to read its folder, or choose another world") from None
         if not plays_live(config):
             given = name if scenario else f"{name}/{config.scenario}"
             raise ConfigError(f"the scenario {config.scenario!r} of the world {config.name!r} cannot be played live, "
@@ -86,10 +90,11 @@ class Catalogue:
     def _entries(self, name: str) -> list[WorldEntry]:
         """Return one entry for every scenario of a world; only one if it names none."""
         try:
-            config = load_world_config(*paths.find_world(name))
+            folder, scenario = paths.find_world(name)
+            config = load_world_config(folder, scenario)
         except (AstraPlayError, OSError) as error:
             return [WorldEntry(name, name, "", (StartPoint("Not playable"),), error=str(error))]
-        lacking = paths.incomplete_sentence(paths.world_folder(name), config)
+        lacking = paths.incomplete_sentence(folder, config)
         if lacking:
             return [WorldEntry(name, config.title, "", (StartPoint("Not playable"),), error=lacking)]
         if not config.scenarios:

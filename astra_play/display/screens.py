@@ -66,7 +66,7 @@ class MenuScreen(StillScreen):
             if not self._buttons.click(at) and self.menu.point(at):
                 self._play()
         elif event.type == pygame.KEYDOWN and event.key == pygame.K_k:
-            self._app.push(KeysScreen(self._app, self._keymap()))
+            self._show_keys()
         elif _is_press(event, pygame.K_o, pygame.CONTROLLER_BUTTON_Y):
             self._app.push(SettingsScreen(self._app))
         elif _is_press(event, pygame.K_c, pygame.CONTROLLER_BUTTON_X):
@@ -77,13 +77,16 @@ class MenuScreen(StillScreen):
     def _open_clips(self) -> None:
         self._app.push(ClipsScreen(self._app))
 
-    def _keymap(self) -> Keymap:
-        """Return the keys of the world in focus; of a world that cannot be read, all there are."""
-        card = self.menu.focused
-        if card is None or card.world.error:
-            return self._app.keymap
-        controls = self._app.options.catalogue.config(card.world.name).controls
-        return self._app.keymap.limited_to(controls.buttons, controls.modality)
+    def _show_keys(self) -> None:
+        """Show the keys of the world in focus; of a world that cannot be read, all there are."""
+        card, keymap = self.menu.focused, self._app.keymap
+        if card is not None and not card.world.error:
+            try:
+                controls = self._app.options.catalogue.config(card.world.name).controls
+                keymap = keymap.limited_to(controls.buttons, controls.modality)
+            except AstraPlayError as error:  # the world went away while the menu was open
+                self._refuse(str(error))
+        self._app.push(KeysScreen(self._app, keymap))
 
     def _walk(self, move: Move | None) -> None:
         if move is Move.ACCEPT:
