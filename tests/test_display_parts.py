@@ -243,10 +243,11 @@ def test_second_photo_of_a_frame_does_not_replace_the_first(tmp_path):
     assert [path.name for path in paths_written] == ["park-town_seed3_frame12.png", "park-town_seed3_frame12_2.png"]
 
 
-def test_photo_folder_that_is_a_file_gives_a_sentence(tmp_path):
+@pytest.mark.parametrize("folder", ["photos", "photos/below", "n" * 300])
+def test_photo_folder_that_cannot_be_one_gives_a_sentence(tmp_path, folder):
     (tmp_path / "photos").write_text("")
     with pytest.raises(DisplayError, match="could not be written.*make the folder writable"):
-        save_photo(np.zeros((4, 4, 3), np.uint8), tmp_path / "photos", "park", 0, 0)
+        save_photo(np.zeros((4, 4, 3), np.uint8), tmp_path / folder, "park", 0, 0)
 
 
 # --- catalogue and menus --------------------------------------------------------------------------------------------

@@ -28,9 +28,9 @@ def save_photo(frame: np.ndarray, folder: Path, world_name: str, seed: int, fram
     if prompt:
         told.add_itxt("Description", prompt)
     name = re.sub(r"[^\w.-]+", "-", world_name) or "world"
-    path = _unused(folder / f"{name}_seed{seed}_frame{frame_index}.png")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        path = _unused(folder / f"{name}_seed{seed}_frame{frame_index}.png")
         part = path.with_suffix(".part")
         Image.fromarray(np.ascontiguousarray(frame)).save(part, format="PNG", pnginfo=told)
         os.replace(part, path)
