@@ -11,8 +11,10 @@ import pytest
 from fakes_display import CardCatalogue
 from hands import Player, seats
 from PIL import Image
+from test_display_replay import record_card
 
-from astra_play.display.screens import FailureScreen, KeysScreen, MenuScreen
+from astra_play.display.replay import ReplayScreen
+from astra_play.display.screens import FailureScreen, KeysScreen, MenuScreen, PauseScreen
 
 
 @pytest.fixture
@@ -117,6 +119,26 @@ def test_drop_on_an_open_menu_closes_it_and_plays(playing, red):
     playing.until(lambda: starts_from(playing, (200, 10, 10)), "a start from the picture")
 
 
+def test_bad_drop_leaves_an_open_menu_open(playing, text):
+    playing.press(pygame.K_ESCAPE)
+    playing.drop(text)
+    assert isinstance(playing.top, PauseScreen) and "is not a picture" in playing.app.toasts.message
+
+
+@pytest.mark.parametrize("menu_below", [True, False])
+def test_bad_drop_ends_no_replay(make_player, text, tmp_path, menu_below):
+    log = record_card(tmp_path / "clip.astra")
+    player = make_player(replay=None if menu_below else log)
+    if menu_below:
+        player.app.to_menu()
+        player.app.replay(log)
+    player.until(lambda: player.top.index >= 0, "the replay's first frame")
+    player.app.toasts.clear()
+    player.drop(text)
+    assert isinstance(player.top, ReplayScreen)
+    assert ("is not a picture" if menu_below else "leave the replay") in player.app.toasts.message
+
+
 def test_drop_while_loading_is_the_first_start(make_player, red):
     catalogue = CardCatalogue()
     catalogue.may_load.clear()
@@ -149,11 +171,13 @@ def test_bad_drop_on_the_menu_and_a_drop_on_a_broken_world_are_toasts(make_playe
     assert isinstance(player.top, MenuScreen)
 
 
-def test_drop_on_a_failure_tries_again_from_the_picture(make_player, red):
+def test_drop_on_a_failure_tries_again_from_the_picture(make_player, text, red):
     catalogue = CardCatalogue(fail_at_chunk=2)
     player = make_player(catalogue)
     player.until(lambda: isinstance(player.top, FailureScreen), "the failure")
     catalogue.fail_at_chunk = None
-    player.drop(red)
+    player.drop(text)
+    assert isinstance(player.top, FailureScreen) and "is not a picture" in player.app.toasts.message
+    player.drop(text, red)
     player.until(lambda: player.play is not None and player.play.playing, "the second try")
     assert starts_from(player, (200, 10, 10)) and player.world.seed == 7

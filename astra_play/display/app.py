@@ -15,6 +15,7 @@ from ..paths import DEFAULT_WORLD
 from ..record.messages import Written
 from ..runtime.interfaces import Clock
 from .catalogue import WorldEntry
+from .drop import first_picture
 from .listmenu import Line
 from .loop import WindowLoop
 from .options import Choice, PlayOptions
@@ -22,6 +23,7 @@ from .photo import photo_folder
 from .play import MAX_NEW_SEED, PlayScreen
 from .recording import check_record_path, line_about
 from .replay import ReplayScreen
+from .screen import Screen
 from .screens import FailureScreen, MenuScreen, PauseScreen
 from .sentence import as_sentence
 from .unattended import UnattendedRun
@@ -152,22 +154,43 @@ class App(WindowLoop):
         self.push(PauseScreen(self, play, message))
 
     def start_from(self, paths: Sequence[Path]) -> None:
-        """Start from a picture that was dropped on the window, whatever lies over the play or the menu."""
+        """Start from a picture that was dropped on the window, whatever lies over the play or the menu.
+
+        Files that are no picture change nothing, and are told so.
+        """
         below = next((screen for screen in reversed(self.screens) if isinstance(screen, PlayScreen | MenuScreen)), None)
-        while below is not None and self.screens[-1] is not below:
-            self.pop()
         if below is not None:
             below.start_from(paths)
-        elif self._failed is not None:  # a failure that no menu lies under
-            self._retry(dataclasses.replace(self._failed, picture=paths[0]))
+        elif isinstance(self.screens[-1], FailureScreen):  # one that no menu lies under
+            self._retry_from(paths)
+        else:
+            self._refuse("A picture is where a world starts from; leave the replay, then drop it on the menu.")
+
+    def bring_forward(self, screen: Screen) -> None:
+        """Close what lies over a screen."""
+        while self.screens[-1] is not screen:
+            self.pop()
+
+    def _retry_from(self, paths: Sequence[Path]) -> None:
+        """Try what has failed again, from the first picture of some files."""
+        try:
+            config = self.options.catalogue.config(self._failed.world)
+            picture, _ = first_picture(paths, config.width, config.height)
+        except AstraPlayError as error:
+            self._refuse(str(error))
+        else:
+            self._retry(dataclasses.replace(self._failed, picture=picture))
+
+    def _refuse(self, sentence: str) -> None:
+        self.toasts.show(sentence, self.clock.now(), bad=True, seconds=REFUSAL_S)
+        self.redraw()
 
     def replay(self, path: Path) -> None:
         """Open a recording over what is there; one that cannot be replayed is said in the window."""
         try:
             screen = ReplayScreen(self, path)
         except AstraPlayError as error:
-            self.toasts.show(str(error), self.clock.now(), bad=True, seconds=REFUSAL_S)
-            self.redraw()
+            self._refuse(str(error))
         else:
             self.push(screen)
 
@@ -182,7 +205,7 @@ class App(WindowLoop):
         self.screens[-1].uncover()
         if error is not None:
             log.debug("The replay failed.", exc_info=error)
-            self.toasts.show(str(as_sentence(error)), self.clock.now(), bad=True, seconds=REFUSAL_S)
+            self._refuse(str(as_sentence(error)))
         self.redraw()
 
     # --- a run without hands ----------------------------------------------------------------------------------------

@@ -132,6 +132,7 @@ class PlayScreen(SessionScreen):
         except ImageError as error:
             self.toast(str(error), bad=True)
             return
+        self._app.bring_forward(self)
         self._start, self._presenter.frame = frame[None], frame
         self.choice = dataclasses.replace(self.choice, picture=path)
         self.session.reset(self.choice.seed, self._start, load_hand_place(path))

@@ -120,6 +120,7 @@ class MenuScreen(StillScreen):
         except AstraPlayError as error:
             self._refuse(str(error))
         else:
+            self._app.bring_forward(self)
             self._app.play(card.world, picture)
 
     def _refuse(self, sentence: str) -> None:
