@@ -12,7 +12,7 @@ from hands import Player, seats
 
 from astra_play.display import settings as settings_file
 from astra_play.display.catalogue import Catalogue
-from astra_play.display.screens import FailureScreen, KeysScreen
+from astra_play.display.screens import FailureScreen, KeysScreen, PauseScreen
 from astra_play.display.settings import MIN_WINDOW_PX
 from astra_play.display.window import Window
 from astra_play.errors import WeightsError
@@ -73,3 +73,11 @@ def test_folder_of_a_world_that_may_not_be_read_is_one_sentence(monkeypatch) -> 
     monkeypatch.setattr("astra_play.display.catalogue.load_world_config", refuse)
     with pytest.raises(WeightsError, match="'mini' cannot be read .Permission denied.; give yourself permission"):
         Catalogue().config("mini")
+
+
+def test_keymap_that_binds_escape_leaves_the_way_out_of_the_play(make_player, tmp_path) -> None:
+    (tmp_path / "keymap.toml").write_text('[keys]\n"escape" = "back"\n"w" = "forward"\n')
+    player = make_player(keymap_path=tmp_path / "keymap.toml")
+    player.until(lambda: player.play.playing, "the first frame")
+    player.press(pygame.K_ESCAPE)
+    assert isinstance(player.top, PauseScreen)

@@ -78,15 +78,16 @@ class PlayScreen(SessionScreen):
                 self._mouse.note(change)
 
     def _obey(self, event: pygame.Event) -> bool:
-        """Carry out the command of a key; False if it is none. A key that the keymap binds belongs to the world."""
-        if event.type == pygame.CONTROLLERBUTTONDOWN and PAD_BUTTONS.get(event.button) == "pad start":
+        """Carry out the command of a key; False if it is none. A key that the keymap binds belongs to the world.
+
+        Only Esc and Start do not: without them a keymap file would leave no way out of the play.
+        """
+        if _asks_to_pause(event):
             self._app.pause_play(self)
             return True
         if event.type != pygame.KEYDOWN or key_control(event) in self.keymap.keys:
             return False
         match event.key:
-            case pygame.K_ESCAPE:
-                self._app.pause_play(self)
             case pygame.K_F1:
                 self._app.change_settings(hud=not self._app.settings.hud)
             case pygame.K_F2:
@@ -223,6 +224,12 @@ class PlayScreen(SessionScreen):
             draw_heard(canvas, self.keymap, held, self._mouse.at(now_s))
         if self.playing and not self._covered and not self._app.window.grabbed:
             hud.draw_hint(canvas, "Click to look around.  Esc opens the menu.")
+
+
+def _asks_to_pause(event: pygame.Event) -> bool:
+    if event.type == pygame.CONTROLLERBUTTONDOWN:
+        return PAD_BUTTONS.get(event.button) == "pad start"
+    return event.type == pygame.KEYDOWN and event.key == pygame.K_ESCAPE
 
 
 def _within(value: float, limits: tuple[float, float]) -> float:
