@@ -88,3 +88,21 @@ def test_file_that_is_no_keymap_any_more_is_left_alone(tmp_path) -> None:
     with pytest.raises(ConfigError, match="not valid TOML"):
         write_keymap(default_keymap(), path)
     assert path.read_text() == "[keys\n"
+
+
+def test_entry_that_stands_there_twice_in_other_letters_is_changed_as_one() -> None:
+    text = '[keys]\n"W" = "forward"\n"w" = "back"\n"s" = "left"\n'
+    old = parse_keymap(text, "test")
+    assert old.keys["w"] == ("back",)  # the last one counts
+    for keymap in (unbind(old, "back"), bind(old, "right", "w", False, ("right", "back"))):
+        assert parse_keymap(changed_text(text, keymap, "test"), "test") == keymap
+
+
+@pytest.mark.parametrize("stumble", [lambda *asked: [][0], lambda text, *asked: text])
+def test_file_that_cannot_be_changed_is_left_alone_with_a_sentence(tmp_path, monkeypatch, stumble) -> None:
+    path = tmp_path / "keymap.toml"
+    path.write_text('keys.w = "forward"\n')
+    monkeypatch.setattr("astra_play.actions.remap.changed_text", stumble)
+    with pytest.raises(ConfigError, match="cannot be changed; write its entries below lines .*it is as it was"):
+        write_keymap(unbind(load_keymap(path), "forward"), path)
+    assert path.read_text() == 'keys.w = "forward"\n'

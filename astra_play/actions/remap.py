@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,10 @@ from typing import Any
 from ..errors import ConfigError
 from .controls import PAD_AXIS_NAMES
 from .keymap import DEFAULT_TEXT, Buttons, Keymap, parse_keymap
+
+log = logging.getLogger(__name__)
+
+KEPT = "it is as it was, and what you chose counts until the player is left"  # the end of sentences about the file
 
 Ends = tuple[Buttons, Buttons]
 
@@ -76,13 +81,19 @@ def write_keymap(keymap: Keymap, path: Path) -> None:
     try:
         text = path.read_text(encoding="utf-8") if path.exists() else DEFAULT_TEXT
         changed = changed_text(text, keymap, str(path))
+        if parse_keymap(changed, str(path)) != keymap:
+            raise ValueError("what was changed reads back as another keymap")
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + ".part")
         part.write_text(changed, encoding="utf-8")
         os.replace(part, path)
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the keymap {path} could not be written ({getattr(error, 'strerror', None) or error}); it "
-                          "is as it was, and what you chose counts until the player is left") from None
+        raise ConfigError(f"the keymap {path} could not be written ({getattr(error, 'strerror', None) or error}); "
+                          f"{KEPT}") from None
+    except (LookupError, TypeError, ValueError) as error:  # the library stumbles over some rare ways to write a table
+        log.debug("The keymap could not be changed.", exc_info=error)
+        raise ConfigError(f"the keymap {path} is valid, but written in a way that cannot be changed; write its entries "
+                          f"below lines such as [keys]; {KEPT}") from None
 
 
 def changed_text(text: str, keymap: Keymap, name: str) -> str:
@@ -111,13 +122,19 @@ def changed_text(text: str, keymap: Keymap, name: str) -> str:
 
 
 def _change(table: Any, before: dict[str, Any], after: dict[str, Any]) -> None:
-    spelt = {str(entry).lower(): entry for entry in table}
+    """Change what differs; of several spellings of an entry ("W", "w") only the last, which is the one that counts."""
+    spellings: dict[str, list[str]] = {}
+    for spelling in map(str, table):
+        spellings.setdefault(spelling.lower(), []).append(spelling)
     for entry in before.keys() - after.keys():
-        if entry in spelt:
-            del table[spelt[entry]]
+        for spelling in spellings.get(entry, []):
+            del table[spelling]
     for entry, value in after.items():
         if before.get(entry) != value:
-            table[spelt.get(entry, entry)] = value
+            *others, last = spellings.get(entry, [entry])
+            for spelling in others:
+                del table[spelling]
+            table[last] = value
 
 
 def _written(entries: dict[str, Any], value: Any) -> dict[str, Any]:
