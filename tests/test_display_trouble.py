@@ -9,10 +9,12 @@ import pygame
 import pytest
 from fakes_display import CardCatalogue
 from hands import Player, seats
+from PIL import Image
 
 from astra_play.display import settings as settings_file
 from astra_play.display.catalogue import Catalogue
-from astra_play.display.screens import FailureScreen, KeysScreen, PauseScreen
+from astra_play.display.recording import open_folder_line
+from astra_play.display.screens import FailureScreen, KeysScreen, MenuScreen, PauseScreen
 from astra_play.display.settings import MIN_WINDOW_PX
 from astra_play.display.window import Window
 from astra_play.errors import WeightsError
@@ -81,3 +83,24 @@ def test_keymap_that_binds_escape_leaves_the_way_out_of_the_play(make_player, tm
     player.until(lambda: player.play.playing, "the first frame")
     player.press(pygame.K_ESCAPE)
     assert isinstance(player.top, PauseScreen)
+
+
+def test_huge_start_picture_is_logged_and_the_menu_shows_a_card_without_it(make_player, tmp_path, monkeypatch,
+                                                                           caplog) -> None:
+    Image.new("RGB", (64, 48)).save(tmp_path / "huge.png")
+    player = make_player(CardCatalogue([tmp_path / "huge.png"]))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # beyond twice as many Pillow takes it for a bomb
+    player.app.to_menu()
+    player.steps(2)
+    assert isinstance(player.top, MenuScreen) and "huge.png cannot be shown" in caplog.text
+
+
+def test_clipboard_that_holds_no_text_pastes_nothing(playing, monkeypatch) -> None:
+    def no_text() -> str:
+        return b"\xff\xfe".decode("utf-8")
+
+    monkeypatch.setattr("pygame.scrap.get_text", no_text)
+    open_folder_line(playing.app)
+    written = playing.top.line.text
+    playing.press(pygame.K_v, mod=pygame.KMOD_LCTRL)
+    assert playing.top.line.text == written

@@ -53,6 +53,12 @@ def test_a_broken_clip_is_left_alone(tmp_path: Path, content: bytes) -> None:
     assert [preview.tick(whole, t) for t in (3.0, 4.0)] == [False, True]
 
 
+def test_a_huge_clip_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, preview = clip(tmp_path / "a.webp"), Preview()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # beyond twice as many Pillow takes it for a bomb
+    assert [preview.tick(path, t) for t in (0.0, 1.0, 2.0)] == [False] * 3 and preview.frame is None
+
+
 def test_the_menu_plays_the_clip_of_the_card_in_focus(tmp_path: Path) -> None:
     starts = (StartPoint("a", None, clip(tmp_path / "a.webp")), StartPoint("b"))
     menu = StartMenu([WorldEntry("w", "W", "", starts)])

@@ -223,7 +223,7 @@ class StartMenu:
                     picture = image.convert("RGB")
                     picture.thumbnail((MAX_PICTURE_PX, MAX_PICTURE_PX))
                     self._pictures[path] = np.asarray(picture)
-            except (OSError, ValueError, SyntaxError) as error:
+            except Exception as error:  # Pillow's readers raise whatever a damaged or a huge file makes them trip over
                 log.warning("the start picture %s cannot be shown (%s)", path, error)
                 self._pictures[path] = None
         return self._pictures[path]

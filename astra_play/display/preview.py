@@ -65,7 +65,7 @@ class Preview:
                 self._file.load()  # only a picture that was decoded tells how long it lasts
                 durations_s.append(self._file.info.get("duration", 0) / 1000 or DEFAULT_FRAME_S)
             self._ends_s = list(accumulate(durations_s))
-        except (OSError, ValueError, EOFError, SyntaxError) as error:
+        except Exception as error:  # Pillow's readers raise whatever a damaged or a huge file makes them trip over
             return self._give_up(error)
         return True
 
@@ -73,7 +73,7 @@ class Preview:
         try:
             self._file.seek(index)
             self.frame = np.asarray(self._file.convert("RGB"))
-        except (OSError, ValueError, EOFError, SyntaxError) as error:
+        except Exception as error:
             return self._give_up(error)
         self._index = index
         return True

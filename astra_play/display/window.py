@@ -120,7 +120,7 @@ class Window:
         """Return the text of the clipboard, "" if there is none or it cannot be asked."""
         try:
             return pygame.scrap.get_text()
-        except pygame.error:
+        except (pygame.error, UnicodeError):  # another program may have put there what is no text
             return ""
 
     def note(self, event: pygame.Event) -> None:
