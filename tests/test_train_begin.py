@@ -23,6 +23,7 @@ from astra_play.model.checkpoint import (
 )
 from astra_play.model.transformer import Transformer
 from astra_play.train import codec_loop, world_loop, world_recipe
+from astra_play.train.loop import load_recipe
 
 WIDER = dataclasses.replace(TINY_WORLD.model, modalities={"camera": 13, "vehicle": 8})
 RECIPE = codec_loop.CodecRecipe(codec=TINY_WORLD.codec, batch=2, num_steps=3, warmup_steps=1, precision="fp32")
@@ -111,6 +112,16 @@ def test_a_world_that_learns_a_new_modality_keeps_everything_else(tmp_path) -> N
     assert set(fresh) - set(learned) == {"actions.projectors.vehicle.weight", "actions.projectors.vehicle.bias"}
     with pytest.raises(WeightsError, match="2 missing"):
         load_strict(Transformer(WIDER), learned, folder / MODEL_FILE)
+
+
+def test_the_recipe_for_ones_own_clips_takes_the_weights_that_its_command_names(checkout) -> None:
+    recipes = checkout / "astra_play" / "train" / "recipes"
+    recipe, shipped = load_recipe(world_recipe.WorldRecipe, recipes / "fine_tune.toml"), checkout / "weights" / "mini"
+    model = Transformer(recipe.model)
+    world_loop.begin_with(model, shipped)
+    assert all(torch.equal(p, tensor.float()) for name, tensor in read_tensors(shipped / MODEL_FILE).items()
+               for p in [model.get_parameter(name)])
+    assert recipe.clip_frames + recipe.rollout_extra_frames < 2.2 * load_world_config(shipped).fps  # as it says
 
 
 def test_a_world_of_another_shape_is_refused(tmp_path) -> None:
