@@ -17,7 +17,7 @@ from astra_play.cli import main
 from astra_play.codec import pixels
 from astra_play.codec.loop_filter import LoopFilter
 from astra_play.config import ScenarioConfig, load_world_config
-from astra_play.errors import ConfigError
+from astra_play.errors import ConfigError, DataError
 from astra_play.model.carried import carried_picture
 from astra_play.model.checkpoint import load_codec, load_model
 from astra_play.model.free_run import FreeRun
@@ -263,6 +263,19 @@ def test_worlds_and_recipes_that_do_not_fit_are_refused(tmp_path: Path, data: Pa
     world = make_tiny_world(tmp_path, **changes)
     with pytest.raises(ConfigError, match=sentence):
         filter_loop.train(dataclasses.replace(RECIPE, **recipe), world, [data], [], tmp_path / "out")
+
+
+def test_episodes_too_short_for_runs_or_strips_are_refused_before_the_training(tmp_path: Path, data: Path) -> None:
+    world, short = make_tiny_world(tmp_path / "world"), tmp_path / "short"
+    writer = EpisodeWriter(short, Settings("explore", 16, 32, 32, 12))
+    for seed in range(2):
+        writer.write(seed, np.zeros((7, 32, 32, 3), np.uint8), np.stack([camera_row()] * 7), np.zeros((7, 0)),
+                     np.zeros((7, 4)))
+    with pytest.raises(DataError, match="has 7 frames, but a free run of clip_frames needs 8"):
+        filter_loop.train(RECIPE, world, [short], [data], tmp_path / "out")
+    with pytest.raises(DataError, match="has 7 frames, but a sample strip needs 11"):
+        filter_loop.train(RECIPE, world, [data], [short], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_data_of_a_scenario_that_the_world_does_not_play_is_refused(tmp_path: Path, data: Path) -> None:

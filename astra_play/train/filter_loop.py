@@ -187,7 +187,7 @@ def sample_strip(training: FilterTraining, world: tuple[WorldConfig, Transformer
     Returns how sharp (mean absolute differences of neighbours) and how rich in contrast the dream is, each as a share
     of the truth's, over the frames shown.
     """
-    longest = min(STRIP_FRAMES[-1] + 1, min(data.lengths) - 2)
+    longest = min(STRIP_FRAMES[-1] + 1, data.longest_clip - 1)
     recipe = dataclasses.replace(training.recipe, clip_frames=longest, streams=STRIP_RUNS)
     streams = FreeStreams(*world, training.averaged(), data, recipe, torch.Generator().manual_seed(1234))
     shown, truths = [], []
@@ -226,6 +226,10 @@ def train(recipe: FilterRecipe, world_folder: Path, data_folders: Sequence[Path]
     codec = load_codec(world_folder, config).to(device).eval().requires_grad_(False)
     codec.loop_filter = None
     data, held_out = (read_data(config, folders, codec) for folders in (data_folders, held_out_folders))
+    for own in data.values():
+        own.check_clips(recipe.clip_frames + 1, "a free run of clip_frames")
+    for own in held_out.values():
+        own.check_clips(STRIP_FRAMES[0] + 2, "a sample strip")
     training = FilterTraining(recipe, config, model, codec, data, replicas)
     state = load_checkpoint(out / "filter_checkpoint.pt")
     if state:

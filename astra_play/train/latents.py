@@ -74,16 +74,27 @@ class LatentDataset:
     def num_frames(self) -> int:
         return sum(self.lengths)
 
+    @property
+    def longest_clip(self) -> int:
+        """Frames of the longest clip that can be drawn: all of an episode but its first frame."""
+        return max(self.lengths) - 1
+
+    def check_clips(self, num_frames: int, needed_by: str) -> None:
+        """Raise DataError unless clips of so many frames can be drawn: before a run, not at a step that draws one."""
+        if self.longest_clip < num_frames:
+            raise DataError(f"the longest episode of {self.dataset.folder} has {self.longest_clip + 1} frames, but "
+                            f"{needed_by} needs {num_frames + 1}; make longer episodes")
+
     def sample(self, batch: int, num_frames: int, gap_prob: float, generator: torch.Generator) -> Clips:
-        """Draw clips at random; with `gap_prob` the first frame comes from anywhere earlier in its episode."""
+        """Draw clips at random from the episodes that are long enough; with `gap_prob` the first frame comes from
+        anywhere earlier in its episode."""
+        long_enough = [episode for episode, length in enumerate(self.lengths) if length > num_frames]
+        if not long_enough:
+            raise DataError(f"no episode has {num_frames + 1} frames; make longer episodes")
         episodes, indices, gaps = [], [], []
         for _ in range(batch):
-            episode = int(torch.randint(len(self.lengths), (), generator=generator))
-            length = self.lengths[episode]
-            if length < num_frames + 1:
-                raise DataError(f"an episode has {length} frames, but clips need {num_frames + 1}; "
-                                "make longer episodes")
-            start = int(torch.randint(length - num_frames, (), generator=generator))
+            episode = long_enough[int(torch.randint(len(long_enough), (), generator=generator))]
+            start = int(torch.randint(self.lengths[episode] - num_frames, (), generator=generator))
             index = torch.arange(start, start + num_frames)
             gap = start > 0 and float(torch.rand((), generator=generator)) < gap_prob
             if gap:

@@ -48,6 +48,8 @@ from .run_options import add_run_options, recipe_of
 from .world_data import Part, parts_of, read_data, world_config
 from .world_recipe import WorldRecipe, critic_share
 
+STRIP_FRAMES = 33  # of a sample strip, where episodes are that long
+LEAST_STRIP_FRAMES = 4  # two true ones, and two to compare with them
 MAX_GRADIENT_NORM = 1.0  # gradient norm above which a batch is scaled down: a few bad clips must not undo hours
 
 
@@ -216,9 +218,12 @@ class WorldTraining:
 
 
 @torch.no_grad()
-def sample_strip(training: WorldTraining, part: Part, codec: MiniCodec, path: Path, num_frames: int = 33) -> dict:
-    """Let the averaged network play held-out clips from two true frames; write truth above dream, return PSNRs in
-    dB."""
+def sample_strip(training: WorldTraining, part: Part, codec: MiniCodec, path: Path,
+                 num_frames: int = STRIP_FRAMES) -> dict:
+    """Let the averaged network play held-out clips from two true frames, as far as episodes go; write truth above
+    dream, return PSNRs in dB."""
+    chunk = training.recipe.stream.latent_frames_per_chunk
+    num_frames = min(num_frames, part.data.longest_clip) // chunk * chunk
     generator = torch.Generator().manual_seed(1234)
     model = training.averaged_model()
     # Strips run longer than training clips: the window slides over its own output, which is where drift shows.
@@ -250,6 +255,10 @@ def train(recipe: WorldRecipe, data_folders: Sequence[Path], codec_folder: Path,
     scale = torch.tensor(codec_config.latent_scale)
     data = read_data(recipe, data_folders, codec, scale)
     held_out = read_data(recipe, held_out_folders, codec, scale) if held_out_folders else data
+    for own in data.values():
+        own.check_clips(recipe.longest_clip, "a clip of clip_frames and rollout_extra_frames")
+    for own in held_out.values():
+        own.check_clips(max(LEAST_STRIP_FRAMES, 2 * recipe.stream.latent_frames_per_chunk), "a sample strip")
     state = load_checkpoint(out / "checkpoint.pt")
     config = load_world_config(out) if state else world_config(recipe, codec_folder, data)
     if init_folder and not state:  # rows must mean to the weights what they meant when these were trained

@@ -70,6 +70,11 @@ class WorldRecipe:
     save_every: int = 100
     sample_every: int = 400
 
+    @property
+    def longest_clip(self) -> int:
+        """Frames of the longest clip that a step may draw."""
+        return self.clip_frames + (self.rollout_extra_frames if self.rollout_prob > 0 else 0)
+
 
 def critic_share(recipe: WorldRecipe, step: int) -> float:
     """Return the share of the squared error's gradient that the critic's push has at a step."""

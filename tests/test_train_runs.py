@@ -1,0 +1,52 @@
+"""Whole runs of `train world` and `train codec`: killed, repeated, and given data that they cannot use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fake_training import tiny_recipe
+from tiny_world import TINY_WORLD, make_tiny_world
+
+from astra_play.actions.rows import camera_row
+from astra_play.codec.mini import MiniCodec
+from astra_play.errors import DataError
+from astra_play.train import world_loop
+from astra_play.train.dataset import EpisodeWriter, Settings
+from astra_play.train.latents import LatentDataset
+
+
+def episodes(folder: Path, *lengths: int, size: int = 32, first_seed: int = 0) -> Path:
+    """A data set of the park whose pictures are noise, one episode for each length."""
+    rng, writer = np.random.default_rng(0), EpisodeWriter(folder, Settings("explore", 16, size, size, 60))
+    for seed, length in enumerate(lengths, first_seed):
+        rows = np.stack([camera_row(0.1, 0.0, 0.02 * (t % 5)) for t in range(length)])
+        writer.write(seed, rng.integers(0, 256, (length, size, size, 3), np.uint8), rows, np.zeros((length, 5)),
+                     np.zeros((length, 4)))
+    return folder
+
+
+def test_clips_come_from_the_episodes_that_are_long_enough(tmp_path: Path) -> None:
+    """Imported clips end in pieces of any length, and a step must not fail because it drew one."""
+    data = LatentDataset(episodes(tmp_path / "data", 10, 30, 8, 18), MiniCodec(TINY_WORLD.codec), torch.ones(4))
+    for num_frames, number in ((17, 2), (5, 4), (29, 1)):
+        drawn = data.sample(200, num_frames, 0.3, torch.Generator().manual_seed(0)).latents
+        own = [latents for latents, length in zip(data.latents.split(data.lengths), data.lengths, strict=True)
+               if (drawn[:, -1, None] == latents).flatten(2).all(dim=2).any() and length > num_frames]
+        assert drawn.shape[:2] == (200, num_frames) and len(own) == number
+    with pytest.raises(DataError, match="no episode has 31 frames"):
+        data.sample(1, 30, 0.3, torch.Generator().manual_seed(0))
+
+
+def test_a_run_without_clips_of_the_length_that_it_draws_says_so_at_its_start(tmp_path: Path) -> None:
+    world, out = make_tiny_world(tmp_path / "world"), tmp_path / "out"
+    short, enough = episodes(tmp_path / "short", 9, 4), episodes(tmp_path / "enough", 10)
+    with pytest.raises(DataError, match="has 9 frames, but a clip of clip_frames and rollout_extra_frames needs 10"):
+        world_loop.train(tiny_recipe(), [short], world, out)  # 5 frames, 4 more of a rollout and one before them
+    with pytest.raises(DataError, match="has 4 frames, but a sample strip needs 5"):
+        world_loop.train(tiny_recipe(), [enough], world, out, [episodes(tmp_path / "no_strip", 4)])
+    assert not out.exists()
+    world_loop.train(tiny_recipe(num_steps=2, sample_every=1), [enough], world, out, [short])
+    assert len(list((out / "strips").iterdir())) == 2  # of 8 frames instead of 33
