@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,14 @@ from tiny_world import TINY_WORLD, make_tiny_world
 
 from astra_play.actions.rows import camera_row
 from astra_play.codec.mini import MiniCodec
+from astra_play.config import written_world_config
 from astra_play.errors import DataError
-from astra_play.train import world_loop
+from astra_play.model.checkpoint import CODEC_FILE, MODEL_FILE, read_tensors
+from astra_play.model.loading import load_world
+from astra_play.train import codec_loop, world_loop
 from astra_play.train.dataset import EpisodeWriter, Settings
 from astra_play.train.latents import LatentDataset
+from astra_play.train.loop import load_checkpoint
 
 
 def episodes(folder: Path, *lengths: int, size: int = 32, first_seed: int = 0) -> Path:
@@ -50,3 +55,65 @@ def test_a_run_without_clips_of_the_length_that_it_draws_says_so_at_its_start(tm
     assert not out.exists()
     world_loop.train(tiny_recipe(num_steps=2, sample_every=1), [enough], world, out, [short])
     assert len(list((out / "strips").iterdir())) == 2  # of 8 frames instead of 33
+
+
+@pytest.fixture
+def park(tmp_path: Path) -> tuple[list[Path], Path, Path]:
+    """Data, a world for its codec, and where a run goes."""
+    return [episodes(tmp_path / "park", 40, 40)], make_tiny_world(tmp_path / "codec"), tmp_path / "out"
+
+
+class Killed(BaseException):
+    pass
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, module, name: str, count: int) -> None:
+    """End the process, so to speak, when a function is called for the `count`-th time; before it does anything."""
+    left, real = [count], getattr(module, name)
+
+    def called(*args, **kwargs):
+        left[0] -= 1
+        if not left[0]:
+            monkeypatch.setattr(module, name, real)
+            raise Killed
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, called)
+
+
+def test_a_finished_run_that_is_repeated_stays_as_it_is_played(park) -> None:
+    data, codec, out = park
+    recipe = tiny_recipe(num_steps=2, play_stream={"contrast_hold": 0.7})
+    world_loop.train(recipe, data, codec, out)
+    config = written_world_config(out)
+    assert config.stream.contrast_hold == 0.7 and config.provenance["steps"] == 2
+    files = {name: (out / name).read_bytes() for name in (MODEL_FILE, CODEC_FILE, "config.json")}
+    world_loop.train(recipe, data, codec, out)
+    assert files == {name: (out / name).read_bytes() for name in files}
+    world_loop.train(dataclasses.replace(recipe, num_steps=3), data, codec, out)  # and one that goes on
+    assert written_world_config(out).provenance["steps"] == 3 and written_world_config(out).stream == config.stream
+
+
+@pytest.mark.parametrize("at", ["save_world", "save_checkpoint"])
+def test_a_world_killed_between_its_last_weights_and_its_checkpoint_ends_with_both(park, monkeypatch, at) -> None:
+    data, codec, out = park
+    kill_at(monkeypatch, world_loop, at, 1)
+    with pytest.raises(Killed):
+        world_loop.train(tiny_recipe(num_steps=2), data, codec, out)
+    world_loop.train(tiny_recipe(num_steps=2), data, codec, out)
+    assert written_world_config(out).provenance["steps"] == 2 and load_world(str(out), "cpu")
+    (out / MODEL_FILE).unlink()
+    world_loop.train(tiny_recipe(num_steps=2), data, codec, out)  # done, but there is nothing to play
+    assert load_world(str(out), "cpu")
+
+
+def test_a_codec_killed_before_its_last_checkpoint_has_its_last_weights(park, monkeypatch) -> None:
+    data, _, out = park
+    recipe = codec_loop.CodecRecipe(codec=TINY_WORLD.codec, batch=2, num_steps=4, save_every=2, fit_frames=40,
+                                    precision="fp32")
+    kill_at(monkeypatch, codec_loop, "save_module", 3)  # fitted, after two steps, at the end
+    with pytest.raises(Killed):
+        codec_loop.train(recipe, data, data, out)
+    codec_loop.train(recipe, data, data, out)
+    state, saved = load_checkpoint(out / "codec_checkpoint.pt"), read_tensors(out / CODEC_FILE)
+    assert state["step"] == 4 and all(torch.equal(saved[name], own.half()) for name, own in state["ema"].items())

@@ -251,6 +251,8 @@ def train(recipe: CodecRecipe, data_folders: Sequence[Path], held_out_folders: S
     training = CodecTraining(recipe, codec, scale, data)
     if state:
         training.restore(state)
+    if not (out / CODEC_FILE).is_file():
+        save_module(training.averaged(), out / CODEC_FILE)
     log = TrainingLog(out)
     log.write(event="start", step=training.step, parameters=sum(p.numel() for p in codec.parameters()),
               precision=str(training.dtype), **evaluate_codec(training.averaged(), held_out))
@@ -281,8 +283,8 @@ def _run(training: CodecTraining, log: TrainingLog, held_out: Tensor, out: Path)
             save_strip(out / "strips" / f"codec_{training.step:06d}.png",
                        [pixels.to_uint8(v).numpy() for v in (some, ours)])
         if training.step % recipe.save_every == 0 or done:
-            save_checkpoint(out / "codec_checkpoint.pt", training.state())
             save_module(training.averaged(), out / CODEC_FILE)
+            save_checkpoint(out / "codec_checkpoint.pt", training.state())  # last: with it the run counts as done
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

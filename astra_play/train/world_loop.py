@@ -23,9 +23,26 @@ from torch import Tensor
 
 from ..codec import pixels
 from ..codec.mini import MiniCodec
-from ..config import StreamConfig, WorldConfig, first_contradiction, from_dict, load_world_config, to_dict
+from ..config import (
+    StreamConfig,
+    WorldConfig,
+    first_contradiction,
+    from_dict,
+    load_world_config,
+    to_dict,
+    written_world_config,
+)
 from ..errors import ConfigError
-from ..model.checkpoint import CODEC_FILE, MODEL_FILE, load_codec, load_strict, read_tensors, save_config, save_module
+from ..model.checkpoint import (
+    CODEC_FILE,
+    MODEL_FILE,
+    files_of,
+    load_codec,
+    load_strict,
+    read_tensors,
+    save_config,
+    save_module,
+)
 from ..model.loading import choose_device
 from ..model.transformer import Transformer
 from ..model.two_stream import TwoStream
@@ -260,7 +277,7 @@ def train(recipe: WorldRecipe, data_folders: Sequence[Path], codec_folder: Path,
     for own in held_out.values():
         own.check_clips(max(LEAST_STRIP_FRAMES, 2 * recipe.stream.latent_frames_per_chunk), "a sample strip")
     state = load_checkpoint(out / "checkpoint.pt")
-    config = load_world_config(out) if state else world_config(recipe, codec_folder, data)
+    config = written_world_config(out) if state else world_config(recipe, codec_folder, data)
     if init_folder and not state:  # rows must mean to the weights what they meant when these were trained
         learned = load_world_config(init_folder).model
         config = dataclasses.replace(config, model=dataclasses.replace(
@@ -284,7 +301,8 @@ def train(recipe: WorldRecipe, data_folders: Sequence[Path], codec_folder: Path,
         training.began_with = load_world_config(init_folder).provenance
     log = TrainingLog(out) if replicas.writes else None
     if log:
-        save_config(config, out)
+        if not state:  # a resumed run's is there, with its origin and what it is played with
+            save_config(as_played(config, recipe), out)
         log.write(event="start", step=training.step, frames=sum(own.num_frames for own in data.values()),
                   precision=str(training.dtype), replicas=replicas.count,
                   parameters=sum(p.numel() for p in training.model.parameters()))
@@ -331,6 +349,11 @@ def save_world(training: WorldTraining, codec_folder: Path, out: Path) -> None:
     save_config(dataclasses.replace(as_played(training.config, recipe), provenance=provenance), out)
 
 
+def is_saved(training: WorldTraining, out: Path) -> bool:
+    """Say whether the world in `out` is that of the run as it stands."""
+    return bool(files_of(out / MODEL_FILE)) and written_world_config(out).provenance.get("steps") == training.step
+
+
 def as_played(config: WorldConfig, recipe: WorldRecipe) -> WorldConfig:
     """Return the config with the recipe's settings of play; ConfigError for one that there is not or that cannot be."""
     stream = from_dict(StreamConfig, to_dict(config.stream) | recipe.play_stream, where="play_stream")
@@ -347,6 +370,8 @@ def _run(training: WorldTraining, log: TrainingLog | None, held_out: dict[str, P
          out: Path) -> None:
     """Train to the end of the recipe; `log` is None in replicas that write nothing."""
     recipe = training.recipe
+    if log and training.position >= recipe.num_steps and not is_saved(training, out):
+        save_world(training, codec_folder, out)
     rate = matmul_flop_s(training.device, training.dtype)
     if log:
         log.write(event="machine", matmul_tflop_per_s=rate / 1e12, threads=torch.get_num_threads())
@@ -371,8 +396,8 @@ def _run(training: WorldTraining, log: TrainingLog | None, held_out: dict[str, P
         if training.step % recipe.save_every == 0 or done:
             checkpoint = training.state()
             if log:
-                save_checkpoint(out / "checkpoint.pt", checkpoint)
                 save_world(training, codec_folder, out)
+                save_checkpoint(out / "checkpoint.pt", checkpoint)  # last: with it the run counts as done
         if log and (training.step % recipe.sample_every == 0 or done):
             codec = load_codec(codec_folder, load_world_config(codec_folder))  # anew: it may be training next door
             for name, part in held_out.items():
