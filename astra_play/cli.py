@@ -253,9 +253,11 @@ def run_import_astra(args: argparse.Namespace) -> int:
 
 def run_data_make(args: argparse.Namespace) -> int:
     from .train.dataset import make_dataset
+    from .train.only_writer import only_writer
 
-    dataset = make_dataset(args.folder, args.scenario, args.episodes, args.frames, args.first_seed, args.workers,
-                           args.width, args.height, minutes=args.minutes)
+    with only_writer(args.folder):
+        dataset = make_dataset(args.folder, args.scenario, args.episodes, args.frames, args.first_seed, args.workers,
+                               args.width, args.height, minutes=args.minutes)
     print(f"{len(dataset.episodes)} episodes in {args.folder}")
     return 0
 

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from astra_play.cli import main as cli_main
 from astra_play.config import load_world_config
-from astra_play.errors import AstraPlayError
+from astra_play.errors import AstraPlayError, ConfigError
 from astra_play.model.loading import load_world
+from astra_play.train import codec_loop, filter_loop, world_loop
 from astra_play.train import job as module
 from astra_play.train.filter_recipe import FilterRecipe
 from astra_play.train.job import DataOrder, Job, JobRecipe
 from astra_play.train.loop import load_recipe
+from astra_play.train.only_writer import only_writer
 
 RECIPES = Path(module.__file__).parent / "recipes"
 
@@ -194,6 +200,53 @@ def test_looking_in_on_a_job_tells_its_phase(tmp_path: Path, capsys: pytest.Capt
         alive.kill()
     (tmp_path / module.STATE_FILE).write_text(json.dumps({"phase": "finished", "done": {}}))
     assert cli_main(look) == 0
+
+
+LONG_PHASE = """
+import sys
+from astra_play.train import job
+job._own = lambda command: [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(120)"]
+from astra_play.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows ends a process without asking it")
+def test_a_job_that_is_told_to_end_takes_its_phase_along(tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_text(JOB_TOML.format(ship=1.0, beside="false", replicas=1))
+    command = ["train", "job", "--recipe", str(tmp_path / "job.toml"), "--folder", str(tmp_path)]
+    log = tmp_path / module.LOG_FILE
+    with subprocess.Popen([sys.executable, "-c", LONG_PHASE, *command]) as job:
+        while not (words := log.read_text().split() if log.is_file() else []) or not words[-1].isdigit():
+            assert job.poll() is None
+            time.sleep(0.05)
+        phase = psutil.Process(int(words[-1]))
+        job.terminate()
+        assert job.wait(30) == 128 + signal.SIGTERM and not phase.is_running()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are not held on Windows")
+def test_a_folder_that_a_trainer_writes_is_held_against_another(tmp_path: Path,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a job left running when it was killed the hard way; a replica that writes nothing may pass."""
+    holder = ("import sys, time\nfrom pathlib import Path\nfrom astra_play.train.only_writer import only_writer\n"
+              "with only_writer(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(120)")
+    with subprocess.Popen([sys.executable, "-c", holder, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        for name, module_of in (("world", world_loop), ("codec", codec_loop), ("filter", filter_loop)):
+            monkeypatch.setattr(module_of, "recipe_of", lambda *_: None)
+            monkeypatch.setattr(module_of, "train", lambda *_: pytest.fail("two trainers in one folder"))
+            with pytest.raises(ConfigError, match="another process is writing"):
+                module_of.main(argparse.Namespace(out=tmp_path, world="mini", data=[], held_out=[], codec="", init=""))
+            assert name in module_of.__name__
+        with monkeypatch.context() as replica:
+            replica.setenv("RANK", "1")
+            with only_writer(tmp_path):
+                pass
+        other.kill()
+        other.wait()
+    with only_writer(tmp_path):
+        pass
 
 
 CODEC_TOML = """

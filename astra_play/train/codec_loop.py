@@ -34,6 +34,7 @@ from .loop import (
     save_strip,
     schedule_position,
 )
+from .only_writer import only_writer
 from .optim import EMA, autocast_to, learning_rate_factor, working_dtype
 from .run_options import add_run_options, recipe_of
 
@@ -296,5 +297,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run `train codec`."""
-    train(recipe_of(args, CodecRecipe), args.data, args.held_out, args.out, args.init)
+    with only_writer(args.out):
+        train(recipe_of(args, CodecRecipe), args.data, args.held_out, args.out, args.init)
     return 0

@@ -37,6 +37,7 @@ from .filter_recipe import FilterRecipe
 from .filter_streams import Examples, FreeStreams, Pool
 from .latents import LatentDataset
 from .loop import TrainingLog, load_checkpoint, save_checkpoint, save_strip, schedule_position
+from .only_writer import only_writer
 from .optim import EMA, autocast_to, learning_rate_factor, working_dtype
 from .picture_critic import PictureCritic
 from .replicas import ALONE, Replicas, join_replicas
@@ -326,5 +327,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run `train filter`."""
     recipe = recipe_of(args, FilterRecipe)
-    train(recipe, paths.world_folder(args.world), args.data, args.held_out, args.out)
+    with only_writer(args.out):
+        train(recipe, paths.world_folder(args.world), args.data, args.held_out, args.out)
     return 0

@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,16 +20,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from .. import paths
 from ..errors import AstraPlayError, ConfigError
 from .dataset import HELD_OUT_SEED_BASE, TRAIN_SEED_BASE
 from .loop import load_recipe
+from .only_writer import only_writer
 
 STATE_FILE, LOG_FILE, PID_FILE = "job.json", "job.log", "job.pid"
 MIB = 1 << 20
 POLL_S = 0.2
+END_S = 40.0  # torchrun gives its replicas half a minute to end before it kills them
 FINDERS = ("shadow", "tabletop")  # what `train hand` finds, in this order; the codec has learned the hand itself
 Clock = Callable[[], float]
 
@@ -77,12 +81,20 @@ class Job:
     def __init__(self, recipe: JobRecipe, folder: Path, recipes: Path, out: Path, now: Clock = time.time) -> None:
         self.recipe, self._folder, self._recipes, self._now = recipe, folder, recipes, now
         self.out = out
+        self._processes: list[subprocess.Popen] = []
         self.state: dict[str, Any] = {"phase": "begin", "began": now(), "done": {}}
         if (self._folder / STATE_FILE).is_file():
             self.state = json.loads((self._folder / STATE_FILE).read_text(encoding="utf-8"))
 
     def run(self) -> None:
-        """Run what is left."""
+        """Run what is left. Whatever ends the job ends the processes that it started, too."""
+        try:
+            self._run_phases()
+        finally:
+            for process in self._processes:
+                _end(process)
+
+    def _run_phases(self) -> None:
         self._once("data", self._make_data)
         codec: subprocess.Popen | None = None
         if self.recipe.codec_beside and "codec" not in self.state["done"]:
@@ -90,13 +102,9 @@ class Job:
             self._await_encoder(codec)
         else:
             self._once("codec", lambda: self._finish(self._start("codec", self._codec_command())))
-        try:
-            self._once("world", self._train_world)
-            if codec is not None:
-                self._once("codec", lambda: self._finish(codec))
-        finally:
-            if codec is not None and codec.poll() is None:
-                codec.terminate()
+        self._once("world", self._train_world)
+        if codec is not None:
+            self._once("codec", lambda: self._finish(codec))
         if self.recipe.filter:
             self._once("filter", self._train_filter)
         if self.recipe.finder_worlds:
@@ -253,15 +261,12 @@ class Job:
                 [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])}
             if phase in ("world", "filter") and self._num_replicas > 1:
                 environment |= {"OMP_NUM_THREADS": "1"}
-            return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        self._processes.append(process)
+        return process
 
     def _finish(self, process: subprocess.Popen) -> None:
-        try:
-            status = process.wait()
-        except BaseException:
-            process.terminate()
-            raise
-        if status:
+        if status := process.wait():
             raise AstraPlayError(f"a phase of the job ended with status {status}; {self._folder / LOG_FILE} says why, "
                                  "and the same command goes on from there")
 
@@ -273,6 +278,16 @@ class Job:
                 self._finish(codec)
                 return
             time.sleep(POLL_S)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End a process, and be back when it has ended: its folder is then free for whoever goes on."""
+    process.terminate()  # does nothing to one that has ended
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _own(command: list[str]) -> list[str]:
@@ -330,11 +345,20 @@ def main(args: argparse.Namespace) -> int:
         _write(args.folder / PID_FILE, str(process.pid))
         print(f"job {process.pid} runs in {args.folder}; look in on it with --wait S")
         return 0
-    _write(args.folder / PID_FILE, str(os.getpid()))
-    job = Job(recipe, args.folder, args.recipe.parent, out)
-    job.run()
+    with only_writer(args.folder):
+        _write(args.folder / PID_FILE, str(os.getpid()))
+        before = signal.signal(signal.SIGTERM, _leave)
+        try:
+            Job(recipe, args.folder, args.recipe.parent, out).run()
+        finally:
+            signal.signal(signal.SIGTERM, before)
     print(f"weights: {out}")
     return 0
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """Leave as after any error: what the job started must not outlive it."""
+    sys.exit(128 + number)
 
 
 def running(folder: Path) -> bool:

@@ -59,6 +59,7 @@ from .loop import (
     schedule_position,
 )
 from .losses import Past, Predictions, own_past, true_past, world_loss
+from .only_writer import only_writer
 from .optim import EMA, autocast_to, learning_rate_factor, make_optimizers, working_dtype
 from .replicas import ALONE, Replicas, join_replicas
 from .run_options import add_run_options, recipe_of
@@ -416,5 +417,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run `train world`."""
-    train(recipe_of(args, WorldRecipe), args.data, args.codec, args.out, args.held_out, args.init)
+    with only_writer(args.out):
+        train(recipe_of(args, WorldRecipe), args.data, args.codec, args.out, args.held_out, args.init)
     return 0
