@@ -153,6 +153,12 @@ def test_training_and_held_out_seeds_do_not_mix(flat_world, tmp_path):
     with pytest.raises(DataError, match="held-out"):
         make_dataset(tmp_path, num_episodes=2, first_seed=HELD_OUT_SEED_BASE - 1, **SMALL)
     make_dataset(tmp_path, num_episodes=1, first_seed=HELD_OUT_SEED_BASE, **SMALL)
+    with pytest.raises(DataError, match="holds the held-out world 1000000, and those of seed 3 on are for training"):
+        make_dataset(tmp_path, num_episodes=1, first_seed=3, **SMALL)
+    make_dataset(tmp_path, num_episodes=1, first_seed=HELD_OUT_SEED_BASE + 1, **SMALL)
+    with pytest.raises(DataError, match="the first seed is -5"):
+        make_dataset(tmp_path / "other", num_episodes=1, first_seed=-5, **SMALL)
+    assert flat_world == [HELD_OUT_SEED_BASE, HELD_OUT_SEED_BASE + 1]
 
 
 def test_damage_is_named(flat_world, tmp_path):

@@ -112,12 +112,18 @@ def make_dataset(folder: Path | str, scenario: str = "explore", num_episodes: in
     deadline_s = math.inf if minutes is None else time.monotonic() + 60 * minutes
     from astra_play.train import scenarios
     folder = Path(folder)
+    if first_seed < 0:
+        raise DataError(f"the first seed is {first_seed}, but seeds of worlds begin at 0")
     if first_seed < HELD_OUT_SEED_BASE < first_seed + num_episodes:
         raise DataError(f"seeds {first_seed} to {first_seed + num_episodes - 1} mix training and held-out worlds; "
                         f"stay below {HELD_OUT_SEED_BASE} or start there")
     simulator = scenarios.make(scenario, width, height)  # says at once, and here, when the simulator is missing
     settings = Settings(scenario, simulator.FPS, width, height, frames_per_episode)
     hashes = _kept_hashes(folder, settings)
+    held_out = first_seed >= HELD_OUT_SEED_BASE
+    if others := [seed for seed in map(int, hashes) if (seed >= HELD_OUT_SEED_BASE) != held_out]:
+        raise DataError(f"{folder} holds the {'training' if held_out else 'held-out'} world {others[0]}, and those of "
+                        f"seed {first_seed} on are {'held out' if held_out else 'for training'}; choose another folder")
     wanted = [seed for seed in range(first_seed, first_seed + num_episodes) if str(seed) not in hashes]
     folder.mkdir(parents=True, exist_ok=True)
     _write_manifest(folder, settings, hashes)
@@ -183,12 +189,19 @@ class EpisodeWriter:
     def __init__(self, folder: Path, settings: Settings) -> None:
         self._folder, self._settings = folder, settings
         self._hashes = _kept_hashes(folder, settings)
+        self._written: set[str] = set()
         folder.mkdir(parents=True, exist_ok=True)
         _write_manifest(folder, settings, self._hashes)
 
     def write(self, seed: int, frames: np.ndarray, rows: np.ndarray, poses: np.ndarray, controls: np.ndarray) -> None:
         """Write or replace the episode of `seed`; see `Episode` for the arrays."""
         self._hashes[str(seed)] = write_episode(self._folder, seed, frames, rows, poses, controls)
+        self._written.add(str(seed))
+        _write_manifest(self._folder, self._settings, self._hashes)
+
+    def forget_others(self) -> None:
+        """Leave out of the data set what this writer has not written; the files stay."""
+        self._hashes = {seed: digest for seed, digest in self._hashes.items() if seed in self._written}
         _write_manifest(self._folder, self._settings, self._hashes)
 
 
