@@ -106,6 +106,14 @@ def test_long_clips_are_cut_and_some_pieces_are_held_out(tmp_path: Path, capsys:
     dataset.verify()
 
 
+CAMERA = "forward_m,right_m,yaw_left_rad,pitch_up_rad\n"
+T_CAMERA = "t," + CAMERA
+
+
+def pose(at_s: float, x_m: float) -> dict:
+    return {"timestamp": round(1e6 * at_s), "translation": [x_m, 0, 0], "rotation": [1, 0, 0, 0]}
+
+
 @pytest.mark.parametrize(("log", "content", "sentence"), [
     ("a.csv", "forward_m,right_m\n0,0\n", "need forward_m, right_m, yaw_left_rad, pitch_up_rad"),
     ("a.csv", "forward_m,right_m,yaw_left_rad,pitch_up_rad\n0,0,x,0\n0,0,0,0\n", "not a number"),
@@ -113,6 +121,12 @@ def test_long_clips_are_cut_and_some_pieces_are_held_out(tmp_path: Path, capsys:
     ("a.csv", "t,forward_m,right_m,yaw_left_rad,pitch_up_rad\n1,0,0,0,0\n1,0,0,0,0\n", "t must grow"),
     ("a.json", '[{"timestamp": 1}]', "not a list of ego poses"),
     ("a.json", "[]", "not a list of ego poses"),
+    ("a.csv", CAMERA + "0" * 200_000, "cannot be read as comma-separated text"),
+    ("a.csv", T_CAMERA + "".join(f"{1.7e9 + i / 16},0.1,0,0,0\n" for i in range(10)), "from 1700000000 s to 17000"),
+    ("a.csv", T_CAMERA + "".join(f"{62.5 * i},0.1,0,0,0\n" for i in range(10)), "to 562.5 s, but the video"),
+    ("a.csv", T_CAMERA + "0,0.1,0,0,0\nnan,0.1,0,0,0\n0.5,0.1,0,0,0\n", "t must grow"),
+    ("a.json", json.dumps([pose(0.0, 0.0), pose(0.3, math.nan), pose(0.6, 2.0)]), "not finite"),
+    ("a.json", json.dumps([pose(0.0, 0.0), pose(2.0, 1.0), pose(4.0, 2.0)]), "goes from 0 s to 4 s"),
     ("b.csv", "", "has no action log beside it"),
 ])
 def test_what_is_wrong_with_a_clip_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str], log: str,
@@ -122,6 +136,44 @@ def test_what_is_wrong_with_a_clip_is_one_sentence(tmp_path: Path, capsys: pytes
     assert cli_main(["data", "import", str(tmp_path), str(tmp_path / "out")]) != 0
     told = capsys.readouterr().err
     assert sentence in told and "Traceback" not in told
+
+
+@pytest.mark.parametrize("content", [(CAMERA + "0,0,0,0\n").encode("utf-16"), b"caf\xe9," + CAMERA.encode()])
+def test_a_log_in_another_encoding_is_named(tmp_path: Path, content: bytes) -> None:
+    path = video(tmp_path / "a.mp4", 10)
+    path.with_suffix(".csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.csv cannot be read as comma-separated text in UTF-8"):
+        import_clips(tmp_path, tmp_path / "out", None, SMALL)
+
+
+def test_a_log_that_covers_half_of_its_video_is_refused_and_a_slow_one_is_not(tmp_path: Path) -> None:
+    path = video(tmp_path / "a.mp4", 64)
+    path.with_suffix(".csv").write_text(T_CAMERA + "".join(f"{i / 16},0.1,0,0,0\n" for i in range(32)))
+    with pytest.raises(DataError, match="goes from 0 s to 1.9375 s, but the video from 0 to 4 s"):
+        import_clips(tmp_path, tmp_path / "out", None, SMALL)
+    path.with_suffix(".csv").write_text(T_CAMERA + "0,0.1,0,0,0\n2,0.1,0,0,0\n")  # each true for two seconds
+    assert len(import_clips(tmp_path, tmp_path / "out", None, SMALL)[0]) == 3
+
+
+def test_clips_imported_again_are_all_that_the_folders_hold(tmp_path: Path) -> None:
+    """The second time with some held out, the third with one gone: no clip stays on the side where it was."""
+    source, out, apart = (tmp_path / name for name in ("in", "out", "apart"))
+    source.mkdir()
+    for number in range(7):
+        video(source / f"{number}.mp4", 10 + number).with_suffix(".jsonl").write_text("")
+
+    def lengths(folder: Path) -> list[int]:
+        return [len(read_episode(path).rows) for path in Dataset(folder).episodes]
+
+    import_clips(source, out, None, SMALL)
+    assert lengths(out) == [10, 11, 12, 13, 14, 15, 16]
+    import_clips(source, out, apart, SMALL)
+    assert lengths(out) == [10, 11, 13, 14, 16] and lengths(apart) == [12, 15]
+    for number in (0, 1, 2):
+        (source / f"{number}.mp4").unlink()
+    import_clips(source, out, apart, SMALL)
+    assert lengths(out) == [13, 14, 16] and lengths(apart) == [15]
+    Dataset(out).verify()
 
 
 def test_a_file_that_is_no_video_is_named(tmp_path: Path) -> None:

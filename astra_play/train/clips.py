@@ -40,6 +40,7 @@ MOTION_COLUMNS = {"camera": ("forward_m", "right_m", "yaw_left_rad", "pitch_up_r
                   "arm": ("right_m", "away_m", "up_m", "close")}
 AT_COLUMNS = ("at_right_m", "at_away_m", "at_up_m", "close")  # "arm" only
 MAKE_ROW = {"camera": action_rows.camera_row, "vehicle": action_rows.vehicle_row, "arm": action_rows.arm_row}
+LOG_SLACK_S = 0.5  # by which a log may begin and end beside its video, or its own step where that is longer
 MIN_FRAMES = 8  # of a piece: less than half a second teaches nothing about what follows
 
 
@@ -62,7 +63,8 @@ class ImportOptions:
 def import_clips(source: Path, out: Path, held_out: Path | None, options: ImportOptions) -> tuple[Dataset, int]:
     """Write the clips of a folder as episodes to `out`, some to `held_out`; return the data set and how many those are.
 
-    DataError names the clip whose video or log cannot be used; what was written before stays.
+    DataError names the clip whose video or log cannot be used; what was written before stays. After a whole import
+    the folders hold its clips alone: not those that are gone, nor in the one what the other has now.
     """
     videos = sorted(path for path in source.rglob("*") if path.suffix.lower() in VIDEO_ENDINGS)
     if not videos:
@@ -76,6 +78,8 @@ def import_clips(source: Path, out: Path, held_out: Path | None, options: Import
         apart = testing is not None and number % options.held_out_every == options.held_out_every - 1
         writer, base = (testing, HELD_OUT_SEED_BASE) if apart else (training, TRAIN_SEED_BASE)
         writer.write(base + number, frames, rows, np.zeros((len(frames), 0)), motions)
+    for writer in filter(None, (training, testing)):
+        writer.forget_others()
     if not len(Dataset(out)):
         raise DataError(f"the videos in {source} are all shorter than {MIN_FRAMES} frames at {options.fps} a second")
     return Dataset(out), len(Dataset(held_out)) if testing else 0
@@ -103,7 +107,7 @@ def clip_pieces(video: Path, log: Path, options: ImportOptions) -> Iterator[tupl
     elif log.suffix == ".csv":
         motions = from_motions(log, modality, times_s, length_s)
     else:
-        motions = from_ego_poses(log, modality, times_s)
+        motions = from_ego_poses(log, modality, times_s, length_s)
     for start in range(0, len(frames), options.frames_per_episode):
         piece = slice(start, start + options.frames_per_episode)
         if len(frames[piece]) >= MIN_FRAMES:
@@ -161,16 +165,12 @@ def motion_of(row: np.ndarray, modality: str) -> tuple[float, ...]:
 
 def from_motions(log: Path, modality: str, times_s: np.ndarray, length_s: float) -> np.ndarray:
     """Columns of motions -> motions (F, K) between the times of the frames."""
-    names = MOTION_COLUMNS[modality]
-    with log.open(newline="", encoding="utf-8-sig") as file:
-        lines = csv.DictReader(file)
-        header = [name.strip() for name in lines.fieldnames or []]
-        absolute = modality == "arm" and set(AT_COLUMNS) <= set(header)
-        wanted = AT_COLUMNS if absolute else names
-        if not set(wanted) <= set(header):
-            raise DataError(f"{log} has the columns {', '.join(header) or 'none'}, but {modality} actions need "
-                            f"{', '.join(wanted)}")
-        table = [{key.strip(): value for key, value in line.items() if key} for line in lines]
+    header, table = _read_table(log)
+    absolute = modality == "arm" and set(AT_COLUMNS) <= set(header)
+    wanted = AT_COLUMNS if absolute else MOTION_COLUMNS[modality]
+    if not set(wanted) <= set(header):
+        raise DataError(f"{log} has the columns {', '.join(header) or 'none'}, but {modality} actions need "
+                        f"{', '.join(wanted)}")
     try:
         values = np.array([[float(line[name]) for name in wanted] for line in table])
         at_s = np.array([float(line["t"]) for line in table]) if "t" in header else None
@@ -180,8 +180,9 @@ def from_motions(log: Path, modality: str, times_s: np.ndarray, length_s: float)
         raise DataError(f"{log} needs at least two lines of finite numbers")
     if at_s is None:
         at_s = np.arange(len(values)) * length_s / len(values)
-    if (np.diff(at_s) <= 0).any():
+    if not (np.diff(at_s) > 0).all():
         raise DataError(f"{log}: t must grow from line to line")
+    _check_cover(log, at_s, length_s)
     held = values[:, 3:] if modality == "arm" else np.zeros((len(values), 0))  # a state, not a motion
     ways = values[:, :3] if modality == "arm" else values
     places = ways if absolute else np.cumsum(ways, axis=0)
@@ -190,20 +191,42 @@ def from_motions(log: Path, modality: str, times_s: np.ndarray, length_s: float)
     return np.concatenate([moved, held[newest]], axis=1)
 
 
-def from_ego_poses(log: Path, modality: str, times_s: np.ndarray) -> np.ndarray:
+def _read_table(log: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the names of a .csv file's columns, and its lines by them."""
+    try:
+        with log.open(newline="", encoding="utf-8-sig") as file:
+            lines = csv.DictReader(file)
+            header = [name.strip() for name in lines.fieldnames or []]
+            return header, [{key.strip(): value for key, value in line.items() if key} for line in lines]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{log} cannot be read as comma-separated text in UTF-8 ({error})") from None
+
+
+def _check_cover(log: Path, at_s: np.ndarray, length_s: float) -> None:
+    """Raise DataError unless a log begins and ends with its video: elsewhere it would say that nothing moved."""
+    slack_s = max(LOG_SLACK_S, float(np.median(np.diff(at_s))))
+    if abs(at_s[0]) > slack_s or abs(at_s[-1] - length_s) > slack_s:
+        raise DataError(f"{log} goes from {at_s[0]:.10g} s to {at_s[-1]:.10g} s, but the video from 0 to "
+                        f"{length_s:.4g} s; its times are seconds (of ego poses: microseconds) since the first frame")
+
+
+def from_ego_poses(log: Path, modality: str, times_s: np.ndarray, length_s: float) -> np.ndarray:
     """Poses of a car (or of a camera that walks) -> motions (F, K) between the times of the frames."""
     if modality == "arm":
         raise DataError(f"{log} holds ego poses, but a hand's actions are given in a .csv or a .jsonl file")
     try:
         entries = sorted(json.loads(log.read_text(encoding="utf-8")), key=lambda entry: entry["timestamp"])
         at_s = np.array([float(entry["timestamp"]) for entry in entries]) * 1e-6
-        x, y, _ = np.array([entry["translation"] for entry in entries], float).T
+        x, y, z = np.array([entry["translation"] for entry in entries], float).T
         w, qx, qy, qz = np.array([entry["rotation"] for entry in entries], float).T
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{log} is not a list of ego poses ({error!r}); each has a timestamp in microseconds, a "
                         "translation of three metres and a rotation w, x, y, z") from None
+    if not np.isfinite([at_s, x, y, z, w, qx, qy, qz]).all():
+        raise DataError(f"{log} holds ego poses that are not finite numbers")
     if len(at_s) < 2 or (np.diff(at_s) <= 0).any():
         raise DataError(f"{log} needs at least two ego poses, each later than the one before")
+    _check_cover(log, at_s - at_s[0], length_s)
     heading = np.unwrap(np.arctan2(2 * (w * qz + qx * qy), 1 - 2 * (qy * qy + qz * qz)))
     x, y, heading = (np.interp(times_s, at_s - at_s[0], values) for values in (x, y, heading))
     before = np.concatenate([heading[:1], heading[:-1]])
