@@ -185,3 +185,15 @@ def test_the_critic_pulls_predictions_towards_what_is_true() -> None:
     assert moved.sum() == 16 and not moved[:, 0].any()
     outward = (push[:, 0] * clean[:, 0]).flatten(2).sum(dim=2)[moved]  # a loss falls against its gradient
     assert (outward < 0).float().mean() > 0.8
+
+
+def test_a_critic_with_nothing_to_judge_pushes_nowhere_and_stays_as_it_is() -> None:
+    adversary = Adversary(TINY_WORLD.model, torch.device("cpu"), 0, lr=2e-3, penalty=0.01, hidden=16, num_blocks=1)
+    before = [p.detach().clone() for p in adversary.critic.parameters()]
+    predictions = Predictions(torch.randn(2, 1, 4, 4, 4, 4), torch.randn(2, 4, 4, 4, 4), torch.zeros(2, 4))
+    push, measured = adversary.judge(predictions, 16, ALONE)
+    assert push.shape == predictions.clean.shape and not push.any() and measured == {}
+    broken = Predictions(predictions.clean * math.nan, predictions.target, torch.ones(2, 4))
+    adversary.judge(broken, 16, ALONE)  # a batch that overflowed teaches it nothing
+    assert adversary.average_loudness(2.0) == adversary.average_loudness(math.nan)
+    assert all(torch.equal(a, b) for a, b in zip(before, adversary.critic.parameters(), strict=True))

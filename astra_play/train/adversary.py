@@ -8,6 +8,7 @@ the penalty is estimated by a small disturbance (arXiv 2501.08316, section 3.3),
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -71,26 +72,37 @@ class Adversary:
         """Train the critic once and return the gradient (B, S, P, C, H, W) that makes predictions look truer.
 
         At most `max_frames` predictions that started from pure noise are judged; the gradient of the others is 0.
+        With none to judge nothing was measured, either.
         """
         which = predictions.from_noise[:, None].expand(predictions.clean.shape[:3]).nonzero()
         which = which[torch.randperm(len(which), generator=self._noise, device=which.device)[:max_frames]]
+        push = torch.zeros(predictions.clean.shape, device=predictions.clean.device)
+        if not len(which):
+            self._take_step(replicas)  # of the other replicas, which have something to judge
+            return push, {}
         b, s, p = which.unbind(dim=1)
         fake, true = predictions.clean.detach()[b, s, p].float(), predictions.target[b, p].float()
         loss, margin = critic_loss(self.critic, true, fake, self.penalty, DISTURBANCE, self._noise)
-        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        replicas.average_gradients(self.critic)
-        self.optimizer.step()
+        self._take_step(replicas)
         fake.requires_grad_(True)
         doubt = F.softplus(self.critic(true).detach() - self.critic(fake)).mean()
-        push = torch.zeros(predictions.clean.shape, device=fake.device)
         push[b, s, p] = torch.autograd.grad(doubt, fake)[0]
         return push, {"critic": loss.item(), "critic_margin": margin.item()}
+
+    def _take_step(self, replicas: Replicas) -> None:
+        """Move the critic by the gradients of all replicas, unless predictions made them what is not a number."""
+        replicas.average_gradients(self.critic)
+        gradients = [p.grad for p in self.critic.parameters() if p.grad is not None]
+        if gradients and all(bool(gradient.isfinite().all()) for gradient in gradients):
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
 
     def average_loudness(self, norm: float) -> float:
         """Take the norm of the loss's own gradient at this step and return its running mean."""
         decay = LOUDNESS_DECAY if self._loudness else 0.0
-        self._loudness = decay * self._loudness + (1 - decay) * norm
+        if math.isfinite(norm):
+            self._loudness = decay * self._loudness + (1 - decay) * norm
         return self._loudness
 
     def state(self) -> dict:
