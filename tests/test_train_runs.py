@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from fake_training import tiny_recipe
+from fake_training import FakeData, parts, tiny_motion, tiny_recipe
 from tiny_world import TINY_WORLD, make_tiny_world
 
 from astra_play.actions.rows import camera_row
 from astra_play.codec.mini import MiniCodec
 from astra_play.config import written_world_config
-from astra_play.errors import DataError
+from astra_play.errors import AstraPlayError, DataError
 from astra_play.model.checkpoint import CODEC_FILE, MODEL_FILE, read_tensors
 from astra_play.model.loading import load_world
 from astra_play.train import codec_loop, world_loop
@@ -117,3 +118,68 @@ def test_a_codec_killed_before_its_last_checkpoint_has_its_last_weights(park, mo
     codec_loop.train(recipe, data, data, out)
     state, saved = load_checkpoint(out / "codec_checkpoint.pt"), read_tensors(out / CODEC_FILE)
     assert state["step"] == 4 and all(torch.equal(saved[name], own.half()) for name, own in state["ema"].items())
+
+
+def without_numbers(training: world_loop.WorldTraining, steps: set[int]) -> None:
+    """Let the gradients of some steps overflow."""
+    learn = training._learn
+
+    def overflow(*args):
+        measured = learn(*args)
+        if training.step in steps:
+            next(training.model.parameters()).grad.fill_(math.nan)
+        return measured
+
+    training._learn = overflow
+
+
+def test_a_step_whose_gradient_is_not_a_number_is_passed_over() -> None:
+    training = world_loop.WorldTraining(tiny_recipe(), parts(FakeData(), tiny_motion()), TINY_WORLD)
+    without_numbers(training, {1, 2, 4})
+    for step in range(6):
+        before = {name: p.detach().clone() for name, p in training.model.named_parameters()}
+        measured = training.step_once()
+        lost = step in (1, 2, 4)
+        assert math.isfinite(measured["gradient_norm"]) != lost
+        assert all(torch.equal(p, before[name]) for name, p in training.model.named_parameters()) == lost
+    assert training.step == 6 and all(own.isfinite().all() for own in training.ema.shadow.values())
+
+
+def test_a_run_that_diverges_ends_with_the_weights_before(park, monkeypatch) -> None:
+    data, codec, out = park
+    recipe = tiny_recipe(num_steps=40, save_every=2)
+    real = world_loop.WorldTraining.restore
+    monkeypatch.setattr(world_loop.WorldTraining, "restore",
+                        lambda training, state: (real(training, state), without_numbers(training, set(range(40)))))
+    world_loop.train(dataclasses.replace(recipe, num_steps=2), data, codec, out)
+    with pytest.raises(AstraPlayError, match="not a number 5 times in a row, at last in step 6"):
+        world_loop.train(recipe, data, codec, out)
+    assert load_checkpoint(out / "checkpoint.pt")["step"] == 6 and load_world(str(out), "cpu")
+
+
+def test_rows_that_are_not_numbers_are_refused_with_their_episode(tmp_path: Path) -> None:
+    folder = episodes(tmp_path / "data", 12, 12)
+    rows = np.stack([camera_row()] * 11 + [camera_row() * math.nan])
+    EpisodeWriter(folder, Settings("explore", 16, 32, 32, 60)).write(
+        1, np.zeros((12, 32, 32, 3), np.uint8), rows, np.zeros((12, 5)), np.zeros((12, 4)))
+    with pytest.raises(DataError, match=r"episode_0000001\.npz holds action rows that are not finite"):
+        LatentDataset(folder, MiniCodec(TINY_WORLD.codec), torch.ones(4))
+
+
+@pytest.mark.parametrize("extra", [0, 4, 5])
+def test_a_world_of_two_frames_a_chunk_learns_from_its_own_past(extra: int) -> None:
+    stream = dataclasses.replace(TINY_WORLD.stream, latent_frames_per_chunk=2, ring_chunks=2)
+    recipe = tiny_recipe(stream=stream, clip_frames=8, rollout_from_step=0, rollout_prob=1.0,
+                         rollout_extra_frames=extra)
+    training = world_loop.WorldTraining(recipe, parts(FakeData(), tiny_motion()),
+                                        dataclasses.replace(TINY_WORLD, stream=stream))
+    drawn = []
+    draw = training._draw
+    training._draw = lambda part, num_frames: drawn.append(draw(part, num_frames)) or drawn[-1]
+    for _ in range(6):
+        clips, past = training._own_past(training.parts[""])
+        longer = drawn[-1].latents.shape[1] - 8
+        assert longer in range(0, extra + 1, 2) and past.latents.shape == clips.latents.shape
+        whole_chunks = [0, 1, *range(longer + 2, longer + 8)]
+        assert torch.equal(clips.rows, drawn[-1].rows[:, whole_chunks])
+    assert math.isfinite(training.step_once()["mse_own"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,7 +56,10 @@ class LatentDataset:
         scale = latent_scale.to(device)[:, None, None]
         latents, rows, pictures = [], [], []
         self._packed: list[PackedFrames] = []
-        for episode in read_episodes(self.dataset.episodes, f"encoding {folder}"):
+        reading = read_episodes(self.dataset.episodes, f"encoding {folder}")
+        for path, episode in zip(self.dataset.episodes, reading, strict=True):
+            if not np.isfinite(episode.rows).all():
+                raise DataError(f"{path} holds action rows that are not finite numbers; make or import it again")
             frames = torch.from_numpy(episode.frames).to(device)
             with torch.no_grad():
                 latents.append((codec.encode(pixels.to_float(frames)[None])[0] / scale).half())

@@ -32,7 +32,7 @@ from ..config import (
     to_dict,
     written_world_config,
 )
-from ..errors import ConfigError
+from ..errors import AstraPlayError, ConfigError
 from ..model.checkpoint import (
     CODEC_FILE,
     MODEL_FILE,
@@ -69,6 +69,7 @@ from .world_recipe import WorldRecipe, critic_share
 STRIP_FRAMES = 33  # of a sample strip, where episodes are that long
 LEAST_STRIP_FRAMES = 4  # two true ones, and two to compare with them
 MAX_GRADIENT_NORM = 1.0  # gradient norm above which a batch is scaled down: a few bad clips must not undo hours
+MAX_LOST_STEPS = 5  # in a row; one batch that overflows is passed over, a run that has diverged is ended
 
 
 class WorldTraining:
@@ -96,6 +97,7 @@ class WorldTraining:
         self.step = 0
         self.minutes = 0.0
         self.frames_seen = 0
+        self._lost_in_a_row = 0  # steps whose gradient was not a number
         self.began_with: dict = {}  # provenance of the world whose weights it began with
         self.flop_done = 0  # of forward, rollouts and backward of this replica since this process began
         self._flop: dict[tuple[bool, str, int, bool], int] = {}  # of one step, by what it does
@@ -124,16 +126,26 @@ class WorldTraining:
             self._flop[kind] = count.total
         self.flop_done += self._flop[kind]
         self.replicas.average_gradients(self.model)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRADIENT_NORM)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        self.ema.update(self.model, self.step)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRADIENT_NORM))
+        self._take_step(math.isfinite(norm))
         self.step += 1
         self.frames_seen += self.frames_per_step
-        measured["gradient_norm"] = float(norm)
+        measured["gradient_norm"] = norm
         suffix = ("_own" if own else "") + (f"_{name}" if name else "")
         return {f"{k}{suffix}" if k.startswith("mse") else k: v for k, v in measured.items()}
+
+    def _take_step(self, is_finite: bool) -> None:
+        """Move the weights by their gradients, unless these hold what is not a number: that would undo the run."""
+        self._lost_in_a_row = 0 if is_finite else self._lost_in_a_row + 1
+        if self._lost_in_a_row == MAX_LOST_STEPS:
+            raise AstraPlayError(f"the gradient was not a number {MAX_LOST_STEPS} times in a row, at last in step "
+                                 f"{self.step}; the weights before are kept: go on from the checkpoint with a lower lr")
+        for optimizer in self.optimizers:
+            if is_finite:
+                optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        if is_finite:
+            self.ema.update(self.model, self.step)
 
     def _learn(self, part: Part, own: bool, num_samples: int, judges: bool) -> dict[str, float]:
         """Leave the gradients of one batch in the model."""
@@ -161,6 +173,8 @@ class WorldTraining:
         recipe = self.recipe
         own = torch.autograd.grad(loss, predictions.clean, retain_graph=True)[0]
         push, judged = self.adversary.judge(predictions, recipe.critic_frames, self.replicas)
+        if not judged:
+            return loss, judged
         heard = (push != 0).flatten(3).any(dim=3)[..., None, None, None]
         loudness = self.adversary.average_loudness(float((own * heard).norm()))
         scale = critic_share(recipe, self.position) * loudness / push.norm().clamp_min(1e-12)
@@ -182,15 +196,15 @@ class WorldTraining:
         return clips, true_past(clips, self.recipe.stream.latent_frames_per_chunk, part.motion)
 
     def _own_past(self, part: Part) -> tuple[Clips, Past]:
-        """Let the network play a clip that may be longer than the window, and keep its sink and its newest frames."""
-        recipe = self.recipe
-        extra = self._integer(0, recipe.rollout_extra_frames)
+        """Let the network play a clip that may be longer than the window, and keep its sink and its newest chunks."""
+        recipe, chunk = self.recipe, self.recipe.stream.latent_frames_per_chunk
+        extra = chunk * self._integer(0, recipe.rollout_extra_frames // chunk)
         num_true = self._integer(2, max(2, recipe.rollout_true_frames))
         clips = self._draw(part, recipe.clip_frames + extra)
         past = own_past(self.model, recipe.stream, clips, num_true, part.modality, self.generator, part.motion)
         if extra == 0:
             return clips, past
-        kept = [0, *range(extra + 1, extra + recipe.clip_frames)]
+        kept = [*range(chunk), *range(extra + chunk, extra + recipe.clip_frames)]
         clips = Clips(clips.latents[:, kept], clips.rows[:, kept], torch.ones_like(clips.is_gap))
         errors = None if past.block_errors is None else past.block_errors[:, kept]
         return clips, Past(past.latents[:, kept], past.anchors[:, kept], errors)
