@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from astra_play.model.loading import load_world
 from astra_play.train import codec_loop, world_loop
 from astra_play.train.dataset import EpisodeWriter, Settings
 from astra_play.train.latents import LatentDataset
-from astra_play.train.loop import load_checkpoint
+from astra_play.train.loop import load_checkpoint, save_checkpoint
+from astra_play.train.replicas import Replicas
 
 
 def episodes(folder: Path, *lengths: int, size: int = 32, first_seed: int = 0) -> Path:
@@ -183,3 +185,29 @@ def test_a_world_of_two_frames_a_chunk_learns_from_its_own_past(extra: int) -> N
         whole_chunks = [0, 1, *range(longer + 2, longer + 8)]
         assert torch.equal(clips.rows, drawn[-1].rows[:, whole_chunks])
     assert math.isfinite(training.step_once()["mse_own"])
+
+
+def _resume_in_one_of_two(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    data, motion = FakeData(), tiny_motion()
+    whole, first, second = (world_loop.WorldTraining(tiny_recipe(), parts(data, motion), TINY_WORLD, Replicas(rank, 2))
+                            for _ in range(3))
+    losses = [whole.step_once() for _ in range(6)]
+    for _ in range(3):
+        first.step_once()
+    state = first.state()
+    if rank == 0:
+        save_checkpoint(Path(folder, "checkpoint.pt"), state)
+    torch.distributed.barrier()
+    second.restore(load_checkpoint(Path(folder, "checkpoint.pt")))
+    told = [second.step_once() for _ in range(3)] == losses[3:], whole.adversary._loudness
+    Path(folder, f"{rank}.json").write_text(json.dumps(told))
+    torch.distributed.destroy_process_group()
+
+
+def test_replicas_with_a_critic_resume_exactly(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(_resume_in_one_of_two, (str(tmp_path),), nprocs=2)
+    (ours, our_loudness), (theirs, their_loudness) = (json.loads((tmp_path / f"{rank}.json").read_text())
+                                                      for rank in range(2))
+    assert ours and theirs and our_loudness != their_loudness

@@ -107,12 +107,19 @@ class Adversary:
 
     def state(self) -> dict:
         """Everything that resuming needs."""
-        return {"critic": self.critic.state_dict(), "optimizer": self.optimizer.state_dict(),
-                "noise": self._noise.get_state(), "loudness": self._loudness}
+        return {"critic": self.critic.state_dict(), "optimizer": self.optimizer.state_dict(), **self.own_state()}
+
+    def own_state(self) -> dict:
+        """The part of `state` that is another one in every replica."""
+        return {"noise": self._noise.get_state(), "loudness": self._loudness}
 
     def restore(self, state: dict) -> None:
         """Go on from `state`."""
         self.critic.load_state_dict(state["critic"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.restore_own(state)
+
+    def restore_own(self, state: dict) -> None:
+        """Go on from `own_state`."""
         self._noise.set_state(state["noise"])
         self._loudness = state["loudness"]

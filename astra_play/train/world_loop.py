@@ -89,7 +89,7 @@ class WorldTraining:
         self.dtype = working_dtype(recipe.precision, self.device)
         self.optimizers = make_optimizers(self.model, recipe.lr, recipe.lr_other, recipe.weight_decay, self.dtype)
         self.ema = EMA(self.model, recipe.ema_decay)
-        # Seeded per replica for what it draws; its weights start alike because gradients are averaged from there on.
+        # Alike in all replicas at first; how much it draws and what it hears is each replica's own from there on.
         self.adversary = Adversary(config.model, self.device, recipe.seed, recipe.critic_lr, recipe.critic_penalty)
         self.two_streams = {samples: TwoStream(self.model, recipe.clip_frames, recipe.stream.latent_frames_per_chunk,
                                                self.device, samples) for samples in (1, 2)}
@@ -226,7 +226,8 @@ class WorldTraining:
         return {"model": self.model.state_dict(), "ema": self.ema.shadow, "step": self.step, "minutes": self.minutes,
                 "frames_seen": self.frames_seen, "began_with": self.began_with,
                 "optimizers": [o.state_dict() for o in self.optimizers], "adversary": self.adversary.state(),
-                "generators": self.replicas.gather(self.generator.get_state())}
+                "generators": self.replicas.gather(self.generator.get_state()),
+                "critics": self.replicas.gather(self.adversary.own_state())}
 
     def restore(self, state: dict) -> None:
         """Go on from `state`."""
@@ -237,6 +238,8 @@ class WorldTraining:
         self.adversary.restore(state["adversary"])
         if len(state["generators"]) == self.replicas.count:
             self.generator.set_state(state["generators"][self.replicas.rank])
+            if "critics" in state:  # older checkpoints hold the first replica's alone
+                self.adversary.restore_own(state["critics"][self.replicas.rank])
         else:  # another number of replicas cannot draw the same numbers; it must not draw old ones again
             self.generator.manual_seed(self.recipe.seed + self.replicas.rank + (state["step"] << 16))
         self.step, self.minutes, self.frames_seen = state["step"], state["minutes"], state["frames_seen"]
