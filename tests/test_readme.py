@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
+import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fakes import FakeWorld
 
 import astra_play
 from astra_play import cli
 from astra_play.actions.script import parse_script
+from astra_play.train import clips
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -51,6 +54,19 @@ def test_python_block_runs_on_a_world(monkeypatch: pytest.MonkeyPatch) -> None:
     exec(compile(block, "README.md", "exec"), {})
     assert len(block.strip().splitlines()) <= 14
     assert world.calls == ["reset"] + ["step"] * 30 + ["close"]
+
+
+def test_table_of_a_robot_becomes_motions_that_lead_into_their_frames() -> None:
+    """Such a table's action leads from its frame to the next one; a line of our CSV leads into its own."""
+    action, written = np.zeros((6, 7)), {}
+    action[2] = [0.03, -0.02, 0.01, 0, 0, 0, 1]
+    pandas = types.SimpleNamespace(
+        read_parquet=lambda path: {"timestamp": np.arange(6) / 10, "action": list(action)},
+        DataFrame=lambda columns: types.SimpleNamespace(to_csv=lambda path, index: written.update(columns)))
+    exec(compile(blocks("py")[0], "README.md", "exec"), {"pandas": pandas, "numpy": np})
+    assert written.keys() == {"t", *clips.MOTION_COLUMNS["arm"]} and (written["t"] == np.arange(6) / 10).all()
+    lines = np.stack([written[name] for name in clips.MOTION_COLUMNS["arm"]], axis=1)
+    assert lines[3].tolist() == [-0.02, -0.03, 0.01, 1] and not lines[[0, 1, 2, 4, 5]].any()
 
 
 def test_linked_files_exist(checkout: Path) -> None:
