@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
+from fake_training import tiny_recipe
 from test_train import FakePairs, folder_of
 from tiny_world import TINY_WORLD, make_tiny_world
 
+from astra_play.actions.row_makers import make_row_maker
+from astra_play.chunks import ActionSample
 from astra_play.config import load_world_config
 from astra_play.errors import ConfigError, WeightsError
 from astra_play.model.checkpoint import (
@@ -22,7 +26,7 @@ from astra_play.model.checkpoint import (
     save_module,
 )
 from astra_play.model.transformer import Transformer
-from astra_play.train import codec_loop, world_loop, world_recipe
+from astra_play.train import codec_loop, scenarios, world_loop, world_recipe
 from astra_play.train.loop import load_recipe
 
 WIDER = dataclasses.replace(TINY_WORLD.model, modalities={"camera": 13, "vehicle": 8})
@@ -146,6 +150,29 @@ def test_rows_mean_to_old_weights_what_they_meant(tmp_path, monkeypatch) -> None
     assert len(config.model.action_std["vehicle"]) == 8 and config.model.action_std["vehicle"][0] != 2.0
     assert config.provenance["began_with"] == {"steps": 7}
     assert json.loads((tmp_path / "out" / "config.json").read_text())["scenarios"].keys() == {"explore", "drive"}
+
+
+@pytest.mark.parametrize("scenario", ["explore", "drive"])
+def test_a_recipe_without_scenarios_takes_the_controls_that_its_data_were_made_with(tmp_path, scenario) -> None:
+    data, codec, out = folder_of(scenario, tmp_path / "data"), make_tiny_world(tmp_path / "codec"), tmp_path / "out"
+    recipe = tiny_recipe(model=WIDER, num_steps=1, rollout_extra_frames=1, controls={"eye_height_m": 1.2})
+    world_loop.train(recipe, [data], codec, out)
+    controls = load_world_config(out).controls
+    assert controls == dataclasses.replace(scenarios.controls(scenario), eye_height_m=1.2)
+    maker = make_row_maker(load_world_config(out))
+    held = frozenset({"forward", "accelerate"} & set(controls.buttons))
+    assert not np.array_equal(maker.rows(ActionSample(buttons=held)), maker.rows(ActionSample()))
+
+
+@pytest.mark.parametrize(("changes", "sentence"), [
+    ({}, r"holds 'vehicle' actions of 7 numbers, but .* they must say vehicle = 8"),
+    ({"model": WIDER, "controls": {"modality": "camera"}}, "holds drive, whose actions are 'vehicle'"),
+    ({"model": WIDER, "controls": {"modaltiy": "camera"}}, "did you mean 'modality'"),
+])
+def test_controls_that_the_data_were_not_made_with_are_refused(tmp_path, changes, sentence) -> None:
+    data, codec = folder_of("drive", tmp_path / "data"), make_tiny_world(tmp_path / "codec")
+    with pytest.raises(ConfigError, match=sentence):
+        world_loop.train(tiny_recipe(num_steps=1, rollout_extra_frames=1, **changes), [data], codec, tmp_path / "out")
 
 
 def test_a_world_that_learns_another_hypothesis_keeps_those_it_has(tmp_path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..codec.mini import MiniCodec
-from ..config import ScenarioConfig, WorldConfig, load_world_config
+from ..config import ControlsConfig, ScenarioConfig, WorldConfig, from_dict, load_world_config, to_dict
 from ..errors import ConfigError
 from ..model.anchor import CameraMotion
 from ..model.carried import make_motion
@@ -37,12 +37,13 @@ def world_config(recipe: WorldRecipe, codec_folder: Path, data: dict[str, Latent
     manifest = next(iter(data.values())).dataset.manifest
     config = WorldConfig(name=recipe.name, title=recipe.title, description=recipe.description, width=manifest["width"],
                          height=manifest["height"], fps=manifest["fps"], model=recipe.model, codec=codec_config.codec,
-                         stream=recipe.stream, controls=recipe.controls, latent_scale=codec_config.latent_scale,
+                         stream=recipe.stream, latent_scale=codec_config.latent_scale,
                          provenance=codec_config.provenance)
     if recipe.scenarios:
         scenarios_of = {name: ScenarioConfig(own.title, own.description, scenarios.controls(name))
                         for name, own in recipe.scenarios.items()}
         config = dataclasses.replace(config, scenarios=scenarios_of).playing(next(iter(scenarios_of)))
+    config = with_controls(config, recipe, data)
     by_modality: dict[str, list[LatentDataset]] = {}
     for name, own in data.items():
         by_modality.setdefault(config.playing(name).controls.modality, []).append(own)
@@ -50,6 +51,27 @@ def world_config(recipe: WorldRecipe, codec_folder: Path, data: dict[str, Latent
     return dataclasses.replace(config, model=dataclasses.replace(
         recipe.model, action_mean={name: mean + [0.0] for name, (mean, _) in statistics.items()},
         action_std={name: std + [1.0] for name, (_, std) in statistics.items()}))
+
+
+def with_controls(config: WorldConfig, recipe: WorldRecipe, data: dict[str, LatentDataset]) -> WorldConfig:
+    """Return the config with the controls that its data were made with, where the recipe does not name its scenarios.
+
+    ConfigError if the recipe's own settings of controls cannot be, or if rows of the data are not what the model reads.
+    """
+    if not recipe.scenarios:
+        folder, scenario = data[""].dataset.folder, data[""].dataset.manifest["scenario"]
+        made_with = scenarios.controls(scenario)
+        controls = from_dict(ControlsConfig, to_dict(made_with) | recipe.controls, where="controls")
+        if controls.modality != made_with.modality:
+            raise ConfigError(f"the recipe's controls are those of {controls.modality!r}, but {folder} holds "
+                              f"{scenario}, whose actions are {made_with.modality!r}; leave modality out")
+        config = dataclasses.replace(config, controls=controls)
+    for name, own in data.items():
+        modality, width = config.playing(name).controls.modality, own.rows.shape[1]
+        if recipe.model.modalities.get(modality) != width + 1:  # one more: the mask column
+            raise ConfigError(f"{own.dataset.folder} holds {modality!r} actions of {width} numbers, but the recipe's "
+                              f"model.modalities are {recipe.model.modalities}; they must say {modality} = {width + 1}")
+    return config
 
 
 def parts_of(recipe: WorldRecipe, config: WorldConfig, data: dict[str, LatentDataset],

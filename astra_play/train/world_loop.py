@@ -63,7 +63,7 @@ from .only_writer import only_writer
 from .optim import EMA, autocast_to, learning_rate_factor, make_optimizers, working_dtype
 from .replicas import ALONE, Replicas, join_replicas
 from .run_options import add_run_options, recipe_of
-from .world_data import Part, parts_of, read_data, world_config
+from .world_data import Part, parts_of, read_data, with_controls, world_config
 from .world_recipe import WorldRecipe, critic_share
 
 STRIP_FRAMES = 33  # of a sample strip, where episodes are that long
@@ -306,8 +306,7 @@ def train(recipe: WorldRecipe, data_folders: Sequence[Path], codec_folder: Path,
         raise ConfigError(f"the run in {out} trains another model than the recipe; give another --out "
                           "or the old recipe")
     config = dataclasses.replace(config, stream=recipe.stream)
-    if not recipe.scenarios:
-        config = dataclasses.replace(config, controls=recipe.controls)
+    config = with_controls(config, recipe, data)
     as_played(config, recipe)  # a wrong name is found before the training, not after it
     replicas = join_replicas()
     training = WorldTraining(recipe, parts_of(recipe, config, data, codec), config, replicas)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..config import ControlsConfig, ModelConfig, StreamConfig
+from ..config import ModelConfig, StreamConfig
 from .losses import NoiseOptions
 
 
@@ -28,7 +28,7 @@ class WorldRecipe:
     description: str
     model: ModelConfig
     stream: StreamConfig
-    controls: ControlsConfig = field(default_factory=ControlsConfig)
+    controls: dict[str, Any] = field(default_factory=dict)  # settings over those of the data's one scenario
     scenarios: dict[str, ScenarioRecipe] = field(default_factory=dict)  # none: one data set, with the controls above
     noise: NoiseOptions = field(default_factory=NoiseOptions)
     clip_frames: int = 17
