@@ -97,6 +97,18 @@ def test_a_recipe_takes_from_the_one_that_it_extends_what_it_does_not_say(tmp_pa
         load_recipe(codec_loop.CodecRecipe, tmp_path / "r.toml")
 
 
+def test_recipes_that_cannot_be_read_are_named(tmp_path) -> None:
+    (tmp_path / "a.toml").write_text("extends = 'b.toml'\n")
+    (tmp_path / "b.toml").write_text("extends = 'a.toml'\n")
+    with pytest.raises(ConfigError, match=r"a\.toml extends itself by way of b\.toml"):
+        load_recipe(codec_loop.CodecRecipe, tmp_path / "a.toml")
+    (tmp_path / "a.toml").write_bytes("# Süd\nbatch = 3\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"a\.toml is not valid TOML in UTF-8"):
+        load_recipe(codec_loop.CodecRecipe, tmp_path / "a.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_recipe(codec_loop.CodecRecipe, tmp_path)
+
+
 def test_an_ablation_changes_what_its_name_says_and_nothing_else() -> None:
     base = dataclasses.asdict(load_recipe(world_recipe.WorldRecipe, RECIPES / "ablation_base.toml"))
     changed = {}

@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 import torch
 from fake_training import FakeData, parts, tiny_motion, tiny_recipe
+from test_train import folder_of
+from tiny_filter import RECIPE
 from tiny_world import TINY_WORLD, make_tiny_world
 
 from astra_play.actions.rows import camera_row
 from astra_play.codec.mini import MiniCodec
 from astra_play.config import written_world_config
-from astra_play.errors import AstraPlayError, DataError
+from astra_play.errors import AstraPlayError, ConfigError, DataError
 from astra_play.model.checkpoint import CODEC_FILE, MODEL_FILE, read_tensors
 from astra_play.model.loading import load_world
-from astra_play.train import codec_loop, world_loop
+from astra_play.train import codec_loop, filter_loop, world_loop
 from astra_play.train.dataset import EpisodeWriter, Settings
 from astra_play.train.latents import LatentDataset
 from astra_play.train.loop import load_checkpoint, save_checkpoint
@@ -211,3 +213,26 @@ def test_replicas_with_a_critic_resume_exactly(tmp_path: Path) -> None:
     (ours, our_loudness), (theirs, their_loudness) = (json.loads((tmp_path / f"{rank}.json").read_text())
                                                       for rank in range(2))
     assert ours and theirs and our_loudness != their_loudness
+
+
+def test_data_that_do_not_go_together_are_refused_in_a_sentence(park, tmp_path: Path) -> None:
+    (data,), codec, out = park
+    nothing, single = episodes(tmp_path / "nothing"), episodes(tmp_path / "single", 1, 1)
+    larger = episodes(tmp_path / "larger", 40, size=64)
+    world = make_tiny_world(tmp_path / "world")
+    recipe = codec_loop.CodecRecipe(codec=TINY_WORLD.codec, batch=2, num_steps=1, fit_frames=40, precision="fp32")
+    twelve = dataclasses.replace(recipe, codec=dataclasses.replace(TINY_WORLD.codec, spatial_compression=12))
+    for own, folders, held_out, sentence in (
+            (recipe, [nothing], data, "holds no finished episode"), (recipe, [data], nothing, "no finished episode"),
+            (recipe, [single], data, "no episode has two frames"), (recipe, [data, larger], data, "but .* of 32x32 at"),
+            (recipe, [data], larger, "64x64 pixels at 16"), (twelve, [data], data, "cells of 12 do not fill")):
+        with pytest.raises(DataError, match=sentence):
+            codec_loop.train(own, folders, [held_out], out)
+    codec_loop.train(recipe, [data, single], [data], tmp_path / "codec_out")  # a short episode does not stop a long one
+    with pytest.raises(DataError, match="64x64 pixels at 16"):
+        world_loop.train(tiny_recipe(num_steps=1), [data], codec, out, [larger])
+    with pytest.raises(ConfigError, match="holds drive, but the run trains on explore"):
+        world_loop.train(tiny_recipe(num_steps=1), [data], codec, out, [folder_of("drive", tmp_path / "drive")])
+    with pytest.raises(DataError, match="64x64 pixels, but the world 'tiny' makes 32x32"):
+        filter_loop.train(RECIPE, world, [larger], [], out)
+    assert not out.exists()

@@ -21,10 +21,10 @@ from ..codec import pixels
 from ..codec.hand import HandFinder
 from ..codec.mini import MiniCodec, fit_linear
 from ..config import CodecConfig, ModelConfig, WorldConfig, load_world_config
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..model.checkpoint import CODEC_FILE, load_strict, read_tensors, save_config, save_module
 from .codec_parts import TAUGHT_LATER
-from .dataset import Dataset, read_episodes
+from .dataset import Dataset, check_alike, read_episodes
 from .hand_loop import teach
 from .loop import (
     TrainingLog,
@@ -69,7 +69,11 @@ class FramePairs:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         paths = [path for folder in folders for path in Dataset(folder).episodes]
-        self.frames = [torch.from_numpy(episode.frames) for episode in read_episodes(paths, "reading")]
+        self.frames = [torch.from_numpy(episode.frames) for episode in read_episodes(paths, "reading")
+                       if len(episode.frames) > 1]
+        if not self.frames:
+            raise DataError(f"{', '.join(map(str, folders))}: no episode has two frames, which is what a decoder learns "
+                            "from; make longer ones")
 
     def sample(self, batch: int, generator: torch.Generator) -> Tensor:
         """Return (batch, 2, 3, H, W) pictures in [-1, 1]."""
@@ -239,6 +243,7 @@ def _begin_with(recipe: CodecRecipe, codec: MiniCodec, folder: Path) -> Tensor:
 def train(recipe: CodecRecipe, data_folders: Sequence[Path], held_out_folders: Sequence[Path], out: Path,
           init_folder: Path | None = None) -> None:
     """Run or resume a codec recipe on the frames of one data set or several; `init_folder` as in `begin`."""
+    check_alike([*data_folders, *held_out_folders], recipe.codec.spatial_compression)
     data, held_out = FramePairs(data_folders), FramePairs(held_out_folders).spread(120)
     codec = MiniCodec(recipe.codec)
     torch.manual_seed(recipe.seed)

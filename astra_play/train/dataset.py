@@ -102,6 +102,22 @@ class Dataset:
                 raise DataError(f"{path} differs from its hash in {MANIFEST_NAME}; delete it and make the data again")
 
 
+def check_alike(folders: Sequence[Path], cell_px: int = 1) -> None:
+    """Raise DataError unless all folders hold episodes, and pictures of one size and rate that cells of a codec fill."""
+    known: Dataset | None = None
+    for own in map(Dataset, folders):
+        if not own.episodes:
+            raise DataError(f"{own.folder} holds no finished episode; make some with: data make {own.folder}")
+        width, height, _ = size = own.settings.width, own.settings.height, own.settings.fps
+        if width % cell_px or height % cell_px:
+            raise DataError(f"{own.folder} holds pictures of {width}x{height} pixels, which cells of {cell_px} do not "
+                            "fill; make them in another size")
+        known = own if known is None else known
+        if size != (other := (known.settings.width, known.settings.height, known.settings.fps)):
+            raise DataError("{} holds pictures of {}x{} pixels at {} a second, but {} of {}x{} at {}; make one like the "
+                            "other".format(own.folder, *size, known.folder, *other))
+
+
 def make_dataset(folder: Path | str, scenario: str = "explore", num_episodes: int = 200, frames_per_episode: int = 240,
                  first_seed: int = TRAIN_SEED_BASE, workers: int = 1, width: int = 128, height: int = 96,
                  progress: bool = True, minutes: float | None = None) -> Dataset:

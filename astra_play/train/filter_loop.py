@@ -26,7 +26,7 @@ from ..codec import pixels
 from ..codec.loop_filter import LoopFilter
 from ..codec.mini import MiniCodec
 from ..config import WorldConfig, first_contradiction, written_world_config
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..model.checkpoint import load_codec, load_model
 from ..model.loading import choose_device
 from ..model.transformer import Transformer
@@ -269,6 +269,10 @@ def read_data(config: WorldConfig, folders: Sequence[Path], codec: MiniCodec) ->
         if config.playing(name).controls.modality == "arm":
             raise ConfigError(f"{folder} holds {scenario}, whose camera never moves, and no filter is applied there; "
                               "leave it out")
+        size = Dataset(folder).settings.width, Dataset(folder).settings.height
+        if size != (config.width, config.height):
+            raise DataError(f"{folder} holds pictures of {size[0]}x{size[1]} pixels, but the world {config.name!r} "
+                            f"makes {config.width}x{config.height}; make them in its size")
         if name in data:
             raise ConfigError(f"{folder} is a second data set of one scenario; give one folder for each")
         data[name] = LatentDataset(folder, codec, scale, True, choose_device())

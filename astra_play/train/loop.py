@@ -29,20 +29,24 @@ def load_recipe(cls: type[T], path: Path) -> T:
     return from_dict(cls, read_recipe(Path(path)), where=str(path))
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
-    """Return a recipe's own settings over those of the recipes that it extends."""
+def read_recipe(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return a recipe's own settings over those of the recipes that it extends; `extended_by`: those that led here."""
+    if path.resolve() in extended_by:
+        raise ConfigError(f"recipe {path} extends itself by way of {extended_by[-1].name}; one must stand alone")
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"recipe {path} does not exist; see astra_play/train/recipes") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"recipe {path} is not valid TOML: {error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"recipe {path} is not valid TOML in UTF-8: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"recipe {path} cannot be read: {error}") from None
     base = data.pop("extends", None)
     if base is None:
         return data
     if not isinstance(base, str) or (path.parent / base).resolve() == path.resolve():
         raise ConfigError(f"recipe {path}: extends is {base!r}, but must name another recipe beside it")
-    return _over(read_recipe(path.parent / base), data)
+    return _over(read_recipe(path.parent / base, (*extended_by, path.resolve())), data)
 
 
 def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

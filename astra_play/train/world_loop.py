@@ -47,6 +47,7 @@ from ..model.loading import choose_device
 from ..model.transformer import Transformer
 from ..model.two_stream import TwoStream
 from .adversary import Adversary
+from .dataset import check_alike
 from .latents import Clips
 from .loop import (
     FlopCount,
@@ -286,13 +287,17 @@ def train(recipe: WorldRecipe, data_folders: Sequence[Path], codec_folder: Path,
     whose weights a new run begins with; None begins with random ones.
     """
     codec_config = load_world_config(codec_folder)
+    check_alike([*data_folders, *held_out_folders], codec_config.codec.spatial_compression)
     codec = load_codec(codec_folder, codec_config).to(choose_device())
     scale = torch.tensor(codec_config.latent_scale)
     data = read_data(recipe, data_folders, codec, scale)
     held_out = read_data(recipe, held_out_folders, codec, scale) if held_out_folders else data
     for own in data.values():
         own.check_clips(recipe.longest_clip, "a clip of clip_frames and rollout_extra_frames")
-    for own in held_out.values():
+    for name, own in held_out.items():
+        if (scenario := own.dataset.settings.scenario) != data[name].dataset.settings.scenario:
+            raise ConfigError(f"{own.dataset.folder} holds {scenario}, but the run trains on "
+                              f"{data[name].dataset.settings.scenario}; give it held-out data of that")
         own.check_clips(max(LEAST_STRIP_FRAMES, 2 * recipe.stream.latent_frames_per_chunk), "a sample strip")
     state = load_checkpoint(out / "checkpoint.pt")
     config = written_world_config(out) if state else world_config(recipe, codec_folder, data)
