@@ -16,7 +16,7 @@ import torch
 from .. import paths
 from ..config import load_world_config, to_dict
 from ..errors import ConfigError
-from ..model.checkpoint import CODEC_FILE, MODEL_FILE
+from ..model.checkpoint import CODEC_FILE, MODEL_FILE, files_of
 from . import drift
 from .evaluation import Options, evaluate
 from .motion_reader import load_reader, shipped_reader
@@ -65,12 +65,11 @@ def main(args: argparse.Namespace) -> int:
     result: dict[str, Any] = {}
     for scenario in chosen_scenarios(folder, own, args.scenario):
         world = load_parts(folder, args.steps, args.guidance, scenario)
+        result = result or {**describe(world, folder, options), "scenarios": {}, "config": to_dict(world.config)}
         with Simulator(world.config) as simulator:
             name = simulator.name
             reader = load_reader(args.reader or shipped_reader(name), name, world.config.width, world.config.height)
-            figures = evaluate(world, simulator, reader, options, args.report / name)
-        result = result or {**describe(world, folder, options), "scenarios": {}, "config": to_dict(world.config)}
-        result["scenarios"][name] = figures
+            result["scenarios"][name] = evaluate(world, simulator, reader, options, args.report / name)
         print(table(result, name) + "\n")
         if args.json:  # after each scenario: what was measured is kept, whatever becomes of the next
             args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -94,7 +93,8 @@ def describe(world: WorldParts, folder: Path, options: Options) -> dict[str, Any
     walks = range(options.seed_base, options.seed_base + max(options.num_rollouts, options.num_drift_runs))
     return {
         "world": {"name": world.config.name, "title": world.config.title,
-                  "sha256": {name: _sha256(folder / name) for name in (MODEL_FILE, CODEC_FILE)}},
+                  "sha256": {file.name: _sha256(file) for name in (MODEL_FILE, CODEC_FILE)
+                             for file in files_of(folder / name)}},
         "options": dataclasses.asdict(options), "seeds": [walks[0], walks[-1]],
         "denoise_steps": len(world.sigmas) - 1, "guidance_scale": world.guidance_scale,
         "machine": {"system": platform.platform(), "processor": platform.processor() or platform.machine(),

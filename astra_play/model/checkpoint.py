@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -75,12 +77,11 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
 def write_shards(path: Path, out: Path, max_bytes: int) -> list[Path]:
     """Copy a safetensors file into the folder `out`, cut into shards with an index if it is larger than `max_bytes`.
 
-    Returns the files written. WeightsError if a single tensor is larger than that.
+    They take the place of what `out` held under that name, whole or cut. Returns the files written. WeightsError if a
+    single tensor is larger than that.
     """
-    out.mkdir(parents=True, exist_ok=True)
     if path.stat().st_size <= max_bytes:
-        shutil.copyfile(path, out / path.name)
-        return [out / path.name]
+        return copy_weights(path, out)
     shards: list[dict[str, Tensor]] = [{}]
     room = limit = max_bytes - HEADER_BYTES
     for name, tensor in load_file(path).items():
@@ -91,17 +92,51 @@ def write_shards(path: Path, out: Path, max_bytes: int) -> list[Path]:
             room = limit
         shards[-1][name] = tensor
         room -= tensor.nbytes
+    out.mkdir(parents=True, exist_ok=True)
     files = [out / f"{path.stem}-{number:05d}-of-{len(shards):05d}.safetensors"
              for number in range(1, len(shards) + 1)]
     for file, tensors in zip(files, shards, strict=True):
-        save_file(tensors, file, {"format": "pt"})
-        file.chmod(0o644)
+        _put(file, lambda temporary, own=tensors: save_file(own, temporary, {"format": "pt"}))
     index = out / (path.name + INDEX_SUFFIX)
-    index.write_text(json.dumps({
+    content = json.dumps({
         "metadata": {"total_size": sum(t.nbytes for tensors in shards for t in tensors.values())},
         "weight_map": {name: file.name for file, tensors in zip(files, shards, strict=True) for name in tensors},
-    }, indent=1), encoding="utf-8")
+    }, indent=1)
+    _put(index, lambda temporary: temporary.write_text(content, encoding="utf-8"))
+    _remove_others(path.name, [*files, index])
     return [*files, index]
+
+
+def copy_weights(path: Path, out: Path) -> list[Path]:
+    """Copy a safetensors file, or the shards that stand for it, into the folder `out` in place of what is there; return
+    the files written."""
+    sources = files_of(path)
+    if not path.is_file():
+        sources.append(path.with_name(path.name + INDEX_SUFFIX))
+    if not all(source.is_file() for source in sources):
+        raise WeightsError(f"{path} does not exist; a world folder holds {CONFIG_FILE}, {MODEL_FILE} and {CODEC_FILE}")
+    out.mkdir(parents=True, exist_ok=True)
+    for source in sources:
+        _put(out / source.name, lambda temporary, source=source: shutil.copyfile(source, temporary))
+    _remove_others(path.name, [out / source.name for source in sources])
+    return [out / source.name for source in sources]
+
+
+def _put(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` write a file under a temporary name, and rename it: a killed run leaves the previous one whole."""
+    temporary = path.with_name(path.name + ".tmp")
+    write(temporary)
+    temporary.chmod(0o644)  # the library makes files that only their owner may read
+    os.replace(temporary, path)
+
+
+def _remove_others(name: str, kept: list[Path]) -> None:
+    """Remove from the folder of `kept` what stood for the file `name` before: a whole file would be read instead of
+    shards, and old shards be taken for some of the new."""
+    folder, stem = kept[0].parent, Path(name).stem
+    for path in (folder / name, folder / (name + INDEX_SUFFIX), *folder.glob(f"{stem}-*-of-*.safetensors")):
+        if path not in kept:
+            path.unlink(missing_ok=True)
 
 
 def load_strict(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
@@ -185,10 +220,7 @@ def _load_large_model(folder: Path, config: WorldConfig, dtype: torch.dtype | No
 def save_module(module: nn.Module, path: Path) -> None:
     """Write a module's parameters as float16 by temp name and rename."""
     tensors = {name: p.detach().to("cpu", torch.float16).contiguous() for name, p in module.named_parameters()}
-    temporary = path.with_name(path.name + ".tmp")
-    save_file(tensors, temporary)
-    temporary.chmod(0o644)  # the library makes files that only their owner may read
-    os.replace(temporary, path)
+    _put(path, lambda temporary: save_file(tensors, temporary))
 
 
 def save_config(config: WorldConfig, folder: Path) -> None:

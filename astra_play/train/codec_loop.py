@@ -72,8 +72,8 @@ class FramePairs:
         self.frames = [torch.from_numpy(episode.frames) for episode in read_episodes(paths, "reading")
                        if len(episode.frames) > 1]
         if not self.frames:
-            raise DataError(f"{', '.join(map(str, folders))}: no episode has two frames, which is what a decoder learns "
-                            "from; make longer ones")
+            raise DataError(f"{', '.join(map(str, folders))}: no episode has two frames, which is what a decoder "
+                            "learns from; make longer ones")
 
     def sample(self, batch: int, generator: torch.Generator) -> Tensor:
         """Return (batch, 2, 3, H, W) pictures in [-1, 1]."""

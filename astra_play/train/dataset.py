@@ -103,7 +103,7 @@ class Dataset:
 
 
 def check_alike(folders: Sequence[Path], cell_px: int = 1) -> None:
-    """Raise DataError unless all folders hold episodes, and pictures of one size and rate that cells of a codec fill."""
+    """Raise DataError unless all folders hold episodes, and pictures of one size and rate that a codec's cells fill."""
     known: Dataset | None = None
     for own in map(Dataset, folders):
         if not own.episodes:
@@ -114,8 +114,8 @@ def check_alike(folders: Sequence[Path], cell_px: int = 1) -> None:
                             "fill; make them in another size")
         known = own if known is None else known
         if size != (other := (known.settings.width, known.settings.height, known.settings.fps)):
-            raise DataError("{} holds pictures of {}x{} pixels at {} a second, but {} of {}x{} at {}; make one like the "
-                            "other".format(own.folder, *size, known.folder, *other))
+            raise DataError("{} holds pictures of {}x{} pixels at {} a second, but {} of {}x{} at {}; make one like "
+                            "the other".format(own.folder, *size, known.folder, *other))
 
 
 def make_dataset(folder: Path | str, scenario: str = "explore", num_episodes: int = 200, frames_per_episode: int = 240,

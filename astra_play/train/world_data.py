@@ -20,6 +20,8 @@ from .dataset import Dataset
 from .latents import LatentDataset, row_statistics
 from .world_recipe import WorldRecipe
 
+LEAST_STRIP_FRAMES = 4  # two true ones, and two to compare with them
+
 
 @dataclass(frozen=True)
 class Part:
@@ -72,6 +74,18 @@ def with_controls(config: WorldConfig, recipe: WorldRecipe, data: dict[str, Late
             raise ConfigError(f"{own.dataset.folder} holds {modality!r} actions of {width} numbers, but the recipe's "
                               f"model.modalities are {recipe.model.modalities}; they must say {modality} = {width + 1}")
     return config
+
+
+def check_data(recipe: WorldRecipe, data: dict[str, LatentDataset], held_out: dict[str, LatentDataset]) -> None:
+    """Raise ConfigError or DataError if some step or strip of the run could not draw what it needs."""
+    for own in data.values():
+        own.check_clips(recipe.longest_clip, "a clip of clip_frames and rollout_extra_frames")
+    for name, own in held_out.items():
+        scenario, trained = (each.dataset.settings.scenario for each in (own, data[name]))
+        if scenario != trained:
+            raise ConfigError(f"{own.dataset.folder} holds {scenario}, but the run trains on {trained}; give it "
+                              "held-out data of that")
+        own.check_clips(max(LEAST_STRIP_FRAMES, 2 * recipe.stream.latent_frames_per_chunk), "a sample strip")
 
 
 def parts_of(recipe: WorldRecipe, config: WorldConfig, data: dict[str, LatentDataset],

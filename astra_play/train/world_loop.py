@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-import shutil
 import time
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -36,6 +35,7 @@ from ..errors import AstraPlayError, ConfigError
 from ..model.checkpoint import (
     CODEC_FILE,
     MODEL_FILE,
+    copy_weights,
     files_of,
     load_codec,
     load_strict,
@@ -64,11 +64,10 @@ from .only_writer import only_writer
 from .optim import EMA, autocast_to, learning_rate_factor, make_optimizers, working_dtype
 from .replicas import ALONE, Replicas, join_replicas
 from .run_options import add_run_options, recipe_of
-from .world_data import Part, parts_of, read_data, with_controls, world_config
+from .world_data import Part, check_data, parts_of, read_data, with_controls, world_config
 from .world_recipe import WorldRecipe, critic_share
 
 STRIP_FRAMES = 33  # of a sample strip, where episodes are that long
-LEAST_STRIP_FRAMES = 4  # two true ones, and two to compare with them
 MAX_GRADIENT_NORM = 1.0  # gradient norm above which a batch is scaled down: a few bad clips must not undo hours
 MAX_LOST_STEPS = 5  # in a row; one batch that overflows is passed over, a run that has diverged is ended
 
@@ -292,13 +291,7 @@ def train(recipe: WorldRecipe, data_folders: Sequence[Path], codec_folder: Path,
     scale = torch.tensor(codec_config.latent_scale)
     data = read_data(recipe, data_folders, codec, scale)
     held_out = read_data(recipe, held_out_folders, codec, scale) if held_out_folders else data
-    for own in data.values():
-        own.check_clips(recipe.longest_clip, "a clip of clip_frames and rollout_extra_frames")
-    for name, own in held_out.items():
-        if (scenario := own.dataset.settings.scenario) != data[name].dataset.settings.scenario:
-            raise ConfigError(f"{own.dataset.folder} holds {scenario}, but the run trains on "
-                              f"{data[name].dataset.settings.scenario}; give it held-out data of that")
-        own.check_clips(max(LEAST_STRIP_FRAMES, 2 * recipe.stream.latent_frames_per_chunk), "a sample strip")
+    check_data(recipe, data, held_out)
     state = load_checkpoint(out / "checkpoint.pt")
     config = written_world_config(out) if state else world_config(recipe, codec_folder, data)
     if init_folder and not state:  # rows must mean to the weights what they meant when these were trained
@@ -366,7 +359,7 @@ def save_world(training: WorldTraining, codec_folder: Path, out: Path) -> None:
     if training.began_with:
         provenance["began_with"] = training.began_with
     provenance["recipe"].pop("model")  # written out whole as the config's own
-    shutil.copyfile(codec_folder / CODEC_FILE, out / CODEC_FILE)
+    copy_weights(codec_folder / CODEC_FILE, out)
     save_module(training.averaged_model(), out / MODEL_FILE)
     save_config(dataclasses.replace(as_played(training.config, recipe), provenance=provenance), out)
 
