@@ -21,6 +21,7 @@ from astra_play.codec import pixels
 from astra_play.config import ControlsConfig
 from astra_play.errors import ConfigError, DependencyError, WeightsError
 from astra_play.evaluate import motion_reader, revisit, truth
+from astra_play.evaluate.evaluation import Evaluation, Options, _clips
 from astra_play.evaluate.fit_motion_reader import fit, save_reader
 from astra_play.evaluate.motion_reader import MotionReader, load_reader, match_costs, mirrored_order, shipped_reader
 from astra_play.evaluate.motions import FINGER_STEP_M, FINGER_STROKE_M, MOTIONS, motions_of
@@ -175,6 +176,9 @@ def test_shipped_readers_read_the_size_of_the_default_world_and_no_other(scenari
     assert isinstance(load_reader(shipped_reader(scenario), scenario, 128, 96), MotionReader)
     with pytest.raises(ConfigError, match="128x96 pixels, but this world makes 64x48"):
         load_reader(shipped_reader(scenario), scenario, 64, 48)
+    other = next(name for name in MOTIONS if name != scenario)
+    with pytest.raises(ConfigError, match=f"reads motions of '{scenario}', but this world plays '{other}'"):
+        load_reader(shipped_reader(scenario), other, 128, 96)
 
 
 def test_reader_weights_without_their_frame_size_are_refused(tmp_path: Path) -> None:
@@ -221,6 +225,7 @@ def test_revisit_measures_likeness_to_the_start_beside_that_of_another_place() -
     same, noisy = (revisit.compare(starts, ends, rows) for ends in (starts, brighter))
     assert same["ssim"] == pytest.approx(1.0) and same["psnr_db"] == 100.0 and noisy["psnr_db"] < 30
     assert revisit.other_places(starts)["ssim"] < 0.8
+    assert revisit.other_places(starts[:1]) is None  # not itself
 
 
 # --- the whole command ----------------------------------------------------------------------------------------------
@@ -263,7 +268,8 @@ def tiny_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str
     monkeypatch.setattr(truth.scenarios, "make", lambda name, width, height: SlidingScenario(width, height))
     monkeypatch.setattr(truth.scenarios, "player", player)
     make_tiny_world(tmp_path / "world")
-    save_reader(MotionReader(32, 32, 4), tmp_path / "reader.safetensors", width=32, height=32)
+    save_reader(MotionReader(32, 32, 4), tmp_path / "reader.safetensors", scenario="explore", width=32,
+                height=32)
     return ["evaluate", "--world", str(tmp_path / "world"), "--reader", str(tmp_path / "reader.safetensors"),
             "--json", str(tmp_path / "out.json"), "--report", str(tmp_path / "report"), "--rollouts", "3",
             "--seconds", "3", "--drift-runs", "2", "--drift-seconds", "4", "--seed-base", "1000100"]
@@ -287,7 +293,8 @@ def test_evaluate_writes_every_figure_and_every_picture(tiny_evaluation: list[st
     assert len(following["lead_correlation_by_rollout"]) == 3 and len(following["lead_correlation_by_part"]) == 4
     assert following["path"]["true_frames"]["2s"].keys() == {"translation_m", "way_m", "rotation_deg", "turned_deg"}
     assert result["fidelity"]["horizons"].keys() == {"0.5s", "1s", "2s"}
-    assert result["fidelity"]["num_moving"] == result["fidelity"]["num_clips"] == 9  # all walk 2.9 m in a second
+    assert result["fidelity"]["num_moving"] == result["fidelity"]["num_clips"] == 3  # all walk 2.9 m in a second
+    assert following["path"]["generated"].keys() == {"2s"}  # no figure for longer than rollouts last
     for both in result["fidelity"]["horizons"].values():
         assert {"generated", "repeat_last_frame", "codec_ceiling", "gain_over_repeat_db",
                 "gain_over_repeat_db_interval95"} <= both["moving"].keys()
@@ -327,6 +334,22 @@ def test_sweep_compares_steps_and_guidance(tiny_evaluation: list[str], tmp_path:
             "yaw_left_rad_gain"} <= sweep["steps"][0].keys()
     assert sweep["steps"][0]["psnr_1s_db"] != sweep["steps"][1]["psnr_1s_db"]
     assert "by guidance" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("seconds", "starts"), [(2.0, [0]), (3.0, [0]), (5.0, [0, 48]), (8.0, [0, 48, 96])])
+def test_fidelity_starts_as_often_in_a_walk_as_pieces_do_not_overlap(tmp_path: Path, seconds: float,
+                                                                     starts: list[int]) -> None:
+    run = Evaluation(load_parts(make_tiny_world(tmp_path)), motions_of("explore"), Options(rollout_s=seconds), None)
+    numbers = np.arange(run.frames_of(seconds))[:, None]
+    run.walks = [truth.Walk(1, numbers, numbers, numbers, numbers, numbers)]
+    clips = _clips(run, run.frames_of(2.0))
+    assert [clip.frames[0, 0] for clip in clips] == starts and all(len(clip.frames) == 34 for clip in clips)
+
+
+def test_one_rollout_is_no_other_place_to_compare_with(tiny_evaluation: list[str],
+                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli_main([*tiny_evaluation, "--rollouts", "1", "--drift-runs", "1"]) == 0
+    assert "some other place: not measured" in capsys.readouterr().out
 
 
 def test_a_scenario_that_the_world_has_not_is_refused(tiny_evaluation: list[str],

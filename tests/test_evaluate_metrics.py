@@ -203,7 +203,9 @@ def test_path_errors_are_distances_of_ends_beside_the_way() -> None:
     true[..., 0] = 0.5
     read = true.copy()
     read[:, 0, 1] = 0.1  # a turn that nobody made: a metre of the next ones is walked askew
-    error = following.path_errors(read, true, motions_of("drive"), fps=16)["2s"]
+    errors = following.path_errors(read, true, motions_of("drive"), fps=16)
+    assert errors.keys() == {"2s"}  # 2.5 s are not 8
+    error = errors["2s"]
     assert error["way_m"] == pytest.approx(16.0) and error["turned_deg"] == 0.0
     assert error["rotation_deg"] == pytest.approx(math.degrees(0.1))
     assert error["translation_m"] == pytest.approx(2 * 15.5 * math.sin(0.05))

@@ -23,7 +23,7 @@ from .rollout import WorldParts, roll_out, routing_of, through_codec, time_chunk
 from .truth import Simulator, Walk
 
 PROMPT_FRAMES = 2  # true frames before the world plays by itself: hardly more than a start picture gives
-FIDELITY_STARTS = 3  # places in each walk from which fidelity is measured
+FIDELITY_STARTS = 3  # places in each walk from which fidelity is measured, where it is long enough
 CURVE_EVERY_FRAMES = 2  # of the plot of fidelity over time
 
 MIN_CORRELATION = 0.95
@@ -186,10 +186,11 @@ def run_fidelity(run: Evaluation) -> dict[str, Any]:
 
 
 def _clips(run: Evaluation, length: int) -> list[Walk]:
-    """Cut FIDELITY_STARTS pieces out of every walk, at even distances."""
-    room = run.frames_of(run.options.rollout_s) - length
-    starts = {round(share * max(0, room)) for share in np.linspace(0.0, 1.0, FIDELITY_STARTS)}
-    return [walk.part(start, length) for walk in run.walks[:run.options.num_rollouts] for start in sorted(starts)]
+    """Cut FIDELITY_STARTS pieces out of every walk, at even distances; of a short one as many as do not overlap."""
+    whole = run.frames_of(run.options.rollout_s)
+    count = min(FIDELITY_STARTS, max(1, whole // length))
+    starts = [round(share * max(0, whole - length)) for share in np.linspace(0.0, 1.0, count)]
+    return [walk.part(start, length) for walk in run.walks[:run.options.num_rollouts] for start in starts]
 
 
 def run_drift(run: Evaluation) -> dict[str, Any]:

@@ -35,7 +35,8 @@ def lead_by_rollout(read: np.ndarray, commanded: np.ndarray, kind: Motions) -> l
 
 
 def path_errors(read: np.ndarray, moved: np.ndarray, kind: Motions, fps: int) -> dict[str, dict[str, float]]:
-    """How far the path read from frames (B, F, M) has left the true one after PATH_S, on average over rollouts.
+    """How far the path read from frames (B, F, M) has left the true one after PATH_S, on average over rollouts; of
+    those times that rollouts last.
 
     `translation_m`: distance between the two ends (of camera or hand); `rotation_deg`: difference of the turns; both
     beside the length of the true path, `way_m` and `turned_deg`, so that a share can be told.
@@ -44,7 +45,8 @@ def path_errors(read: np.ndarray, moved: np.ndarray, kind: Motions, fps: int) ->
     steps = np.linalg.norm(np.diff(true[0], axis=1), axis=2)
     figures = {}
     for seconds in PATH_S:
-        at = min(round(seconds * fps), read.shape[1])
+        if (at := round(seconds * fps)) > read.shape[1]:
+            continue
         figures[f"{seconds:g}s"] = {
             "translation_m": float(np.linalg.norm(ours[0][:, at] - true[0][:, at], axis=1).mean()),
             "way_m": float(steps[:, :at].sum(axis=1).mean())}

@@ -116,18 +116,22 @@ def costs_of_clip(frames: np.ndarray, batch_frames: int = BATCH_FRAMES) -> list[
 
 
 def load_reader(path: Path, scenario: str, width: int, height: int) -> MotionReader:
-    """Read the weights of a scenario's reader; ConfigError if it was trained for frames of another size."""
+    """Read the weights of a scenario's reader; ConfigError if it was trained for another one, or for frames of another
+    size."""
     tensors = read_tensors(path)
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
-    if not {"width", "height"} <= metadata.keys():
-        raise WeightsError(f"{path} does not say which frames it reads; make it again with "
-                           "python -m astra_play.evaluate.fit_motion_reader")
+    if not {"scenario", "width", "height"} <= metadata.keys():
+        raise WeightsError(f"{path} does not say which frames it reads, of which scenario; make it "
+                           "again with python -m astra_play.evaluate.fit_motion_reader")
     size = int(metadata["width"]), int(metadata["height"])
     if size != (width, height):
         raise ConfigError(f"the motion reader {path} reads frames of {size[0]}x{size[1]} pixels, but this world makes "
                           f"{width}x{height}; make one with: python -m astra_play.evaluate.fit_motion_reader "
                           "--data DIR --out FILE, and give it with --reader FILE")
+    if metadata["scenario"] != scenario:
+        raise ConfigError(f"the motion reader {path} reads motions of {metadata['scenario']!r}, but this world plays "
+                          f"{scenario!r}; leave --reader out, or evaluate one scenario at a time")
     reader = MotionReader(width, height, len(motions_of(scenario).names))
     load_strict(reader, tensors, path)
     return reader.eval().requires_grad_(False)

@@ -187,6 +187,8 @@ def _revisit_lines(figures: dict[str, Any]) -> list[str]:
         way = f"{tour['path']['metres']:.1f} m, {tour['path']['degrees']:.0f} deg"
         ssim = f"{tour['ssim']:.3f} ({low:.3f} to {high:.3f})"
         lines.append(f"  {name.replace('_', ' '):<38}{way:<17}{ssim:<25}{tour['psnr_db']:.2f}")
+    if other is None:
+        return [*lines, "  some other place: not measured, which takes two rollouts", ""]
     return [*lines, f"  {'some other place':<38}{'':<17}{other['ssim']:<25.3f}{other['psnr_db']:.2f}", ""]
 
 

@@ -43,8 +43,10 @@ def compare(starts: np.ndarray, ends: np.ndarray, rows: np.ndarray) -> dict[str,
         lambda index: float(ssim[index].mean()), len(ssim)), "psnr_db": float(psnr.mean()), "path": path_of(rows)}
 
 
-def other_places(starts: np.ndarray) -> dict[str, float]:
-    """Mean likeness of each start (N, H, W, 3) to the next one's: two places of different worlds."""
+def other_places(starts: np.ndarray) -> dict[str, float] | None:
+    """Mean likeness of each start (N, H, W, 3) to the next one's: two places of different worlds. None of one alone."""
+    if len(starts) < 2:
+        return None
     others = np.roll(starts, 1, axis=0)
     return {"ssim": float(metrics.ssim(starts, others).mean()),
             "psnr_db": float(metrics.psnr_db(starts, others).mean())}
