@@ -107,7 +107,7 @@ def check_alike(folders: Sequence[Path], cell_px: int = 1) -> None:
     known: Dataset | None = None
     for own in map(Dataset, folders):
         if not own.episodes:
-            raise DataError(f"{own.folder} holds no finished episode; make some with: data make {own.folder}")
+            raise DataError(f"{own.folder} holds no finished episode; fill it with data make or data import")
         width, height, _ = size = own.settings.width, own.settings.height, own.settings.fps
         if width % cell_px or height % cell_px:
             raise DataError(f"{own.folder} holds pictures of {width}x{height} pixels, which cells of {cell_px} do not "

@@ -69,7 +69,7 @@ class LatentDataset:
             elif with_pictures:
                 pictures.append(frames)
         if not latents:
-            raise DataError(f"{folder} holds no finished episode; make some with: data make {folder}")
+            raise DataError(f"{folder} holds no finished episode; fill it with data make or data import")
         self.lengths = [len(own) for own in rows]
         self.latents, self.rows = torch.cat(latents), torch.cat(rows)
         self._pictures = torch.cat(pictures) if pictures else None
