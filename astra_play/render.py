@@ -28,10 +28,12 @@ from .actions.script import load_script
 from .actions.sources import ScriptedSource
 from .chunks import ActionChunk
 from .config import WorldConfig, load_world_config
-from .errors import ConfigError, ImageError
+from .errors import ConfigError, ImageError, RecordingError
 from .paths import check_out_folder, find_world, start_pictures
 from .record.export import durations_ms
 from .record.format import SUFFIX
+from .record.frames import read_facts
+from .record.library import told_by
 from .record.mp4 import Mp4File
 from .render_options import RenderOptions, refuse_meaningless
 from .render_published import load_options, motion_of
@@ -167,10 +169,20 @@ def check_output(out: Path, option: str = "--out") -> None:
     check_out_folder(option, out)
     if out.suffix and out.is_dir():
         raise ConfigError(f"{option} {out} is a folder; give a file name for the video, or a folder without .mp4")
-    if out.suffix.lower() == ".mp4" and out.exists() and out.with_suffix(SUFFIX).exists():
+    if out.suffix.lower() == ".mp4" and out.exists() and _is_of_a_recording(out):
         raise ConfigError(f"{option} {out} is the video of a recording, which nothing replaces; give another name")
     if not out.suffix and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{option} {out} exists and is not an empty folder; give another name, or end it in .mp4")
+
+
+def _is_of_a_recording(video: Path) -> bool:
+    """Tell whether a file is the video of a recording, by the log beside it or by what it says of itself."""
+    if video.with_suffix(SUFFIX).exists():
+        return True
+    try:
+        return "action_log" in told_by(read_facts(video))
+    except RecordingError:
+        return False
 
 
 def open_writer(out: Path, fps: int) -> AbstractContextManager[Writer]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import av
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from fakes import FakeWorld, fake_config
 from PIL import Image
+from recordings import make_video
 
 from astra_play import render
 from astra_play.actions.keymap import default_keymap
@@ -169,6 +171,17 @@ def test_output_that_cannot_be_written_is_refused_before_the_world_is_loaded(
     assert main(["render", "--frames", "1", "--out", str(tmp_path / out)]) == 2
     assert words in capsys.readouterr().err
     assert worlds == []
+
+
+def test_a_recordings_video_is_never_replaced_even_when_its_log_is_gone(worlds, tmp_path: Path,
+                                                                        capsys: pytest.CaptureFixture) -> None:
+    video, other = tmp_path / "walk.mp4", tmp_path / "other.mp4"
+    make_video(video, 4, metadata={"comment": json.dumps({"action_log": "walk.astra"})})
+    make_video(other, 4, metadata={"comment": "of my holidays"})
+    before = video.read_bytes()
+    assert main(["render", "--frames", "1", "--out", str(video)]) == 2
+    assert "is the video of a recording" in capsys.readouterr().err and video.read_bytes() == before
+    assert main(["render", "--frames", "1", "--out", str(other)]) == 0
 
 
 def test_bad_script_is_refused_before_the_world_is_loaded(worlds, tmp_path: Path,

@@ -199,7 +199,7 @@ def _picture(one: Clip) -> Image.Image | None:
 def _read(log_path: Path | None, video: Path | None, modified_s: float, size_bytes: int) -> Clip:
     head, seed, log_length_s, log_damage = _read_log(log_path) if log_path else ({}, None, None, "")
     facts, video_damage = _read_video(video) if video else (None, "")
-    told = head or (_told_by(facts) if facts else {})
+    told = head or (told_by(facts) if facts else {})
     try:
         created = datetime.fromisoformat(told["created"])
     except (LookupError, ValueError, TypeError):
@@ -224,7 +224,7 @@ def _read_video(path: Path) -> tuple[VideoFacts | None, str]:
         return None, "The video cannot be read."
 
 
-def _told_by(facts: VideoFacts) -> dict[str, Any]:
+def told_by(facts: VideoFacts) -> dict[str, Any]:
     """Return what a video says of its session, in its comment."""
     try:
         told = json.loads(facts.metadata.get("comment", ""))
