@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import re
@@ -20,6 +21,7 @@ import pytest
 from fakes import FakeClock
 
 from astra_play.booth import supervisor as supervisor_module
+from astra_play.booth.child import Child
 from astra_play.booth.daylog import DayLog, read_day
 from astra_play.booth.profile import WatchLimits
 from astra_play.booth.service import SYSTEMD
@@ -209,6 +211,24 @@ def test_what_a_crashed_player_had_started_ends_with_it_and_holds_nothing_up(mak
     booth.until(lambda: not is_running(child), "the child has ended")
     assert booth.end() == 0
     assert [entry["reason"] for entry in booth.restarts()] == ["exit code 1"]
+
+
+class ClosedTerminal(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+def test_a_player_that_says_much_goes_on_when_nobody_can_read_what_the_booth_writes(monkeypatch: pytest.MonkeyPatch
+                                                                                    ) -> None:
+    monkeypatch.setattr(sys, "stderr", ClosedTerminal())
+    says_much = "import sys; sys.stderr.writelines(f'{n} {chr(46) * 90}\\n' for n in range(3000))"  # pipes hold 64 KiB
+    child = Child([sys.executable, "-c", says_much])
+    try:
+        until(lambda: child.exit_code() is not None, "all was said")
+    finally:
+        child.kill()
+        child.close()
+    assert child.exit_code() == 0 and child.last_lines()[-1].startswith("2999 ")
 
 
 def test_systemd_hears_of_the_supervisor_while_it_waits_to_restart(tmp_path: Path,

@@ -133,7 +133,10 @@ class Child:
             self._stack.append(line)
             return
         self._lines.append(line)
-        print(line, file=sys.stderr, flush=True)
+        try:
+            print(line, file=sys.stderr, flush=True)
+        except (OSError, ValueError):
+            pass  # a log on a full disk, a terminal that was closed: a pipe nobody empties would stop the player
 
 
 def _lines_of(pipe: IO[bytes]) -> Any:
