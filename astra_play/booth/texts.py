@@ -70,13 +70,16 @@ GERMAN = Texts(
     keys_arm_hint="W A S D: Hand bewegen   E Q: heben, senken   Pad A: greifen",
 )
 
+EXAMPLES = {"minutes": 3, "seconds": 7, "file": "visit.mp4"}  # of what is filled in, each of the kind it has in play
+
 SHIPPED: dict[Language, Texts] = {"en": Texts(), "de": GERMAN}
 
 
 def texts_of(language: Language, own: dict[str, str], where: str) -> Texts:
     """Return the texts of a language with those of a profile in their place.
 
-    ConfigError for a name that is none, and for a brace that a screen would have nothing to put in.
+    ConfigError for a name that is none, for a brace that a screen would have nothing to put in, and for a way of
+    writing a value that it cannot be written in.
     """
     shipped = SHIPPED[language]
     known = vars(shipped)
@@ -88,6 +91,11 @@ def texts_of(language: Language, own: dict[str, str], where: str) -> Texts:
             allowed = ", ".join(f"{{{field}}}" for field in sorted(_fields(known[name], name))) or "none"
             raise ConfigError(f"{where}.{name} fills in {{{sorted(unknown)[0]}}}, which this text has no value for; "
                               f"it may use: {allowed}")
+        try:
+            text.format(**EXAMPLES)
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
+            raise ConfigError(f"{where}.{name} is {text!r}, which cannot be filled in ({error}); write the names in "
+                              "braces as the shipped text does") from None
     return Texts(**{**known, **own})
 
 
