@@ -100,6 +100,14 @@ def incomplete_sentence(folder: Path, config: WorldConfig) -> str:
             "--wan DIR, the folder of Wan 2.1 T2V 1.3B, and what is finished is kept")
 
 
+def lacking_sentence(folder: Path, config: WorldConfig) -> str:
+    """Return what a world of any kind still lacks and how to get it, "" for a whole one."""
+    missing = missing_parts(folder, config)
+    if not missing or config.model.history == "framepack":
+        return incomplete_sentence(folder, config)
+    return f"the world {folder} lacks {', '.join(missing)}; take its folder again from where it came from"
+
+
 def start_pictures(world_name: str, scenario: str = "") -> list[Path]:
     """Return the start pictures of a world's scenario in the order of their names; an empty list if it has none."""
     return sorted((assets_folder() / "starts" / world_name / scenario).glob("*.png"))

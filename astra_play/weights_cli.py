@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .config import load_world_config
 from .errors import AstraPlayError, ConfigError
-from .paths import incomplete_sentence, weights_folder, world_folder, world_names
+from .paths import lacking_sentence, weights_folder, world_folder, world_names
 
 if TYPE_CHECKING:
     from .model.precision import Precision
@@ -30,7 +30,7 @@ def list_worlds() -> int:
             continue
         megabytes = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 1e6
         print(f"{name:<12} {config.width}x{config.height} at {config.fps} fps, {megabytes:.1f} MB  {config.title}")
-        sentence = incomplete_sentence(folder, config)
+        sentence = lacking_sentence(folder, config)
         if sentence:
             print(f"{'':<12} {sentence}")
     return 0

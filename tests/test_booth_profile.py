@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tiny_world import TINY_WORLD
 
 from astra_play import cli
 from astra_play.booth.check import findings
@@ -21,6 +22,7 @@ from astra_play.booth.report import report_lines, summarise
 from astra_play.booth.service import service_text
 from astra_play.booth.texts import GERMAN, Texts
 from astra_play.errors import ConfigError, DataError
+from astra_play.model.checkpoint import save_config
 
 DAY = datetime.date(2026, 11, 24)
 
@@ -108,6 +110,21 @@ def test_check_finds_what_would_fail_at_the_fair(tmp_path: Path) -> None:
     found = {finding.what: finding for finding in findings(profile)}
     assert {what for what, finding in found.items() if finding.is_bad} == {"world nowhere", "logo", "saves"}
     assert "tours alone" in found["clips"].sentence and "pynput" in found and "free" in found["daily log"].sentence
+
+
+def test_check_refuses_the_worlds_that_a_booth_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = tmp_path / "weights"
+    for folder in (weights / "whole", weights / "half", tmp_path / "elsewhere"):
+        save_config(TINY_WORLD, folder)
+        for name in ("model.safetensors", "codec.safetensors"):
+            (folder / name).touch()
+    (weights / "half" / "model.safetensors").unlink()
+    monkeypatch.setattr("astra_play.paths.weights_folder", lambda: weights)
+    names = ("whole", "half", str(tmp_path / "elsewhere"), str(weights / "whole"))
+    found = {finding.what.removeprefix("world "): finding for finding in findings(Profile(worlds=names))}
+    assert [found[name].is_bad for name in names] == [False, True, True, True]
+    for name, words in zip(names[1:], ("lacks model.safetensors", "lies outside of", "write 'whole'"), strict=True):
+        assert words in found[name].sentence
 
 
 def test_qr_code_is_square_and_has_its_three_marks() -> None:

@@ -160,6 +160,17 @@ def test_weights_list_shows_a_damaged_world_with_its_sentence(capsys: pytest.Cap
     assert "did you mean 'name'?" in capsys.readouterr().out
 
 
+def test_weights_list_says_what_a_world_lacks(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch,
+                                              tmp_path: Path) -> None:
+    from tiny_world import make_tiny_world
+
+    (make_tiny_world(tmp_path / "tiny") / "model.safetensors").unlink()
+    monkeypatch.setattr("astra_play.paths.weights_folder", lambda: tmp_path)
+    monkeypatch.setattr("astra_play.weights_cli.world_folder", lambda name: tmp_path / name)
+    assert cli.main(["weights", "list"]) == 0
+    assert "lacks model.safetensors; take its folder again" in capsys.readouterr().out
+
+
 def test_weights_verify_fails_if_one_world_is_damaged(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     from tiny_world import make_tiny_world
 

@@ -47,11 +47,20 @@ def findings(profile: Profile) -> Iterator[Finding]:
 
 def _world(name: str) -> Finding:
     try:
-        config = load_world_config(*paths.find_world(name))
-        lacking = paths.incomplete_sentence(paths.world_folder(name), config)
+        folder, scenario = paths.find_world(name)
+        config = load_world_config(folder, scenario)
+        wrong = paths.lacking_sentence(folder, config) or _refusal(name, folder, scenario)
     except (AstraPlayError, OSError) as error:
         return Finding(f"world {name}", str(error), is_bad=True)
-    return Finding(f"world {name}", lacking or config.title, is_bad=bool(lacking))
+    return Finding(f"world {name}", wrong or config.title, is_bad=bool(wrong))
+
+
+def _refusal(name: str, folder: Path, scenario: str) -> str:
+    """Return why the booth does not offer a world that could be played elsewhere, "" if it does."""
+    if folder.parent != paths.weights_folder():
+        return f"{folder} lies outside of {paths.weights_folder()}; copy it there, and offer it by its name"
+    own_name = f"{folder.name}/{scenario}" if scenario else folder.name
+    return "" if name == own_name else f"a booth offers worlds by their names; write {own_name!r}"
 
 
 def _logo(path: Path) -> Finding:
