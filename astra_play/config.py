@@ -6,6 +6,7 @@ nearest known one, and a value of the wrong type is an error that shows it.
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import functools
 import json
@@ -318,6 +319,13 @@ def load_json(path: Path) -> Any:
         raise ConfigError(f"{path} does not exist") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid JSON ({error}); take the file from the weights again") from None
+
+
+def read_own_text(path: Path) -> str:
+    """Read a file that somebody wrote by hand: UTF-8, or what its byte order mark says, as PowerShell's ">" sets it."""
+    with path.open("rb") as file:
+        is_utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return path.read_text(encoding="utf-16" if is_utf16 else "utf-8-sig")
 
 
 def load_world_config(folder: Path, scenario: str = "") -> WorldConfig:

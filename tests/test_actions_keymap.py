@@ -37,6 +37,12 @@ def test_first_use_leaves_an_editable_copy_and_the_edit_is_read(
     assert load_keymap().sticks == default_keymap().sticks, "a table that is left out keeps its defaults"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_keymap_is_read_as_whatever_editor_wrote_it(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "keymap.toml").write_text('[keys]\n"i" = "forward"\n', encoding=encoding)
+    assert load_keymap(tmp_path / "keymap.toml").keys == {"i": ("forward",)}
+
+
 def test_folder_that_cannot_be_written_still_plays_with_the_defaults(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")

@@ -82,6 +82,14 @@ def test_write_is_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
     assert path.read_text() == before
 
 
+def test_change_is_written_into_a_file_with_a_byte_order_mark(tmp_path) -> None:
+    path = tmp_path / "keymap.toml"
+    path.write_text("# größer\n" + DEFAULT_TEXT, encoding="utf-16")
+    keymap = bind(load_keymap(path), "forward", "t", False, WALKER)
+    write_keymap(keymap, path)
+    assert load_keymap(path) == keymap and path.read_text(encoding="utf-8").startswith("# größer")
+
+
 def test_file_that_is_no_keymap_any_more_is_left_alone(tmp_path) -> None:
     path = tmp_path / "keymap.toml"
     path.write_text("[keys\n")

@@ -33,6 +33,12 @@ def test_empty_file_is_a_script_without_events(tmp_path: Path) -> None:
     assert load_script(tmp_path / "empty.jsonl") == []
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_script_is_read_as_whatever_editor_wrote_it(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "walk.jsonl").write_text(GOOD_LINE, encoding=encoding)
+    assert load_script(tmp_path / "walk.jsonl") == parse_script(GOOD_LINE)
+
+
 def test_the_good_line_of_the_errors_is_good() -> None:
     assert len(parse_script(GOOD_LINE)) == 1
 

@@ -87,6 +87,20 @@ def test_missing_profile_says_how_to_make_one(tmp_path: Path) -> None:
         load_profile(tmp_path / "none.toml")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_profile_is_read_as_whatever_editor_wrote_it(tmp_path: Path, encoding: str) -> None:
+    text = 'language = "de"\n[texts]\nthanks = "Schöne Grüße"\n'
+    (tmp_path / "booth.toml").write_text(text, encoding=encoding)
+    assert load_profile(tmp_path / "booth.toml").words.thanks == "Schöne Grüße"
+
+
+def test_profile_that_is_no_text_is_named(tmp_path: Path) -> None:
+    for data in (b"\xff\xfea", b"worlds = [\xff]"):
+        (tmp_path / "booth.toml").write_bytes(data)
+        with pytest.raises(ConfigError, match="cannot be read"):
+            load_profile(tmp_path / "booth.toml")
+
+
 def test_texts_of_a_profile_stand_over_those_of_its_language() -> None:
     words = profile_of('language = "de"\n[texts]\nthanks = "Servus"\n').words
     assert words.thanks == "Servus" and words.choose == GERMAN.choose != Texts().choose

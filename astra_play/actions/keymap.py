@@ -13,6 +13,7 @@ from typing import Any
 
 import platformdirs
 
+from ..config import read_own_text
 from ..errors import ConfigError, did_you_mean
 from .buttons import MEANINGS, MOUSE_MEANINGS, meanings
 from .controls import PAD_AXIS_NAMES, PAD_TRIGGER_NAMES, is_button_control, nearest
@@ -123,7 +124,7 @@ def load_keymap(path: Path | None = None) -> Keymap:
             _write_default(path)
             return default_keymap()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_own_text(path)
     except FileNotFoundError:
         raise ConfigError(f"the keymap {path} does not exist; leave the option out to use your own keymap") from None
     except (OSError, UnicodeDecodeError) as error:

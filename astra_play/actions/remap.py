@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..config import read_own_text
 from ..errors import ConfigError
 from .controls import PAD_AXIS_NAMES
 from .keymap import DEFAULT_TEXT, Buttons, Keymap, parse_keymap
@@ -79,7 +80,7 @@ def write_keymap(keymap: Keymap, path: Path) -> None:
     ConfigError if the file is no keymap (any more) or cannot be written; then it is as it was.
     """
     try:
-        text = path.read_text(encoding="utf-8") if path.exists() else DEFAULT_TEXT
+        text = read_own_text(path) if path.exists() else DEFAULT_TEXT
         changed = changed_text(text, keymap, str(path))
         if parse_keymap(changed, str(path)) != keymap:
             raise ValueError("what was changed reads back as another keymap")

@@ -16,6 +16,7 @@ from reprlib import repr as shown
 from typing import Any, NoReturn
 
 from ..chunks import InputEvent
+from ..config import read_own_text
 from ..errors import ScriptError, did_you_mean
 from .controls import PAD_AXIS_NAMES, is_button_control, nearest
 
@@ -28,7 +29,7 @@ _FIELDS = {"key": {"down"}, "button": {"down"}, "press": set(), "mouse": set(), 
 def load_script(path: Path) -> list[InputEvent]:
     """Read a script file; ScriptError names the file, the line and what is wrong with it."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_own_text(path)
     except FileNotFoundError:
         raise ScriptError(f"the script {path} does not exist; make it with one event per line, such as "
                           f"{GOOD_LINE}") from None

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config import from_dict
+from ..config import from_dict, read_own_text
 from ..errors import ConfigError, did_you_mean
 from .texts import Language, Texts, texts_of
 
@@ -199,7 +199,7 @@ def load_profile(path: Path | None) -> Profile:
     if path is None:
         return parse_profile("", "the default profile", Path())
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_own_text(path)
     except FileNotFoundError:
         raise ConfigError(f"the profile {path} does not exist; write one with: astra-play kiosk --print-profile > "
                           f"{path.name}") from None
