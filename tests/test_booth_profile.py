@@ -16,7 +16,16 @@ from astra_play import cli
 from astra_play.booth.check import findings
 from astra_play.booth.daylog import DayLog, day_file, read_day
 from astra_play.booth.hotkeys import REPEAT_S, Hotkeys, OperatorCommands
-from astra_play.booth.profile import EXAMPLE, OperatorKeys, Profile, load_profile, parse_profile
+from astra_play.booth.profile import (
+    EXAMPLE,
+    AttractPlan,
+    OperatorKeys,
+    Profile,
+    SavePlan,
+    clips_in,
+    load_profile,
+    parse_profile,
+)
 from astra_play.booth.qr import address_of, qr_squares
 from astra_play.booth.report import report_lines, summarise
 from astra_play.booth.service import service_text
@@ -139,6 +148,23 @@ def test_check_refuses_the_worlds_that_a_booth_refuses(tmp_path: Path, monkeypat
     assert [found[name].is_bad for name in names] == [False, True, True, True]
     for name, words in zip(names[1:], ("lacks model.safetensors", "lies outside of", "write 'whole'"), strict=True):
         assert words in found[name].sentence
+
+
+def test_hidden_files_are_no_clips(tmp_path: Path) -> None:
+    for name in ("._walk.mp4", "b.mp4", "a.mp4", "a.astra"):
+        (tmp_path / name).touch()
+    assert [path.name for path in clips_in(tmp_path)] == ["a.mp4", "b.mp4"] and clips_in(tmp_path / "none") == []
+    found = {finding.what: finding for finding in findings(Profile(attract=AttractPlan(clips=str(tmp_path))))}
+    assert found["clips"].sentence.startswith("2 in")
+
+
+def test_check_refuses_an_address_that_no_qr_code_holds(tmp_path: Path) -> None:
+    pytest.importorskip("segno")
+    for length, is_bad in ((100, False), (2400, True)):
+        plan = SavePlan("qr", str(tmp_path), f"https://example.org/{'a' * length}/{{file}}")
+        found = {finding.what: finding for finding in findings(Profile(save=plan))}
+        assert found["address"].is_bad is is_bad
+    assert "give a shorter save.url" in found["address"].sentence
 
 
 def test_qr_code_is_square_and_has_its_three_marks() -> None:

@@ -159,6 +159,7 @@ def test_worlds_that_cannot_be_offered_are_refused_before_a_window_opens() -> No
 def test_clips_are_shown_between_the_tours_and_a_damaged_one_is_left_out(make_visitor, tmp_path: Path) -> None:
     make_video(tmp_path / "a.mp4", num_frames=8)
     (tmp_path / "b.mp4").write_bytes(b"no video")
+    (tmp_path / "._a.mp4").write_bytes(b"of the stick's file system, no video")
     visitor = make_visitor(f'{PROFILE}[attract]\nclips = "{tmp_path.as_posix()}"\n')
     visitor.until(lambda: visitor.top.playing, "the first tour")
     visitor.pass_time(41.0)

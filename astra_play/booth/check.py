@@ -12,11 +12,13 @@ from pathlib import Path
 
 from .. import paths
 from ..config import load_world_config
-from ..errors import AstraPlayError
+from ..errors import AstraPlayError, DependencyError
 from .daylog import log_folder
-from .profile import Profile
+from .profile import Profile, clips_in
+from .qr import address_of, qr_squares
 
 FREE_WANTED_GB = 2.0  # visitors' clips take about 3 MB each
+EXAMPLE_FILE = "visit-20261124-101112-0a1b2c3d4e.mp4"  # as long as the name of every visit
 PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 
 
@@ -41,6 +43,7 @@ def findings(profile: Profile) -> Iterator[Finding]:
         yield _writable("saves", profile.path(profile.save.folder))
     if profile.save.what == "qr":
         yield _package("segno", "QR codes", "kiosk", is_needed=True)
+        yield _address(profile.save.url)
     yield _writable("daily log", log_folder(profile))
     yield _package("pynput", "global hotkeys", "hotkeys", is_needed=False)
 
@@ -73,11 +76,21 @@ def _logo(path: Path) -> Finding:
 
 
 def _clips(folder: Path) -> Finding:
-    number = len(list(folder.glob("*.mp4"))) if folder.is_dir() else 0
+    number = len(clips_in(folder))
     if number:
         return Finding("clips", f"{number} in {folder}")
     why = "holds no .mp4 files" if folder.is_dir() else "does not exist"
     return Finding("clips", f"{folder} {why}; the attract loop shows tours alone")
+
+
+def _address(url: str) -> Finding:
+    try:
+        squares = qr_squares(address_of(url, EXAMPLE_FILE))
+    except DependencyError:  # which has a line of its own
+        return Finding("address", url)
+    except AstraPlayError as error:
+        return Finding("address", str(error), is_bad=True)
+    return Finding("address", f"{url}, a QR code of {len(squares)} x {len(squares)}")
 
 
 def _writable(what: str, folder: Path) -> Finding:

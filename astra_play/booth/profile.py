@@ -228,6 +228,11 @@ def parse_profile(text: str, name: str, base: Path) -> Profile:
     return profile
 
 
+def clips_in(folder: Path) -> list[Path]:
+    """Return the clips of an attract loop's folder by name; macOS leaves a hidden ._NAME.mp4 beside each on a stick."""
+    return sorted(path for path in folder.glob("*.mp4") if not path.name.startswith("."))
+
+
 def _contradictions(profile: Profile) -> Iterator[tuple[bool, str]]:
     """Yield (whether it holds, the sentence if it does not) for everything that no single type can say."""
     times, save, keys = profile.times, profile.save, profile.operator

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..booth.profile import Profile
+from ..booth.profile import Profile, clips_in
 from ..codec.pixels import load_start_image
 from ..errors import AstraPlayError, ConfigError
 from .catalogue import Catalogue, WorldEntry
@@ -69,7 +69,7 @@ class Offer:
     def clips(self) -> list[Path]:
         """Return the clips of the folder as it is now: one may be added while the fair runs."""
         folder = self._clips_folder
-        return sorted(folder.glob("*.mp4")) if folder is not None and folder.is_dir() else []
+        return clips_in(folder) if folder is not None else []
 
     def pictures(self) -> dict[str, np.ndarray]:
         """Return the first start picture (H, W, 3) uint8 per offered world that has one."""
