@@ -60,9 +60,9 @@ def add_delete_options(parser: argparse.ArgumentParser) -> None:
 
 def list_clips(args: argparse.Namespace) -> int:
     """Print a line per recording, the newest first."""
-    from .record.library import Library
+    from .display.settings import own_library
 
-    library = Library()
+    library = own_library()
     recordings = library.clips()
     if args.json:
         print(json.dumps([one.to_json() for one in recordings], indent=1))
@@ -103,9 +103,9 @@ def export_clip(args: argparse.Namespace) -> int:
 
 def delete_clip(args: argparse.Namespace) -> int:
     """Move a recording to the trash after a question; for good it is asked twice."""
-    from .record.library import Library
+    from .display.settings import own_library
 
-    library = Library()
+    library = own_library()
     one = library.find(args.file)
     names = " and ".join(path.name for path in one.files)
     questions = [f"Delete {names} ({one.size_bytes / 1e6:.1f} MB)", "It will be gone for good. Delete it"] \
@@ -120,13 +120,14 @@ def delete_clip(args: argparse.Namespace) -> int:
 
 def _video(name_or_path: str) -> Path:
     """Return the file that is named, or the video of a recording."""
+    from .display.settings import own_library
     from .errors import RecordingError
-    from .record.library import LOG_SUFFIX, Library
+    from .record.library import LOG_SUFFIX
 
     path = Path(name_or_path)
     if path.is_file() and path.suffix != LOG_SUFFIX:
         return path
-    one = Library().find(name_or_path)
+    one = own_library().find(name_or_path)
     if one.video is None:
         raise RecordingError(f"the recording {one.name!r} has no video, only its action log; make one with: astra-play "
                              "replay FILE --render OUT.mp4")

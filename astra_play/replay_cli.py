@@ -14,10 +14,10 @@ import numpy as np
 
 from .argument_types import guidance_scale, positive_int
 from .config import load_world_config
+from .display.settings import own_library
 from .errors import ConfigError, RecordingError
 from .paths import check_out_folder, find_world
 from .record.format import SUFFIX, array_hash
-from .record.library import Library
 from .record.match import check_weights, differences, find_recorded_world, world_name
 from .record.reader import Recording, read_recording
 from .record.replay import Replay, check_fits, recorded_chunks
@@ -76,7 +76,7 @@ def _refuse_meaningless(args: argparse.Namespace) -> None:
 
 def recording_path(name: str) -> Path:
     """Return the log of a recording given by either of its files or by its name."""
-    path, library = Path(name), Library()
+    path, library = Path(name), own_library()
     if path.suffix == SUFFIX and (path.is_file() or not (library.folder / name).is_file()):
         return path
     found = library.find(name)

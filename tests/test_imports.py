@@ -49,7 +49,7 @@ ALLOWED = {
     "bench_published": BASE | STAGES,
     "weights_cli": BASE | {"model"},
     "weights_fetch": BASE,
-    "clips_cli": BASE | {"record", "argument_types"},
+    "clips_cli": BASE | {"record", "display", "argument_types"},  # the settings name the recordings folder
     "replay_cli": BASE | STAGES | {"record", "render", "display", "argument_types"},
     "kiosk_cli": BASE | {"runtime", "booth", "display", "argument_types"},
     "doctor": EVERYTHING - {"cli"},

@@ -16,6 +16,7 @@ from astra_play import cli
 from astra_play.actions.row_makers import make_row_maker
 from astra_play.chunks import ActionChunk, FrameChunk
 from astra_play.config import ControlsConfig
+from astra_play.display import settings
 from astra_play.errors import RecordingError
 from astra_play.model.loading import LoadOptions, load_world
 from astra_play.record import replay as replay_module
@@ -300,6 +301,17 @@ def test_a_recording_is_named_by_path_or_by_either_file_of_the_recordings_folder
     for given in (str(log), log.name, log.stem, "walk 10.20.30.mp4"):
         assert recording_path(given) == log
     assert recording_path(str(tmp_path / "none.astra")) == tmp_path / "none.astra"
+
+
+def test_command_line_looks_where_the_settings_let_the_player_record(tmp_path: Path,
+                                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    log = write_recording(tmp_path / "walk 10.20.30.astra", some_entries())
+    settings.save(settings.PlayerSettings(recordings_folder=str(tmp_path)), settings.default_path())
+    assert recording_path("walk 10.20.30") == log
+    assert cli.main(["clips", "list"]) == 0 and log.stem in capsys.readouterr().out
+    assert cli.main(["clips", "export", log.stem, "--out", str(tmp_path / "a.gif")]) == 2
+    assert "has no video, only its action log" in capsys.readouterr().err
+    assert cli.main(["clips", "delete", log.stem, "--yes", "--for-good"]) == 0 and not log.exists()
 
 
 def test_rendering_anew_gives_the_recorded_frames_and_says_when_it_is_another_world(

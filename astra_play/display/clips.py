@@ -16,8 +16,8 @@ from .clipgrid import GRID_SHARE, ClipGrid, Thumbnails, draw_facts
 from .events import PAD_BUTTONS
 from .listmenu import Line, ListMenu
 from .navigation import Move
-from .recording import folder_of
 from .screen import ListScreen, StillScreen
+from .settings import folder_of
 from .videopreview import VideoPreview
 
 if TYPE_CHECKING:

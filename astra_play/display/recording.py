@@ -21,7 +21,7 @@ from . import theme
 from .canvas import Canvas
 from .listmenu import Line
 from .prompt import PromptScreen
-from .settings import PlayerSettings
+from .settings import PlayerSettings, folder_of
 
 if TYPE_CHECKING:
     from .app import App
@@ -137,10 +137,6 @@ class NoRecording:
 def shown_folder(settings: PlayerSettings) -> str:
     """Return the end of the path of the recordings folder, which tells one from another."""
     return "/".join(folder_of(settings).parts[-2:])
-
-
-def folder_of(settings: PlayerSettings) -> Path:
-    return Path(settings.recordings_folder) if settings.recordings_folder else recordings_folder()
 
 
 def open_folder_line(app: App) -> None:

@@ -18,6 +18,7 @@ import platformdirs
 
 from ..config import from_dict, load_json
 from ..errors import ConfigError
+from ..record.library import Library, recordings_folder
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,16 @@ class PlayerSettings:
 
 def default_path() -> Path:
     return Path(platformdirs.user_config_dir("astra-play", appauthor=False)) / "settings.json"
+
+
+def folder_of(settings: PlayerSettings) -> Path:
+    """Return where recordings go and where they are looked for."""
+    return Path(settings.recordings_folder) if settings.recordings_folder else recordings_folder()
+
+
+def own_library() -> Library:
+    """Return the recordings of the folder that the player's own settings name."""
+    return Library(folder_of(load(default_path())))
 
 
 def load(path: Path) -> PlayerSettings:
