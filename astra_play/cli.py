@@ -7,6 +7,7 @@ train) are given them only when they are the command at hand, so that `--help` s
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -23,7 +24,9 @@ from .paths import DEFAULT_WORLD
 from .render_options import MEMORY_MODES, PRECISIONS, add_render_options, render_options
 
 EXIT_ERROR = 2
+EXIT_CRASHED = 70  # sysexits.h: an error inside; Python's own 1 is an answer here ("different", "damaged")
 EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
+EXIT_UNREAD = 141  # what shells report for a program whose reader has gone
 OWN_THREADS = "astra-"  # how the names of the player's threads begin
 
 Handler = Callable[[argparse.Namespace], int]
@@ -46,7 +49,11 @@ def program() -> NoReturn:
     A window closes at once, even while its world is inside a long call (reading a prompt takes seconds) that nothing
     can cut short. Python would end around that thread and abort the process, so the process is left as it is.
     """
-    status = main()
+    try:
+        status = main()
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        status = EXIT_CRASHED
     if any(thread.name.startswith(OWN_THREADS) for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -60,7 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in argv
     try:
         args = parse(argv)
-        return args.run(args)
+        status = args.run(args)
+        sys.stdout.flush()  # here, where a full disk or a reader that has gone can still be told from success
+        return status
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except AstraPlayError as error:
@@ -72,9 +81,27 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return fail(f"the package {error.name} is not installed; run: python3 launch.py doctor")
     except OSError as error:  # a full disk, a folder without permission: the system's own words are clear enough
-        if debug or error.filename is None:
+        is_unread = isinstance(error, BrokenPipeError)
+        # nothing may be left of what could not be printed, so a line more has to show whether it was that
+        if output_fails("\n" if is_unread else "") and is_unread:
+            return EXIT_UNREAD
+        if debug:
             raise
-        return fail(f"{error.filename}: {error.strerror}; give another place, or make room and permission there")
+        if error.filename is not None:
+            return fail(f"{error.filename}: {error.strerror}; give another place, or make room and permission there")
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # of a write, which does not know its file's name
+            return fail(f"{error.strerror}, so what was being written is not whole; make room, or give another place")
+        raise
+
+
+def output_fails(text: str) -> bool:
+    """Print a text and tell whether nothing can be printed any more; what was to be printed then goes nowhere."""
+    try:
+        print(text, end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try once more at its end
+        return True
+    return False
 
 
 def fail(sentence: str) -> int:

@@ -132,11 +132,11 @@ def run_verify(path: Path, given: str | None, threads: int | None, out: Path | N
             rate = bar.format_dict["rate"] or (bar.n / max(bar.format_dict["elapsed"], 1e-9))
     finally:
         world.close()
+    for sentence in verdict.sentences():
+        print(sentence, flush=True)  # before anything that a full disk may end
     if out is not None:
         speed = {"chunks_per_s": round(rate, 2), "times_live": round(rate * recording.head.chunk_s, 3)}
         out.write_text(json.dumps({"file": str(path), **verdict.to_json(), **speed}, indent=2) + "\n", encoding="utf-8")
-    for sentence in verdict.sentences():
-        print(sentence)
     return 0 if verdict.is_same else EXIT_DIFFERENT
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -124,6 +126,38 @@ def test_file_that_cannot_be_written_is_named(failing, capsys: pytest.CaptureFix
     failing(PermissionError(13, "Permission denied", "/locked/out.json"))
     assert cli.main(["doctor"]) == 2
     assert "/locked/out.json: Permission denied" in capsys.readouterr().err
+
+
+def test_full_disk_is_one_sentence_though_a_write_does_not_know_its_files_name(failing,
+                                                                               capsys: pytest.CaptureFixture) -> None:
+    failing(OSError(errno.ENOSPC, "No space left on device"))
+    assert cli.main(["doctor"]) == 2
+    assert capsys.readouterr().err.startswith("astra-play: No space left on device, so what was being written")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no disk that is always full")
+def test_output_that_does_not_fit_on_a_full_disk_is_no_success() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "astra_play", "kiosk", "--print-profile"], stdout=full,
+                              stderr=subprocess.PIPE, text=True, cwd=CHECKOUT)
+    assert done.returncode == 2 and "No space left" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows reports a pipe that was closed in another way")
+def test_reader_that_has_read_enough_ends_a_command_without_a_word() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as unread:
+        done = subprocess.run([sys.executable, "-m", "astra_play", "weights", "list"], stdout=unread,
+                              stderr=subprocess.PIPE, text=True, cwd=CHECKOUT)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_error_inside_is_told_apart_from_an_answer_by_its_status() -> None:
+    # 1 is what --verify says of a recording that is different
+    code = "from astra_play import cli\ncli.main = lambda: 1 // 0\ncli.program()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=CHECKOUT)
+    assert done.returncode == 70 and "ZeroDivisionError" in done.stderr
 
 
 def test_version_is_the_packages_own(capsys: pytest.CaptureFixture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 from pathlib import Path
 
@@ -274,6 +275,18 @@ def test_verify_says_and_exits_by_what_it_found(tmp_path: Path, capsys: pytest.C
     write_recording(recording.path, entries, recording.head)
     assert cli.main(["replay", str(recording.path), "--verify", "--json", str(out)]) == 1
     assert "the latents of chunk 0" in capsys.readouterr().out and not json.loads(out.read_text())["identical"]
+
+
+def test_verdict_is_said_before_a_full_disk_takes_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_text(path: Path, text: str, encoding: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    recording = make_recording(tmp_path)
+    monkeypatch.setattr(Path, "write_text", write_text)
+    assert cli.main(["replay", str(recording.path), "--verify", "--json", str(tmp_path / "verdict.json")]) == 2
+    said = capsys.readouterr()
+    assert "all 30 chunks are bit-identical" in said.out and "No space left on device" in said.err
 
 
 def test_errors_of_replay_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
