@@ -28,7 +28,7 @@ from . import bench_published, paths
 from .actions.row_makers import make_row_maker
 from .chunks import ActionChunk, ActionSample
 from .config import WorldConfig, load_world_config
-from .errors import ConfigError
+from .errors import AstraPlayError, ConfigError
 from .model.checkpoint import CODEC_FILE, MODEL_FILE, read_tensors
 from .model.cost import H200_FLOP_S
 from .model.framepack import WINDOW
@@ -186,10 +186,10 @@ def conv_gflop_s(clock: Clock) -> float:
     return best
 
 
-def bench(folder: Path, seconds: float, threads: int | None, clock: Clock) -> dict[str, Any]:
-    """Run every measurement of a world folder."""
-    start = fresh_process(folder, threads, clock)
-    world = load_world(folder, device="cpu")
+def bench(folder: Path, scenario: str, seconds: float, threads: int | None, clock: Clock) -> dict[str, Any]:
+    """Run every measurement of a world folder's scenario ("": its first)."""
+    start = fresh_process(folder, scenario, threads, clock)
+    world = load_world(folder / scenario, device="cpu")
     torch.set_num_threads(threads or choose_num_threads(world.run_probe_pass, clock))
     player = Player(world, clock)
     rates, conv_rates = [gemm_gflop_s(clock)], [conv_gflop_s(clock)]
@@ -202,9 +202,9 @@ def bench(folder: Path, seconds: float, threads: int | None, clock: Clock) -> di
     rows = {name: against_floor(row, max(rates)) for name, row in figures.items()}
     config, flop = world.config, rows["default"]["flop_per_chunk"]
     return {
-        "world": {"name": config.name, "title": config.title, "width": config.width, "height": config.height,
-                  "shown_width": config.shown_width, "shown_height": config.shown_height,
-                  "fps": config.fps, "frames_per_chunk": config.frames_per_chunk,
+        "world": {"name": config.name, "scenario": config.scenario, "title": config.title,
+                  "width": config.width, "height": config.height, "shown_width": config.shown_width,
+                  "shown_height": config.shown_height, "fps": config.fps, "frames_per_chunk": config.frames_per_chunk,
                   "model_parameters": num_parameters(folder / MODEL_FILE),
                   "codec_parameters": num_parameters(folder / CODEC_FILE)},
         "machine": machine(), "threads": torch.get_num_threads(), "threads_chosen_by": "user" if threads else "probe",
@@ -215,9 +215,12 @@ def bench(folder: Path, seconds: float, threads: int | None, clock: Clock) -> di
     }
 
 
-def bench_published_world(folder: Path, config: WorldConfig, seconds: float, gpu_flop_s: float, clock: Clock
+def bench_published_world(place: Path, config: WorldConfig, seconds: float, gpu_flop_s: float, clock: Clock
                           ) -> dict[str, Any]:
-    """Count what a published world costs; time live chunks of it too, if this machine is fast enough for that."""
+    """Count what a published world costs; time live chunks of it too, if this machine is fast enough for that.
+
+    `place`: its folder, with "/SCENARIO" after it for another scenario than the first.
+    """
     counts = bench_published.count(config, gpu_flop_s)
     device = choose_device()
     dtype = torch.bfloat16 if precision_for(config, device, "auto") == "bfloat16" else torch.float32
@@ -230,7 +233,7 @@ def bench_published_world(folder: Path, config: WorldConfig, seconds: float, gpu
               "floor_s": floor_s, "counts": counts, "measured": None}
     if floor_s * (chunks_to_fill(live) + EXTRA_CHUNKS) > PATIENCE * seconds:
         return result
-    world = load_world(folder, device=str(device), options=LoadOptions(live=True))
+    world = load_world(place, device=str(device), options=LoadOptions(live=True))
     measured = {**measure(Player(world, clock), seconds), "flop_per_chunk": flop}
     return {**result, "measured": against_floor(measured, rate)}
 
@@ -247,21 +250,31 @@ def num_parameters(weights: Path) -> int:
     return sum(tensor.numel() for tensor in read_tensors(weights).values())
 
 
-def fresh_process(folder: Path, threads: int | None, clock: Clock) -> dict[str, float]:
-    """Start the world in a process of its own: seconds of each stage of starting, and peak memory while playing."""
-    program = f"from astra_play.bench import child; child({str(folder.resolve())!r}, {threads!r})"
+def fresh_process(folder: Path, scenario: str, threads: int | None, clock: Clock) -> dict[str, float]:
+    """Start the world in a process of its own: seconds of each stage of starting, and peak memory while playing.
+
+    AstraPlayError says why the world did not play there.
+    """
+    world = str(folder.resolve() / scenario)
+    program = f"from astra_play.bench import child; child({world!r}, {threads!r})"
     begin_s = clock.now()
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True,
-                          cwd=paths.checkout_folder())
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=paths.checkout_folder())
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise AstraPlayError(f"the world could not be started to be measured: {reason}")
     return {**json.loads(done.stdout), "process_s": clock.now() - begin_s}
 
 
-def child(folder: str, threads: int | None) -> None:
-    """What `fresh_process` runs; prints its figures as JSON."""
+def child(name: str, threads: int | None) -> None:
+    """What `fresh_process` runs; prints its figures as JSON, or ends with the sentence about a world that is damaged.
+    """
     clock = MonotonicClock()
     imported_s = time.time() - psutil.Process().create_time()  # the system dates the start of a process by wall clock
     begin_s = clock.now()
-    world = load_world(folder, device="cpu")
+    try:
+        world = load_world(name, device="cpu")
+    except AstraPlayError as error:
+        sys.exit(str(error))
     loaded_s = clock.now()
     torch.set_num_threads(threads or choose_num_threads(world.run_probe_pass, clock))
     world.warm_up()
@@ -298,8 +311,9 @@ def _percentiles(values: list[float]) -> dict[str, float]:
 def table(result: dict[str, Any]) -> str:
     """Return the result as lines of text."""
     world, start = result["world"], result["start"]
+    name = "/".join(part for part in (world["name"], world["scenario"]) if part)
     lines = [
-        f"{world['title']} ({world['name']}): {world['width']}x{world['height']} at {world['fps']} fps, "
+        f"{world['title']} ({name}): {world['width']}x{world['height']} at {world['fps']} fps, "
         f"{world['model_parameters'] / 1e6:.2f} M + {world['codec_parameters'] / 1e6:.2f} M parameters, float32",
         f"{result['threads']} compute threads (chosen by the {result['threads_chosen_by']}), matrix product "
         f"{result['gemm_gflop_s']:.0f} GFLOP/s, machine {result['machine']['busy_percent']:.0f} % busy before", "",
@@ -349,23 +363,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run `bench`."""
     paths.check_out_folder("--json", args.json)
-    folder, clock = paths.world_folder(args.world), MonotonicClock()
-    config = load_world_config(folder)
+    (folder, scenario), clock = paths.find_world(args.world), MonotonicClock()
+    config = load_world_config(folder, scenario)
     if args.record:
         from . import bench_record
 
         if config.model.history == "framepack":
             raise ConfigError(f"{args.world} is a published world, whose chunks take seconds here; bench --record "
                               "measures worlds that are played in real time")
-        result = bench_record.measure_recording(folder, args.seconds, args.threads, clock)
+        result = bench_record.measure_recording(folder / scenario, args.seconds, args.threads, clock)
         print(bench_record.table(result))
     elif config.model.history == "framepack":
         if args.threads:
             torch.set_num_threads(args.threads)
-        result = bench_published_world(folder, config, args.seconds, args.tflops * 1e12, clock)
+        result = bench_published_world(folder / scenario, config, args.seconds, args.tflops * 1e12, clock)
         print(bench_published.table(config, result))
     else:
-        result = bench(folder, args.seconds, args.threads, clock)
+        result = bench(folder, scenario, args.seconds, args.threads, clock)
         print(table(result))
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -54,16 +54,19 @@ class Arm:
             time.sleep(0.002)
 
 
-def measure_recording(folder: Path, seconds: float, threads: int | None, clock: MonotonicClock) -> dict[str, Any]:
-    """Play for about `seconds` in all and return the figures of every arm."""
+def measure_recording(place: Path, seconds: float, threads: int | None, clock: MonotonicClock) -> dict[str, Any]:
+    """Play for about `seconds` in all and return the figures of every arm.
+
+    `place`: the world's folder, with "/SCENARIO" after it for another scenario than the first.
+    """
     torch.set_num_threads(threads or 1)
-    world = load_world(folder, device="cpu")
+    world = load_world(place, device="cpu")
     world.warm_up()
-    with tempfile.TemporaryDirectory() as place:
-        arms = make_arms(world, folder, Path(place))
+    with tempfile.TemporaryDirectory() as written:
+        arms = make_arms(world, str(place), Path(written))
         try:
             play_in_turns(world, arms, max(MIN_TURNS, round(seconds / (BLOCK_S * len(arms)))), clock)
-            recorded = finish(arms, Path(place))
+            recorded = finish(arms, Path(written))
         finally:
             for arm in arms:
                 if arm.recorder is not None:
@@ -73,12 +76,12 @@ def measure_recording(folder: Path, seconds: float, threads: int | None, clock: 
             "arms": {arm.name: figures(arm, arms[0]) for arm in arms}, **recorded}
 
 
-def make_arms(world: World, folder: Path, place: Path) -> list[Arm]:
+def make_arms(world: World, name: str, folder: Path) -> list[Arm]:
     arms = [Arm(NOBODY), Arm(LAST_SECONDS), Arm(RECORDING)]
     for arm in arms[1:]:
-        arm.recorder = Recorder(world.config, lambda: make_head(world.config, str(folder)))
+        arm.recorder = Recorder(world.config, lambda: make_head(world.config, name))
         arm.journal.subscribe(arm.recorder)
-    arms[2].recorder.begin(Target(place, "bench", datetime.now().astimezone()))
+    arms[2].recorder.begin(Target(folder, "bench", datetime.now().astimezone()))
     for arm in arms:
         arm.journal.started(0, 0, None)
     return arms
@@ -134,15 +137,15 @@ def cost_percent(blocks_ms: list[list[float]], base_ms: list[list[float]]) -> di
     return {"median": float(middle), "quartiles": [float(low), float(high)]}
 
 
-def finish(arms: list[Arm], place: Path) -> dict[str, Any]:
+def finish(arms: list[Arm], folder: Path) -> dict[str, Any]:
     """End the recording and return what it wrote and what the last seconds took in memory."""
     board = arms[1].recorder.board
     held = {"buffer_mb": board.buffer_bytes / BYTES_PER_MB, "past_mb": board.past_bytes / BYTES_PER_MB}
     arms[2].recorder.close()
-    read = read_recording(place / "bench.astra")
+    read = read_recording(folder / "bench.astra")
     return {**held, "recorded_chunks": len(read.chunks), "dropped_frames": read.end.num_dropped_frames,
-            "video_mb": (place / "bench.mp4").stat().st_size / BYTES_PER_MB,
-            "log_mb": (place / "bench.astra").stat().st_size / BYTES_PER_MB}
+            "video_mb": (folder / "bench.mp4").stat().st_size / BYTES_PER_MB,
+            "log_mb": (folder / "bench.astra").stat().st_size / BYTES_PER_MB}
 
 
 def table(result: dict[str, Any]) -> str:

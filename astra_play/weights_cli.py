@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .config import load_world_config
 from .errors import AstraPlayError, ConfigError
-from .paths import lacking_sentence, weights_folder, world_folder, world_names
+from .paths import find_world, lacking_sentence, weights_folder, world_folder, world_names
 
 if TYPE_CHECKING:
     from .model.precision import Precision
@@ -40,7 +40,12 @@ def verify_worlds(name_or_path: str | None) -> int:
     """Check one world or all of them, print what was found, and return 0 only if every one is whole."""
     from .model.checkpoint import verify_folder
 
-    folders = [world_folder(name) for name in ([name_or_path] if name_or_path else world_names())]
+    folders = [world_folder(name) for name in world_names()]
+    if name_or_path:
+        folder, scenario = find_world(name_or_path)
+        if scenario:
+            load_world_config(folder, scenario)  # refuses one that is none; the weights are those of all
+        folders = [folder]
     if not folders:
         print(f"astra-play: no world lies in {weights_folder()}; take the folder weights/mini from the project again",
               file=sys.stderr)
@@ -81,7 +86,7 @@ def print_memory(name_or_path: str | None, precision: Precision) -> int:
     from .model.import_world import published_config
     from .model.memory import GB, GPU_SIZES_GB, plans
 
-    config = load_world_config(world_folder(name_or_path)) if name_or_path else published_config()
+    config = load_world_config(*find_world(name_or_path)) if name_or_path else published_config()
     if config.model.history != "framepack":
         raise ConfigError(f"the world {config.name!r} is small and knows no memory modes; give a published world, or "
                           "no name for the published sizes")

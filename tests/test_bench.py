@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from tiny_published import make_tiny_published
-from tiny_world import make_tiny_world
+from tiny_world import TINY_WORLD, make_tiny_world
 
 from astra_play import bench, bench_published, bench_record
 from astra_play.cli import main as cli_main
-from astra_play.config import load_world_config
+from astra_play.config import ScenarioConfig, load_world_config
+from astra_play.errors import AstraPlayError
 from astra_play.model.checkpoint import save_config
 from astra_play.model.import_world import published_config
 from astra_play.model.loading import LoadOptions, load_world
@@ -92,12 +94,15 @@ def test_share_of_the_floor_is_floor_over_measured() -> None:
     assert compared["share_of_floor_rate"] == pytest.approx({"transformer": 0.5, "decode": 0.5, "total": 0.5})
 
 
-def test_bench_prints_a_table_and_writes_every_figure(folder: Path, tmp_path: Path,
-                                                      capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench_prints_a_table_and_writes_every_figure_of_the_scenario_asked_for(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    walk = ScenarioConfig("A walk", "", TINY_WORLD.controls)
+    drive = ScenarioConfig("A drive", "", TINY_WORLD.controls)
+    folder = make_tiny_world(tmp_path / "world", scenarios={"walk": walk, "drive": drive}, scenario="walk")
     out = tmp_path / "bench.json"
     threads = torch.get_num_threads()
     try:
-        assert cli_main(["bench", "--world", str(folder), "--seconds", "0.2", "--threads", "1",
+        assert cli_main(["bench", "--world", str(folder / "drive"), "--seconds", "0.2", "--threads", "1",
                          "--json", str(out)]) == 0
     finally:
         torch.set_num_threads(threads)
@@ -111,7 +116,30 @@ def test_bench_prints_a_table_and_writes_every_figure(folder: Path, tmp_path: Pa
     assert {"import_s", "load_s", "probe_and_warm_up_s", "first_chunk_ms", "peak_rss_mb"} <= result["start"].keys()
     assert 50 < result["peak_rss_mb"] < 2000
     printed = capsys.readouterr().out
-    assert f"{result['fps']:.1f}" in printed and "guidance 2" in printed
+    assert f"{result['fps']:.1f}" in printed and "guidance 2" in printed and "A drive (tiny/drive)" in printed
+    for command in (["bench", "--world"], ["weights", "verify"]):
+        assert cli_main([*command, str(folder / "swim")]) == 2
+        assert "has no scenario 'swim'" in capsys.readouterr().err
+
+
+def test_process_that_starts_a_world_to_measure_it_is_told_which_one_and_says_what_is_wrong(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def run(command: list[str], **_: object) -> SimpleNamespace:
+        commands.append(command[-1])
+        return SimpleNamespace(returncode=-9, stderr="", stdout="")
+
+    commands: list[str] = []
+    monkeypatch.setattr(bench.subprocess, "run", run)
+    with pytest.raises(AstraPlayError, match="could not be started to be measured: exit code -9"):
+        bench.fresh_process(tmp_path, "drive", 1, TickingClock())
+    assert repr(str(tmp_path / "drive")) in commands[0]
+
+
+def test_damaged_world_is_one_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "model.safetensors").write_bytes(b"")
+    assert cli_main(["bench", "--world", str(folder), "--seconds", "0.2", "--threads", "1"]) == 2
+    said = capsys.readouterr().err
+    assert "(0 bytes) is not a whole safetensors file" in said and said.count("\n") == 1
 
 
 # --- published worlds -----------------------------------------------------------------------------------------------
