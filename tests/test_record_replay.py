@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tiny_published import make_tiny_published, shorten_chunks
 from tiny_recording import record_offline, restless_samples, some_entries, write_recording
 from tiny_world import TINY_WORLD, make_tiny_world
@@ -20,13 +21,15 @@ from astra_play.config import ControlsConfig
 from astra_play.display import settings
 from astra_play.errors import RecordingError
 from astra_play.model.loading import LoadOptions, load_world
+from astra_play.model.world import World
 from astra_play.record import replay as replay_module
 from astra_play.record.branch import continuation
 from astra_play.record.format import Chunk, Mark, Setting, Start, Still, from_line
 from astra_play.record.match import check_weights, differences, find_recorded_world, world_name
 from astra_play.record.reader import Recording, read_recording
 from astra_play.record.replay import Replay, recorded_chunks, thin
-from astra_play.record.verify import native, psnr_db, verify
+from astra_play.record.replayed import ReplayControl, ReplayedWorld
+from astra_play.record.verify import Verdict, native, psnr_db, verify
 from astra_play.replay_cli import recording_path
 
 CHECKPOINT_EVERY = 32  # chunks of the tiny world, 16 a second
@@ -113,6 +116,37 @@ def test_chunks_that_lost_their_hashes_are_counted_not_accused(tmp_path: Path) -
                else entry for entry in recording.entries]
     verdict = verify(Replay(dataclasses.replace(recording, entries=tuple(entries)), world_of(recording)))
     assert verdict.is_same and verdict.num_unknown == 1
+    assert verdict.sentences()[0] == "all 29 chunks that have a hash are bit-identical, latents and frames"
+
+
+def test_a_log_without_any_hash_is_not_called_the_same(tmp_path: Path) -> None:
+    recording = make_recording(tmp_path)
+    entries = tuple(dataclasses.replace(entry, frames="", latents="") if isinstance(entry, Chunk) else entry
+                    for entry in recording.entries)
+    with pytest.raises(RecordingError, match="holds no hash of any chunk"):
+        verify(Replay(dataclasses.replace(recording, entries=entries), world_of(recording)))
+    assert not Verdict(num_chunks=3, num_unknown=3).is_same
+
+
+def test_a_replay_in_the_window_runs_on_the_threads_that_its_world_was_given(tmp_path: Path) -> None:
+    recording = make_recording(tmp_path)
+
+    def threads_after_a_reset(given: int) -> int:
+        def load() -> World:
+            world = world_of(recording)
+            world.num_threads = given
+            return world
+
+        replayed = ReplayedWorld(ReplayControl(recording), load)
+        replayed.reset(0)
+        return replayed.num_threads
+
+    before = torch.get_num_threads()
+    try:
+        assert [threads_after_a_reset(given) for given in (2, 3)] == [2, 3]
+        assert recording.head.num_threads not in (2, 3)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_going_anywhere_gives_what_a_walk_from_the_beginning_gives(tmp_path: Path) -> None:

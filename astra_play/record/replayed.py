@@ -132,7 +132,10 @@ class ReplayedWorld:
         """Go where the window wants to be; given up as soon as it wants to be elsewhere or leaves."""
         control = self._control
         if self._replay is None:
-            self._replay = Replay(control.recording, self._world)
+            threads = self._world.num_threads
+            is_recorded = threads == control.recording.head.num_threads
+            # a world that was loaded on other threads was so on purpose, and keeps them
+            self._replay = Replay(control.recording, self._world, None if is_recorded else {"num_threads": threads})
         wanted, control.is_going = control.wanted, True
         try:
             self._replay.go_to(wanted, self._may_go_on(wanted))

@@ -54,7 +54,11 @@ class Verdict:
 
     @property
     def is_same(self) -> bool:
-        return self.first is None
+        return self.first is None and self.num_compared > 0
+
+    @property
+    def num_compared(self) -> int:
+        return self.num_chunks - self.num_unknown
 
     def to_json(self) -> dict[str, Any]:
         return {"identical": self.is_same, **asdict(self)}
@@ -62,7 +66,8 @@ class Verdict:
     def sentences(self) -> list[str]:
         """Return the verdict in words."""
         if self.first is None:
-            said = [f"all {self.num_chunks} chunks are bit-identical, latents and frames"]
+            chunks = "chunks" if not self.num_unknown else "chunks that have a hash"
+            said = [f"all {self.num_compared} {chunks} are bit-identical, latents and frames"]
         else:
             first = self.first
             said = [f"the {first.what} of chunk {first.chunk}, at {first.time_s:.2f} s, are the first to differ: "
@@ -83,8 +88,14 @@ class Verdict:
 
 
 def verify(replay: Replay, progress: Callable[[], object] = lambda: None) -> Verdict:
-    """Make the whole recording again and compare; `progress` is called after every chunk."""
+    """Make the whole recording again and compare; `progress` is called after every chunk.
+
+    RecordingError for a recording that has nothing to be compared with.
+    """
     recording = replay.recording
+    if not any(one.chunk.frames or one.chunk.latents for one in replay.recorded):
+        raise RecordingError(f"{recording.path} holds no hash of any chunk, so nothing can be compared; watch it "
+                             "without --verify")
     comparison, beside = _Comparison(), _Video(recording)
     num_latents = num_frames = num_unknown = 0
     first: Difference | None = None
@@ -93,7 +104,7 @@ def verify(replay: Replay, progress: Callable[[], object] = lambda: None) -> Ver
         chunk = made.chunk
         latents = "" if made.latents is None else array_hash(made.latents)
         shown = array_hash(made.frames)
-        num_unknown += not chunk.frames
+        num_unknown += not (chunk.frames or chunk.latents)
         latents_differ = bool(chunk.latents) and latents != chunk.latents
         frames_differ = bool(chunk.frames) and shown != chunk.frames
         num_latents += latents_differ
