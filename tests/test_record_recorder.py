@@ -114,7 +114,7 @@ def test_nothing_is_left_of_a_recording_without_a_frame(make_play) -> None:
     play.recorder.begin(play.target())
     play.recorder.end()
     assert "Nothing was recorded: no frame was made meanwhile." in [notice.sentence for notice in play.close()]
-    assert not (play.folder / "clip.mp4").exists()
+    assert list(play.folder.iterdir()) == []
 
 
 def test_a_setting_told_while_recording_is_in_the_log(make_play) -> None:

@@ -183,7 +183,10 @@ class OpenRecording:
     # --- the end ----------------------------------------------------------------------------------------------------
 
     def finish(self, reason: str, time_s: float) -> None:
-        """Write what waits, and close both files; on a failure what is there is closed properly all the same."""
+        """Write what waits, and close both files; on a failure what is there is closed properly all the same.
+
+        Nothing is left of a recording that no frame was made for.
+        """
         failure: OSError | RecordingError | None = None
         try:
             while self.encode_one():
@@ -196,6 +199,8 @@ class OpenRecording:
             failure = failure or error
         if failure is not None:
             raise failure
+        if self.num_frames_passed == 0:  # ended before a frame came, one that was dropped too: it is no recording
+            self.log_path.unlink(missing_ok=True)
 
     def abandon(self, reason: str, time_s: float) -> None:
         """Close both files after a failure, keeping what they hold."""
