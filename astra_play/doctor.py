@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import platform
 import re
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from . import __version__, paths
-from .errors import AstraPlayError
+from .errors import AstraPlayError, ConfigError
 
 PROBE_LIMIT_S = 120.0  # importing torch from a cold disk has been seen to take half a minute
 MEMORY_NEEDED_GB = 1.0  # a session stays under 0.8
@@ -265,17 +266,27 @@ def check_weights() -> list[Finding]:
 def check_settings() -> list[Finding]:
     """Report the player's own files; nothing is written."""
     from .actions.keymap import parse_keymap, user_keymap_path
-    from .config import from_dict, load_json
-    from .display.settings import PlayerSettings, default_path
+    from .config import read_own_text
+    from .display import settings
 
     def read_keymap(path: Path) -> None:
-        parse_keymap(path.read_text(encoding="utf-8"), str(path))
+        parse_keymap(read_own_text(path), str(path))
 
     def read_settings(path: Path) -> None:
-        from_dict(PlayerSettings, load_json(path), where=str(path))
+        # the player goes on without what it cannot use, and says so in its log: that is the finding
+        said: list[str] = []
+        listener = logging.Handler()
+        listener.emit = lambda record: said.append(record.getMessage())
+        settings.log.addHandler(listener)
+        try:
+            settings.load(path)
+        finally:
+            settings.log.removeHandler(listener)
+        if said:
+            raise ConfigError("; ".join(said))
 
     return [judge_own_file("keymap", user_keymap_path(), read_keymap, "problem"),
-            judge_own_file("settings", default_path(), read_settings, "note")]
+            judge_own_file("settings", settings.default_path(), read_settings, "note")]
 
 
 def judge_own_file(area: str, path: Path, read: Callable[[Path], None],

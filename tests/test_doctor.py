@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from astra_play import cli, doctor
+from astra_play.display import settings
 from astra_play.errors import ConfigError, WeightsError
 
 NO_GPU = {"cuda": [], "cuda_build": "", "mps": False, "capability": "AVX2", "threads": 2}
@@ -101,6 +102,19 @@ def test_damaged_own_file_is_told_with_its_sentence(tmp_path: Path) -> None:
 
     finding = doctor.judge_own_file("keymap", path, read, "problem")
     assert finding.level == "problem" and "'ww'" in finding.text and str(path) in finding.fix
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ('{"mouse_sensitivity": 99}', "mouse_sensitivity"), ('{"hut": true}', "'hut'"), ('{"hud": tru', "not valid JSON")])
+def test_settings_that_the_player_does_not_take_are_told(text: str, words: str) -> None:
+    path = settings.default_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('{"hud": true}', encoding="utf-8")
+    assert doctor.check_settings()[1].level == "ok"
+    path.write_text(text, encoding="utf-8")
+    finding = doctor.check_settings()[1]
+    assert finding.level == "note" and words in finding.text
+    assert path.read_text(encoding="utf-8") == text
 
 
 def test_check_that_breaks_does_not_end_the_report() -> None:
