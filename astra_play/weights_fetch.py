@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import shlex
 import shutil
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
@@ -166,8 +168,10 @@ def _agreed(question: str, ask: Callable[[str], str] | None) -> bool:
 
 
 def _say_how_to_go_on(world: str, out: Path) -> int:
-    print(f"now run: python3 launch.py weights import {world} --checkpoint {out / 'Astra' / CHECKPOINT} "
-          f"--wan {out / WAN_FOLDER} --taehv {out / WAN_FOLDER / TAEHV_FILE} --out {weights_folder() / world}")
+    words = ["python3", "launch.py", "weights", "import", world, "--checkpoint", str(out / "Astra" / CHECKPOINT),
+             "--wan", str(out / WAN_FOLDER), "--taehv", str(out / WAN_FOLDER / TAEHV_FILE),
+             "--out", str(weights_folder() / world)]
+    print(f"now run: {subprocess.list2cmdline(words) if os.name == 'nt' else shlex.join(words)}")
     return 0
 
 

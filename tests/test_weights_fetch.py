@@ -6,6 +6,7 @@ import argparse
 import errno
 import io
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -87,6 +88,16 @@ def test_yes_downloads_everything_under_the_repositories_own_names(tmp_path: Pat
     wan = tmp_path / "Wan2.1-T2V-1.3B"
     assert (wan / "google/umt5-xxl/tokenizer.json").is_file() and (wan / "taew2_1.pth").is_file()
     assert f"weights import astra --checkpoint {tmp_path / 'Astra' / CHECKPOINT} --wan {wan}" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="cmd.exe has rules of its own")
+def test_command_that_goes_on_can_be_copied_whatever_the_folder_is_called(tmp_path: Path,
+                                                                          capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / "Jan's files"
+    fetch("astra", out, True, FakeHost().hosts)
+    words = shlex.split(capsys.readouterr().out.rpartition("now run: ")[2])
+    assert words[words.index("--checkpoint") + 1] == str(out / "Astra" / CHECKPOINT)
+    assert words[words.index("--wan") + 1] == str(out / "Wan2.1-T2V-1.3B")
 
 
 def test_no_terminal_and_no_yes_is_an_error_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
