@@ -47,14 +47,19 @@ def main(args: argparse.Namespace) -> int:
         return 0
     profile = load_profile(args.profile)
     if args.print_service:
-        print(service_text(args.profile), end="")
+        print(service_text(args.profile, options=window_options(args)), end="")
         return 0
     if args.check:
         return print_check(profile)
-    if args.report:
+    if args.report is not None:
         return print_report(profile, args.report)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
     return play(profile, args) if args.player or args.unsupervised else supervise(profile, args)
+
+
+def window_options(args: argparse.Namespace) -> list[str]:
+    """Return the options about the window as they were given, for another process."""
+    return [option for option, is_given in (("--headless", args.headless), ("--windowed", args.windowed)) if is_given]
 
 
 def print_check(profile: Profile) -> int:
@@ -81,8 +86,7 @@ def supervise(profile: Profile, args: argparse.Namespace) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    arguments = [*(["--profile", str(args.profile)] if args.profile else []),
-                 *(["--headless"] if args.headless else []), *(["--windowed"] if args.windowed else [])]
+    arguments = [*(["--profile", str(args.profile)] if args.profile else []), *window_options(args)]
     if args.seconds is not None:
         timer = threading.Timer(args.seconds, stop.set)
         timer.daemon = True

@@ -338,6 +338,23 @@ def test_check_ends_with_the_number_of_what_must_be_mended(capsys: pytest.Captur
 def test_report_of_a_wrong_date_says_how_to_write_one(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     assert cli.main(["kiosk", "--report", "yesterday"]) == 2
     assert "write it as 2026-11-24" in capsys.readouterr().err
+    assert cli.main(["kiosk", "--report", ""]) == 2  # a script's empty variable must not start a booth
+    assert "write it as 2026-11-24" in capsys.readouterr().err
+
+
+def test_service_starts_the_booth_as_it_was_asked_for(capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["kiosk", "--print-service", "--windowed"]) == 0
+    assert "--windowed" in capsys.readouterr().out
+
+
+def test_systemd_reads_a_path_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "20% off"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    lines = service_text(folder / 'a "b" $c.toml', "linux", "/usr/bin/python").splitlines()
+    command = next(line for line in lines if line.startswith("ExecStart="))
+    assert command.endswith(f'--profile "{tmp_path}/20%% off/a \\"b\\" $$c.toml"')
+    assert f"WorkingDirectory={tmp_path}/20%% off" in lines
 
 
 @pytest.mark.parametrize(("platform", "words"), [

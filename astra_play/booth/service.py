@@ -5,7 +5,9 @@ The supervisor restarts the player; the system restarts the supervisor, whose de
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -60,12 +62,26 @@ Task Scheduler, Create Task:
 """
 
 
-def service_text(profile: Path | None, platform: str = sys.platform, python: str = sys.executable) -> str:
-    """Return what to save or do on a platform (as `sys.platform`) so that a booth with this profile stays up."""
-    words = [python, "-m", "astra_play", "kiosk", *(["--profile", str(profile.resolve())] if profile else [])]
-    folder = Path.cwd()
-    command = " ".join(f'"{word}"' if " " in word else word for word in words)
+def service_text(profile: Path | None, platform: str = sys.platform, python: str = sys.executable,
+                 options: Sequence[str] = ()) -> str:
+    """Return what to save or do on a platform (as `sys.platform`) so that a booth with this profile stays up.
+
+    `options`: of the command, besides its profile.
+    """
+    words = [python, "-m", "astra_play", "kiosk", *(["--profile", str(profile.resolve())] if profile else []),
+             *options]
+    folder = str(Path.cwd())
     if platform == "darwin":
         arguments = "".join(f"<string>{escape(word)}</string>" for word in words)
-        return LAUNCHD.format(arguments=arguments, folder=escape(str(folder)))
-    return (WINDOWS if platform == "win32" else SYSTEMD).format(command=command, folder=folder)
+        return LAUNCHD.format(arguments=arguments, folder=escape(folder))
+    if platform == "win32":
+        return WINDOWS.format(command=subprocess.list2cmdline(words), folder=folder)
+    return SYSTEMD.format(command=" ".join(map(_systemd_word, words)), folder=folder.replace("%", "%%"))
+
+
+def _systemd_word(word: str) -> str:
+    """Return a word of a unit's command line; there "%" begins a specifier and "$" a variable, in quotes too."""
+    escaped = word
+    for character, written in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("$", "$$")):
+        escaped = escaped.replace(character, written)
+    return f'"{escaped}"' if escaped != word or " " in word else word
