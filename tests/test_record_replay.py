@@ -24,6 +24,7 @@ from astra_play.model.loading import LoadOptions, load_world
 from astra_play.model.world import World
 from astra_play.record import replay as replay_module
 from astra_play.record.branch import continuation
+from astra_play.record.facts import make_head
 from astra_play.record.format import Chunk, Mark, Setting, Start, Still, from_line
 from astra_play.record.match import check_weights, differences, find_recorded_world, world_name
 from astra_play.record.reader import Recording, read_recording
@@ -261,6 +262,18 @@ def test_the_name_of_a_world_keeps_the_recorded_scenario(tmp_path: Path) -> None
     head = dataclasses.replace(make_recording(tmp_path).head, world="mini", scenario="drive")
     assert world_name(head) == "mini/drive"
     assert world_name(head, "other") == world_name(head, "other/drive") == "other/drive"
+
+
+def test_a_world_given_by_a_relative_path_is_found_from_another_folder(tmp_path: Path,
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    config = load_world(make_tiny_world(tmp_path / "tiny"), "cpu").config
+    monkeypatch.chdir(tmp_path)
+    head = make_head(config, "tiny")
+    monkeypatch.chdir(elsewhere)
+    assert Path(world_name(head)) == tmp_path / "tiny" and load_world(world_name(head), "cpu").config == config
+    assert make_head(dataclasses.replace(config, scenario="drive"), "mini/drive").world == "mini"  # found by its name
 
 
 # --- taking over ----------------------------------------------------------------------------------------------------
