@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import pytest
-from recordings import FPS, make_log, make_recording, make_video, shown_by
+from recordings import FPS, SIZE, checked_line, make_log, make_recording, make_video, number_of, picture_of, shown_by
 from tiny_recording import some_entries, write_recording
 
 from astra_play.cli import main as cli_main
 from astra_play.errors import RecordingError
 from astra_play.record.format import Mark
-from astra_play.record.frames import read_facts
+from astra_play.record.frames import NEAR_S, frames, read_facts
 from astra_play.record.library import read_line
 from astra_play.record.reader import read_recording
 from astra_play.record.replay import first_video_index
@@ -109,6 +110,34 @@ def test_log_that_is_none_is_left_behind(tmp_path) -> None:
     (tmp_path / "source.astra").write_text("scribbles\n")
     made = trim(source, tmp_path / "out.mp4", 1.0, 2.0)
     assert made.log is None and not (tmp_path / "out.astra").exists()
+
+
+@pytest.mark.parametrize("fps", [None, 0, "fast", float("inf"), float("nan")])
+def test_log_that_does_not_say_how_long_a_chunk_is_is_left_behind(tmp_path, fps) -> None:
+    source = make_video(tmp_path / "source.mp4")
+    head = {"kind": "head", "frames_per_chunk": 1, **({} if fps is None else {"fps": fps})}
+    (tmp_path / "source.astra").write_bytes(checked_line(head))
+    made = trim(source, tmp_path / "out.mp4", 1.0, 2.0)
+    assert made.log is None and made.length_s == pytest.approx(1.0, abs=0.01)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "source.astra", "source.mp4"]
+
+
+def test_trim_of_a_video_whose_index_leads_past_the_moment_is_exact_too(tmp_path) -> None:
+    with av.open(str(tmp_path / "source.avi"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=FPS, options={"g": "16", "bf": "2"})
+        stream.height, stream.width = SIZE
+        stream.bit_rate = 5_000_000
+        for number in range(48):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture_of(number), format="rgb24")))
+        container.mux(stream.encode(None))
+    source = tmp_path / "source.avi"
+    whole = [(time_s, number_of(frame)) for time_s, frame in frames(source)]
+    assert [number for _, number in whole] == list(range(48))
+    for from_s in (0.5, 1.0, 1.2, 2.9):
+        shown = [number_of(frame) for _, frame in frames(source, from_s)]
+        assert shown == [number for time_s, number in whole if time_s > from_s - 1 / FPS + NEAR_S], from_s
+    made = trim(source, tmp_path / "out.mp4", 1.0, 2.0)
+    assert made.length_s == pytest.approx(1.0, abs=0.01) and len(shown_by(made.path)) == 16
 
 
 def test_trim_refuses_what_it_would_write_over_and_other_kinds(tmp_path) -> None:

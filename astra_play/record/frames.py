@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FIRST_STEP_BACK_S = 1.0  # where a file's index leads past what was looked for, doubled until it does not
 NEAR_S = 0.001  # times are whole ticks of the file, so what should be one moment may be two that are this near
 
 
@@ -76,10 +77,8 @@ def frames(path: Path, from_s: float = 0.0, to_s: float | None = None) -> Iterat
         stream = container.streams.video[0]
         first = stream.start_time or 0
         try:
-            if from_s > 0.0:
-                container.seek(first + round(from_s / stream.time_base), stream=stream, backward=True)
             before: tuple[float, np.ndarray] | None = None  # on screen at `from_s`, unless a later one is
-            for picture in container.decode(stream):
+            for picture in _pictures(container, stream, from_s):
                 time_s = float((picture.pts - first) * stream.time_base)
                 if to_s is not None and time_s >= to_s - NEAR_S:
                     break
@@ -95,6 +94,24 @@ def frames(path: Path, from_s: float = 0.0, to_s: float | None = None) -> Iterat
                 yield before
         except (av.FFmpegError, OSError) as error:
             log.warning("the video %s ends early, its rest cannot be decoded (%s)", path, _words(error))
+
+
+def _pictures(container: av.container.InputContainer, stream: av.VideoStream, from_s: float
+              ) -> Iterator[av.VideoFrame]:
+    """Yield the decoded pictures from one that is on screen at `from_s`, or before it, to the end."""
+    first, seek_s, step_s = stream.start_time or 0, from_s, FIRST_STEP_BACK_S
+    while seek_s > 0.0:
+        container.seek(first + round(seek_s / stream.time_base), stream=stream, backward=True)
+        pictures = container.decode(stream)
+        picture = next(pictures, None)
+        if picture is not None and (picture.pts - first) * stream.time_base <= from_s + NEAR_S:
+            yield picture
+            yield from pictures
+            return
+        # the index of an AVI counts stored frames, and those before a keyframe may be shown after it
+        seek_s, step_s = seek_s - step_s, 2.0 * step_s
+    container.seek(first, stream=stream, backward=True)
+    yield from container.decode(stream)
 
 
 def at_rate(shown: Iterable[tuple[float, np.ndarray]], fps: float, from_s: float,

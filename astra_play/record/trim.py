@@ -55,14 +55,16 @@ def trim(source: Path, out: Path, from_s: float = 0.0, to_s: float | None = None
     refuse_existing(out)
     if log.is_file():
         refuse_existing(log_out)
+    told = _read_log(log) if log.is_file() else None  # before the video: what cannot be read leaves no half of two
     metadata = {**{name: value for name, value in facts.metadata.items() if name not in OWN_TAGS},
                 "trimmed": _note(source, wanted)}
     with half_written(out) as part:
         copied = _copy(source, part, wanted, metadata)
         if not copied:
             _encode_again(source, part, wanted, facts, metadata, progress)
-    has_log = log.is_file() and _copy_log(log, log_out, wanted)
-    return Trimmed(out, log_out if has_log else None, read_facts(out).length_s, copied)
+    if told is not None:
+        _write_log(told, log_out, log.with_suffix(VIDEO_SUFFIX).name, wanted)
+    return Trimmed(out, None if told is None else log_out, read_facts(out).length_s, copied)
 
 
 def _note(source: Path, wanted: Stretch) -> str:
@@ -159,8 +161,17 @@ def _encode_again(source: Path, part: Path, wanted: Stretch, facts: VideoFacts, 
 VIDEO_STARTS = re.compile(r"video starts at chunk (\d+)")
 
 
-def _copy_log(log: Path, out: Path, wanted: Stretch) -> bool:
-    """Copy every whole line before the first damaged one, with the note before the log's end; False if none is."""
+@dataclass(frozen=True)
+class _Log:
+    """Every whole line of a log before the first damaged one; the chunk that its video begins with."""
+
+    lines: list[bytes]
+    chunk_s: float
+    first_chunk: int
+
+
+def _read_log(log: Path) -> _Log | None:
+    """Read a log; None if it is none, or does not say how long a chunk is."""
     lines, head, first_chunk = [], None, 0
     with log.open("rb") as file:
         for line in file:
@@ -168,17 +179,21 @@ def _copy_log(log: Path, out: Path, wanted: Stretch) -> bool:
             if entry is None or (head is None and entry.get("kind") != "head"):
                 break
             head = head or entry
-            if entry["kind"] == "mark" and (found := VIDEO_STARTS.match(str(entry.get("text")))):
+            if entry.get("kind") == "mark" and (found := VIDEO_STARTS.match(str(entry.get("text")))):
                 first_chunk = int(found[1])
             lines.append(line)
-    if head is None:
-        return False
-    chunk_s = head["frames_per_chunk"] / head["fps"]
-    first_chunk += int(wanted.from_s / chunk_s + NEAR_S)
-    video = log.with_suffix(VIDEO_SUFFIX).name
+    try:
+        chunk_s = head["frames_per_chunk"] / head["fps"]
+        return _Log(lines, chunk_s, first_chunk) if chunk_s > 0.0 else None
+    except (LookupError, TypeError, ZeroDivisionError):
+        return None
+
+
+def _write_log(told: _Log, out: Path, video: str, wanted: Stretch) -> None:
+    """Write the lines with the note before the log's end."""
+    first_chunk = told.first_chunk + int(wanted.from_s / told.chunk_s + NEAR_S)
     note = to_line(Mark(wanted.from_s, f"video starts at chunk {first_chunk}; trimmed from {video}, "
                         f"{wanted.from_s:.3f} s to {wanted.to_s:.3f} s")).encode("utf-8")
-    before_end = len(lines) - 1 if read_line(lines[-1])["kind"] == "end" else len(lines)
+    before_end = len(told.lines) - (read_line(told.lines[-1]).get("kind") == "end")
     with half_written(out) as part:
-        part.write_bytes(b"".join([*lines[:before_end], note, *lines[before_end:]]))
-    return True
+        part.write_bytes(b"".join([*told.lines[:before_end], note, *told.lines[before_end:]]))
