@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,3 +105,15 @@ def test_disk_that_fills_up_is_reported_with_the_number_of_frames(tmp_path, monk
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(DisplayError, match="after 0 frames.*No space left"):
         run_play(options(seconds=0.2, frames_dir=tmp_path / "frames"))
+
+
+def test_figures_that_do_not_fit_on_the_disk_leave_no_half_a_file(tmp_path, monkeypatch) -> None:
+    def write_half(path: Path, text: str, encoding: str) -> int:
+        path.write_bytes(text[:10].encode())
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run = unattended.UnattendedRun(options(stats_json=tmp_path / "stats.json"))
+    monkeypatch.setattr(Path, "write_text", write_half)
+    with pytest.raises(AstraPlayError, match="No space left on device"):
+        run.finish({"fps": 16.0})
+    assert list(tmp_path.iterdir()) == []

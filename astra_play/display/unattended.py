@@ -10,6 +10,7 @@ import os
 import queue
 import threading
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -130,5 +131,7 @@ def _write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
         os.replace(part, path)
     except OSError as error:
+        with suppress(OSError):
+            part.unlink()  # what a full disk took of it is of no use
         raise AstraPlayError(f"the figures could not be written to {path} ({error.strerror or error}); "
                              "choose another place with --stats-json") from None
