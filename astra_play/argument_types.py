@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import argparse
 
+from .config import MAX_THREADS
+
 
 def positive_int(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def thread_count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= MAX_THREADS:
+        raise argparse.ArgumentTypeError(f"{text} is not within 1 and {MAX_THREADS}")
     return value
 
 
@@ -36,5 +45,6 @@ def guidance_scale(text: str) -> float:
 # argparse names the type in its sentence about a value that does not parse
 positive_int.__name__ = "whole number"
 seed_number.__name__ = "whole number"
+thread_count.__name__ = "whole number"
 positive_seconds.__name__ = "number of seconds"
 guidance_scale.__name__ = "guidance scale"

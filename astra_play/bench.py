@@ -26,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from . import bench_published, paths
 from .actions.row_makers import make_row_maker
+from .argument_types import thread_count
 from .chunks import ActionChunk, ActionSample
 from .config import WorldConfig, load_world_config
 from .errors import AstraPlayError, ConfigError
@@ -355,7 +356,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="time to measure the default setting for (%(default)s)")
     parser.add_argument("--tflops", type=_positive(float), default=H200_FLOP_S / 1e12, metavar="X",
                         help="of a published world: predict for a GPU of so many TFLOP/s (%(default)g, an H200)")
-    parser.add_argument("--threads", type=_positive(int), metavar="N", help="compute threads (chosen by a probe)")
+    parser.add_argument("--threads", type=thread_count, metavar="N", help="compute threads (chosen by a probe)")
     parser.add_argument("--record", action="store_true",
                         help="measure instead what recording costs the generator, in paired runs on one thread")
 

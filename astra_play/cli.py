@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from . import __version__, clips_cli
-from .argument_types import guidance_scale, positive_int, positive_seconds, seed_number
+from .argument_types import guidance_scale, positive_int, positive_seconds, seed_number, thread_count
 from .errors import AstraPlayError, did_you_mean
 from .paths import DEFAULT_WORLD
 from .render_options import MEMORY_MODES, PRECISIONS, add_render_options, render_options
@@ -163,7 +163,7 @@ def add_play_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory", choices=MEMORY_MODES, default="auto",
                         help="gigabytes of GPU memory that a published world makes do with (auto)")
     parser.add_argument("--fullscreen", action="store_true", help="open full screen")
-    parser.add_argument("--threads", type=positive_int, metavar="N", help="compute threads (a short probe chooses)")
+    parser.add_argument("--threads", type=thread_count, metavar="N", help="compute threads (a short probe chooses)")
     parser.add_argument("--headless", action="store_true", help="no window: the same session on a dummy display")
     parser.add_argument("--script", type=Path, metavar="FILE", help="input events, one JSON object a line")
     parser.add_argument("--seconds", type=positive_seconds, metavar="S", help="stop after this time")

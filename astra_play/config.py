@@ -21,6 +21,7 @@ from .errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
 
+MAX_THREADS = 1024  # compute threads that may be asked for; torch starts as many as it is told, and dies of too many
 WAN_LATENTS = (16, 8, 4)  # latent_channels, spatial_compression and frames_per_latent of the Wan 2.1 family
 
 

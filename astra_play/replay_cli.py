@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .argument_types import guidance_scale, positive_int
+from .argument_types import guidance_scale, positive_int, thread_count
 from .config import load_world_config
 from .display.settings import own_library
 from .errors import ConfigError, RecordingError
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                                                                  "or a folder of PNGs")
     parser.add_argument("--world", metavar="NAME", help="where the recorded world lies now, a name or a folder")
     parser.add_argument("--json", type=Path, metavar="OUT", help="of --verify: write the verdict")
-    parser.add_argument("--threads", type=positive_int, metavar="N", help="compute threads (those of the recording)")
+    parser.add_argument("--threads", type=thread_count, metavar="N", help="compute threads (those of the recording)")
     parser.add_argument("--steps", type=positive_int, metavar="N",
                         help="of --render: denoise steps per chunk, which makes another world")
     parser.add_argument("--guidance", type=guidance_scale, metavar="SCALE",

@@ -62,6 +62,7 @@ def test_printed_example_names_every_setting() -> None:
     ("[supervisor]\nhang_s = 0.5", "hang_s is 0.5; a busy machine may stand still for a second, so give at least 2"),
     ("[times]\nsession_s = 15.0", "last_s is 20, longer than a whole session"),
     ("[times]\ntour_s = \"long\"", "must be of type float"),
+    ("threads = 3000000000", "threads is 3000000000"),
     ("language = \"fr\"", "language is 'fr'"),
     ("[save]\nwhat = \"file\"", "save.folder is empty"),
     ("[save]\nwhat = \"qr\"\nfolder = \"f\"\nurl = \"https://example.org\"", "must hold {file}"),

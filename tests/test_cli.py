@@ -73,6 +73,9 @@ def test_missing_command_is_an_error_in_one_sentence(argv: list[str], capsys: py
     (["play", "--seed", "x"], "invalid whole number value: 'x'"),
     (["play", "--seed", "-1"], "-1 is not within 0 and 2^63 - 2"),
     (["render", "--seed", str(2**63)], f"{2**63} is not within 0 and 2^63 - 2"),
+    (["play", "--threads", "3000000000"], "3000000000 is not within 1 and 1024"),
+    (["replay", "a.astra", "--threads", "2000"], "2000 is not within 1 and 1024"),
+    (["bench", "--threads", "0"], "0 is not within 1 and 1024"),
     (["play", "--fulscreen"], "unrecognized arguments: --fulscreen"),
 ])
 def test_wrong_option_is_named_with_its_value(argv: list[str], words: str, capsys: pytest.CaptureFixture) -> None:

@@ -44,7 +44,7 @@ ALLOWED = {
     "render": BASE | STAGES | {"runtime", "record", "render_options", "render_published"},
     "train": BASE | STAGES | {"record"},
     "evaluate": BASE | STAGES | {"record", "train"},
-    "bench": BASE | STAGES | {"runtime", "record", "evaluate", "bench_published", "bench_record"},
+    "bench": BASE | STAGES | {"runtime", "record", "evaluate", "argument_types", "bench_published", "bench_record"},
     "bench_record": BASE | STAGES | {"runtime", "record"},
     "bench_published": BASE | STAGES,
     "weights_cli": BASE | {"model"},

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config import from_dict, read_own_text
+from ..config import MAX_THREADS, from_dict, read_own_text
 from ..errors import ConfigError, did_you_mean
 from .texts import Language, Texts, texts_of
 
@@ -240,7 +240,8 @@ def _contradictions(profile: Profile) -> Iterator[tuple[bool, str]]:
     yield len(profile.worlds) >= 1, "worlds is empty; offer at least one world, such as \"mini/explore\""
     yield len(profile.worlds) <= 6, (
         f"worlds offers {len(profile.worlds)}, but a start page holds six; leave some out")
-    yield profile.threads >= 0, f"threads is {profile.threads}; give 0 for a probe, or a number of threads"
+    yield 0 <= profile.threads <= MAX_THREADS, (
+        f"threads is {profile.threads}; give 0 for a probe, or a number of threads up to {MAX_THREADS}")
     yield save.what == "off" or save.folder != "", (
         f"save.what is {save.what!r}, but save.folder is empty; give a folder for the files")
     yield save.what != "qr" or "{file}" in save.url, (
