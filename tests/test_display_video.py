@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import av
@@ -21,6 +22,16 @@ def test_player_shows_each_frame_at_its_time_and_ends(tmp_path: Path) -> None:
             shown.append(number_of(player.frame))
     player.close()
     assert shown == list(range(10)) and player.is_over
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no file of Windows has a colon in its name")
+def test_a_name_that_looks_like_an_address_is_a_file_all_the_same(tmp_path: Path,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    make_video(tmp_path / "a.mp4", num_frames=2).rename(tmp_path / "t: 02.mp4")
+    monkeypatch.chdir(tmp_path)
+    player = VideoPlayer(Path("t: 02.mp4"))
+    assert player.tick(0.0) and number_of(player.frame) == 0
+    player.close()
 
 
 def test_late_ticks_leave_frames_out_and_never_run_ahead(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ class VideoPlayer:
         self._next: av.VideoFrame | None = None
         self._next_s = 0.0  # its time in the video; inf after the last
         try:
-            self._file = av.open(str(path))
+            self._file = av.open(str(path.absolute()))  # "t: 02.mp4" would be an address
         except UNREADABLE as error:
             raise self._unreadable(error) from None
         if not self._file.streams.video or self._file.streams.video[0].codec_context is None:  # a kind nobody knows
