@@ -314,6 +314,16 @@ def test_report_adds_up_a_day() -> None:
     assert "10:11:12  signal SIGKILL" in text and "1 in 1 starts" in text
 
 
+def test_report_leaves_out_numbers_that_are_none(tmp_path: Path) -> None:
+    wrong = ("Infinity", "-Infinity", "NaN", "1e300", "9" * 400, "true", '"many"')
+    lines = [f'{{"kind": "visit", "played_s": {value}, "underruns": {value}, "fps": {value}}}' for value in wrong]
+    day_file(tmp_path, DAY).write_text("\n".join([*lines, "[" * 100_000, '{"kind": "visit", "played_s": 60.0}']))
+    entries = read_day(tmp_path, DAY)
+    figures = summarise(entries)
+    assert (figures["visits"], figures["played_s"], figures["underruns"]) == (len(wrong) + 1, 60.0, 0)
+    assert "1 min played" in "\n".join(report_lines(DAY, entries))
+
+
 def test_report_of_an_empty_day_has_dashes_and_no_error() -> None:
     assert any("-" in line for line in report_lines(DAY, []))
 

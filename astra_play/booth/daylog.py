@@ -107,7 +107,7 @@ def read_day(folder: Path, day: datetime.date) -> list[dict[str, Any]]:
     for line in text.splitlines():
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(entry, dict) and isinstance(entry.get("kind"), str):
             entries.append(entry)

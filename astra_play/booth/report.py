@@ -10,6 +10,7 @@ from typing import Any
 
 Entry = dict[str, Any]
 
+NONSENSE = 1e9  # more of anything comes of no visit: Infinity, NaN, or digits that somebody wrote
 REASONS_SHOWN = 8  # restarts in full; more of them are one problem, not many
 
 
@@ -71,7 +72,8 @@ def _of_kind(entries: Iterable[Entry], kind: str) -> list[Entry]:
 
 def _number(entry: Entry, name: str) -> float | None:
     value = entry.get(name)
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < NONSENSE
+    return float(value) if is_number else None
 
 
 def _median(values: Iterable[float | None]) -> float | None:
