@@ -22,6 +22,7 @@ from astra_play.record.format import (
     Start,
     array_hash,
     from_line,
+    line_fields,
     to_line,
 )
 from astra_play.record.migrations import MIGRATIONS
@@ -178,6 +179,26 @@ def test_a_checked_line_with_a_senseless_value_is_damage(tmp_path: Path, changes
     path = write_recording(tmp_path / "a.astra", [entries[0]])
     path.write_bytes(path.read_bytes() + raw_line(fields))
     assert complaint in read_recording(path).loss.reason
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("fps", 0), ("fps", 10**400), ("frames_per_chunk", -1), ("num_threads", 0), ("num_threads", 3_000_000_000),
+    ("num_denoise_steps", 0), ("guidance_scale", float("nan"))])
+def test_a_head_with_a_number_that_no_player_writes_is_refused_by_one_sentence(tmp_path: Path, name: str,
+                                                                               value: float) -> None:
+    fields = line_fields(to_line(HEAD).encode("utf-8"))
+    (tmp_path / "a.astra").write_bytes(raw_line({**fields, name: value}))
+    with pytest.raises(RecordingError, match=f"makes no sense .its {name} is "):
+        read_recording(tmp_path / "a.astra")
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("num_threads", 0), ("num_threads", True), ("num_threads", "two"), ("guidance_scale", "much"),
+    ("guidance_scale", float("inf")), ("num_denoise_steps", 1.5), ("draws_finely", 1), ("prompt", None)])
+def test_a_setting_that_no_player_writes_is_damage(tmp_path: Path, name: str, value: object) -> None:
+    line = raw_line({"kind": "setting", "name": name, "value": value})
+    (tmp_path / "a.astra").write_bytes(to_line(HEAD).encode("utf-8") + line)
+    assert f"its {name} is" in read_recording(tmp_path / "a.astra").loss.reason
 
 
 def test_hashes_tell_values_apart_and_know_no_memory_layout() -> None:

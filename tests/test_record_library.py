@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from recordings import CREATED, make_log, make_recording, make_video, number_of
+from recordings import CREATED, checked_line, make_log, make_recording, make_video, number_of
 
 from astra_play.cli import main as cli_main
 from astra_play.errors import RecordingError
@@ -200,3 +200,18 @@ def test_command_line_lists_and_deletes_after_a_question(tmp_path, monkeypatch, 
     assert cli_main(["clips", "delete", video.stem, "--for-good"]) == 1 and video.exists()
     assert cli_main(["clips", "delete", video.stem, "--for-good"]) == 0 and not video.exists()
     assert cli_main(["clips", "delete", video.stem, "--yes"]) == 2
+
+
+@pytest.mark.parametrize("changes", [{"created": "0001-01-01T00:00:00+14:00"}, {"created": "9999-12-31T23:59:59-12:00"},
+                                     {"fps": 0}, {"fps": float("nan")}, {"frames_per_chunk": 10**400}])
+def test_a_log_of_nonsense_with_the_right_check_sums_is_listed(library, changes, monkeypatch, capsys) -> None:
+    library.folder.mkdir()
+    head = {"kind": "head", "format_version": 1, "world": "mini", "fps": 16, "frames_per_chunk": 1, "created": CREATED}
+    lines = [{**head, **changes}, {"kind": "start", "seed": float("inf")}, {"kind": "chunk", "number": "one"},
+             {"kind": "end", "num_chunks": 4}]
+    for number, kept in enumerate((lines, lines[:-1])):
+        (library.folder / f"{number}.astra").write_bytes(b"".join(map(checked_line, kept)))
+    monkeypatch.setenv("ASTRA_PLAY_RECORDINGS", str(library.folder))
+    for more in ([], ["--json"]):
+        assert cli_main(["clips", "list", *more]) == 0
+    assert [one.seed for one in library.clips()] == [None, None] and '"name": "0"' in capsys.readouterr().out

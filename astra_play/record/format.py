@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from ..chunks import ActionChunk, ActionSample, FrameChunk
-from ..config import from_dict, to_dict
+from ..config import MAX_THREADS, from_dict, to_dict
 from ..errors import ConfigError
 from .migrations import FORMAT_VERSION, migrated, packed_rows
 
@@ -171,6 +171,15 @@ KINDS: dict[str, type] = {"head": Head, "start": Start, "setting": Setting, "sti
 KIND_OF = {cls: kind for kind, cls in KINDS.items()}
 
 
+SETTING_KINDS: dict[str, tuple[type, ...]] = {
+    "guidance_scale": (float, int), "num_denoise_steps": (int,), "num_threads": (int,), "draws_finely": (bool,),
+    "prompt": (str,)}
+MAX_COUNT = 1_000_000  # of pixels, frames and steps that a head counts
+LIMITS = {**dict.fromkeys(("fps", "width", "height", "frames_per_chunk", "latent_frames_per_chunk",
+                           "num_denoise_steps"), (1, MAX_COUNT)),
+          "num_threads": (1, MAX_THREADS), "guidance_scale": (0.0, float(MAX_COUNT))}
+
+
 # --- values <-> lines -----------------------------------------------------------------------------------------------
 
 def to_line(value: Head | Entry) -> str:
@@ -217,9 +226,24 @@ def to_value(fields: dict[str, Any], version: int = FORMAT_VERSION) -> Head | En
         value = from_dict(PLAIN[kind], fields, where=kind)
     except ConfigError as error:
         raise DamagedLine(str(error)) from None
+    _check_numbers(value)
     if isinstance(value, _PlainStart):
         return Start(value.reset_count, value.seed, tuple(map(_picture, value.frames)), value.hand_m)
     return _chunk(value) if isinstance(value, _PlainChunk) else value
+
+
+def _check_numbers(value: Any) -> None:
+    """Raise DamagedLine for a head or setting with a value that no player writes: it would end as a crash later."""
+    numbers = vars(value) if isinstance(value, Head) else {}
+    if isinstance(value, Setting):
+        numbers = {value.name: value.value}
+        kinds = SETTING_KINDS[value.name]
+        if not isinstance(value.value, kinds) or (isinstance(value.value, bool) and bool not in kinds):
+            raise DamagedLine(f"its {value.name} is {value.value!r}")
+    for name in numbers.keys() & LIMITS.keys():
+        least, most = LIMITS[name]
+        if not least <= numbers[name] <= most:
+            raise DamagedLine(f"its {name} is {numbers[name]}, which is not within {least} and {most}")
 
 
 @dataclass(frozen=True)

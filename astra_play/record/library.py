@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import logging
+import math
 import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 FOLDER_VARIABLE = "ASTRA_PLAY_RECORDINGS"
 HEAD_BYTES = 4_000_000  # of the log's first lines: the start pictures are among them
 TAIL_BYTES = 65_536  # of its last lines; a chunk's line is about half a kilobyte
+YEARS = range(1971, 9999)  # those that can be shown in every time zone and on every system
 THUMBNAIL_SIZE = (320, 320)  # neither side is larger
 MAX_THUMBNAILS = 500  # kept; the ones not looked at for the longest go first
 
@@ -202,6 +204,8 @@ def _read(log_path: Path | None, video: Path | None, modified_s: float, size_byt
     told = head or (told_by(facts) if facts else {})
     try:
         created = datetime.fromisoformat(told["created"])
+        if created.year not in YEARS:
+            raise ValueError(f"nothing was recorded in the year {created.year}")
     except (LookupError, ValueError, TypeError):
         created = datetime.fromtimestamp(modified_s)
     if created.tzinfo is None:
@@ -242,19 +246,18 @@ def _read_log(path: Path) -> tuple[dict[str, Any], int | None, float | None, str
     seed = next((_whole_number(entry.get("seed")) for entry in first if entry.get("kind") == "start"), None)
     tail = _last_entries(path)
     counts = [entry for entry in tail if entry is not None and entry.get("kind") in ("chunk", "end")]
-    num_chunks = None
-    if counts:
-        last = counts[-1]
-        num_chunks = last.get("num_chunks") if last["kind"] == "end" else last.get("number", 0) + 1
     damage = ""
     if None in tail:
         damage = "The action log is damaged; what comes before the damage is kept."
     elif not tail or tail[-1].get("kind") != "end":
         damage = "The recording was cut off; what was written is kept."
     try:
-        return head, seed, num_chunks * head["frames_per_chunk"] / head["fps"], damage
-    except (LookupError, TypeError, ZeroDivisionError):
+        last = counts[-1]
+        num_chunks = last["num_chunks"] if last["kind"] == "end" else last["number"] + 1
+        length_s = float(num_chunks * head["frames_per_chunk"] / head["fps"])
+    except (LookupError, TypeError, ValueError, ArithmeticError):
         return head, seed, None, damage
+    return head, seed, length_s if math.isfinite(length_s) else None, damage
 
 
 def _first_entries(path: Path) -> list[dict[str, Any]]:
@@ -294,5 +297,5 @@ def read_line(line: bytes) -> dict[str, Any] | None:
 def _whole_number(value: object) -> int | None:
     try:
         return int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
