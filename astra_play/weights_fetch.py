@@ -1,7 +1,7 @@
 """`weights fetch`: the published files of a world from their authors, sizes and licences first, never unasked.
 
-Nothing is downloaded before a person has said yes, to the question or with --yes. What lies there whole is left alone,
-what was broken off goes on where it ended. `weights import` makes a world of the files afterwards.
+Nothing is downloaded before a person has said yes, to the question or with --yes. A file that lies there whole is left
+alone, one that was broken off begins anew. `weights import` makes a world of the files afterwards.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def _say_how_to_go_on(world: str, out: Path) -> int:
 # --- hosts ----------------------------------------------------------------------------------------------------------
 
 class HuggingFaceHub:
-    """The Hugging Face hub through its own client, which goes on with broken downloads by itself."""
+    """The Hugging Face hub through its own client, which keeps nothing of a file that was broken off."""
 
     def listing(self, part: Part) -> Listing:
         info = self._call(part, "model_info", part.repo, files_metadata=True, timeout=TIMEOUT_S)
@@ -233,7 +233,7 @@ def _sentence(error: Exception, where: str) -> str:
     kinds = {kind.__name__ for kind in type(error).__mro__}
     status = getattr(getattr(error, "response", None), "status_code", getattr(error, "code", None))
     if getattr(error, "errno", None) == errno.ENOSPC:
-        return "the disk is full; make room and fetch again: the download goes on where it ended"
+        return "the disk is full; make room and fetch again: files that are whole are kept"
     if "OfflineModeIsEnabled" in kinds:
         return f"{where} was not asked, because HF_HUB_OFFLINE is set; unset it and fetch again"
     if "GatedRepoError" in kinds or status in (401, 403):
@@ -241,5 +241,5 @@ def _sentence(error: Exception, where: str) -> str:
     if "EntryNotFoundError" in kinds or "RepositoryNotFoundError" in kinds or status == 404:
         return f"{where} is not there (any more), or the file in it; look for it by hand"
     reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
-    return (f"{where} cannot be reached ({reason[0][:120]}); fetch again when the network is there: what was "
-            "downloaded is kept")
+    return (f"{where} cannot be reached ({reason[0][:120]}); fetch again when the network is there: files "
+            "that are whole are kept")
