@@ -11,10 +11,11 @@ import pytest
 from hands import Player, seats
 
 from astra_play.actions.keymap import load_keymap
-from astra_play.display.padpage import PadScreen, control_name
+from astra_play.display.padpage import PadScreen
 from astra_play.display.pads import PadHands, Pads
 from astra_play.display.screens import KeysScreen, PauseScreen, SettingsScreen, open_pad_page
 from astra_play.display.text import Text
+from astra_play.display.usage import control_name
 
 FULL = 32767
 

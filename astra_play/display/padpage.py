@@ -21,6 +21,7 @@ from .padlisten import AT_REST, Listener
 from .padpicture import HEIGHT, draw_pad
 from .pads import PAD_EVENTS
 from .screen import StillScreen
+from .usage import control_name
 
 if TYPE_CHECKING:
     from .app import App
@@ -29,8 +30,6 @@ ROW_HEIGHT = 34
 LEFT_SHARE = 0.6  # of the width is the list's
 ZONE_STEP = 0.05
 ZONE_RANGE = (0.0, 0.9)
-AXIS_WORDS = {" x -": " stick left", " x +": " stick right", " y -": " stick up", " y +": " stick down",
-              "trigger +": "trigger", "trigger -": "trigger"}
 HINTS = (("Enter", "choose"), ("Delete", "unbind"), ("Left Right", "change"), ("Esc", "done"))
 LISTENING_HINTS = (("Esc", "leave it as it is"),)
 
@@ -237,17 +236,6 @@ class PadScreen(StillScreen):
                                   theme.TEXT if names else theme.TEXT_SOFT, max_lines=3)
         free = pygame.Rect(box.left, bottom + px(12), box.width, box.bottom - bottom - px(28)).inflate(-2 * px(14), 0)
         draw_pad(canvas, free, hands.buttons(), hands.axes(), keymap.dead_zone, keymap.trigger_threshold)
-
-
-def control_name(control: str) -> str:
-    """Return a control as it is shown: "pad left y -" is the left stick pushed up, "pad up" is on the D-pad."""
-    name = control.removeprefix("pad ")
-    if control.startswith("pad ") and name in ("up", "down", "left", "right"):
-        return f"D-pad {name}"
-    for ending, words in AXIS_WORDS.items():
-        if name.endswith(ending):
-            name = name.removesuffix(ending) + words
-    return name[:1].upper() + name[1:]
 
 
 def _asks_to_unbind(event: pygame.Event) -> bool:

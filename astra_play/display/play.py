@@ -24,14 +24,16 @@ from .recording import RecordingControl
 from .session_screen import SessionScreen
 from .settings import GUIDANCE_RANGE, STEPS_RANGE
 from .takeover import TakenOver
+from .usage import usage
 
 if TYPE_CHECKING:
     from .app import App
 
 GUIDANCE_STEP = 0.25
 MAX_NEW_SEED = 1_000_000  # short enough to be read out to a friend
-WELCOME = "Esc pauses and frees the mouse.  F1 shows figures."
-WELCOME_PROMPT = "  T: prompt."
+WELCOME = " Esc pauses and frees the mouse, F1 shows figures."
+WELCOME_PROMPT = " T changes the prompt."
+WELCOME_S = 9.0  # three short sentences
 DOING = {"loading": "Loading the network", "warming up": "Warming up"}
 
 
@@ -60,7 +62,8 @@ class PlayScreen(SessionScreen):
         """Hand the mouse over with the first frame, so that this frame is already drawn as play."""
         if not self._covered:
             self._grab_if_focused()
-            self._app.toasts.show(WELCOME + WELCOME_PROMPT * self.reads_text, self._app.clock.now(), seconds=6.0)
+            welcome = usage(self.keymap) + WELCOME + WELCOME_PROMPT * self.reads_text
+            self._app.toasts.show(welcome, self._app.clock.now(), seconds=WELCOME_S)
 
     # --- events -----------------------------------------------------------------------------------------------------
 
