@@ -112,6 +112,14 @@ def test_everything_of_the_hud_scales_with_the_window(text):
     assert boxes[1].height == pytest.approx(3 * boxes[0].height, rel=0.03)
 
 
+@pytest.mark.parametrize("size", [(1280, 720), (1920, 820), (3840, 2160), (1000, 1000), (1000, 700)])
+def test_figures_lie_beside_the_picture_where_that_bar_takes_them_and_never_across_its_edge(text, size):
+    picture = present.fit(4, 3, pygame.Rect(0, 0, *size))
+    box = hud.draw_hud(Canvas(pygame.Surface(size), text), _figures((1234.0, 1234.0, 1234.0)), picture)
+    assert pygame.Rect(0, 0, *size).contains(box)
+    assert picture.contains(box) if size[0] <= 1000 else box.right < picture.left
+
+
 def test_hud_rows_fit_their_panel(text):
     canvas = Canvas(pygame.Surface(SIZES[0]), text)
     room_px = canvas.px(hud.PANEL_WIDTH) - 2 * canvas.px(14)

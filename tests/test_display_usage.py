@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pygame
 import pytest
+from fakes_display import CardCatalogue
 from hands import Player, seats
 
 from astra_play.actions.keymap import Keymap, default_keymap
 from astra_play.actions.remap import bind, unbind
+from astra_play.display import heard
+from astra_play.display.canvas import Canvas
+from astra_play.display.present import fit
+from astra_play.display.text import Text
 from astra_play.display.usage import usage
 
 WALKER = ("forward", "back", "left", "right", "turn_left", "turn_right", "look_up", "look_down")
@@ -43,6 +49,39 @@ def test_where_no_key_is_left_the_pad_is_told() -> None:
     assert usage(keymap_of("vehicle", keymap)).startswith("Drive with Right trigger, brake")
 
 
+# --- the overlay ----------------------------------------------------------------------------------------------------
+
+Caps = dict[str, tuple[pygame.Rect, bool]]
+
+
+@pytest.fixture
+def caps(monkeypatch: pytest.MonkeyPatch) -> Caps:
+    """The keys that are drawn: control -> its box on the window, and whether it is lit."""
+    drawn, draw = {}, heard._draw_key
+
+    def note(canvas: Canvas, control: str, box: pygame.Rect, lit: bool) -> None:
+        drawn[control] = box, lit
+        draw(canvas, control, box, lit)
+
+    monkeypatch.setattr(heard, "_draw_key", note)
+    return drawn
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (1000, 1000), (1000, 780), (800, 600), (1920, 820)])
+def test_overlay_shows_every_key_of_the_hand_and_no_cap_lies_across_the_picture_s_edge(caps: Caps, size) -> None:
+    window = pygame.Rect(0, 0, *size)
+    picture = fit(4, 3, window)
+    heard.draw_heard(Canvas(pygame.Surface(size), Text()), keymap_of("arm"), frozenset(("up", "grip")), (0.0, 0.0),
+                     picture)
+    assert caps.keys() == {"w", "a", "s", "d", "e", "q", "mouse left", "mouse right"}
+    assert {control for control, (_, lit) in caps.items() if lit} == {"e", "mouse left"}
+    boxes = [box for box, _ in caps.values()]
+    assert all(window.contains(box) for box in boxes)
+    assert len({picture.contains(box) for box in boxes}) == 1 and \
+        len({picture.colliderect(box) for box in boxes}) == 1
+    assert all(box.collidelistall(boxes) == [index] for index, box in enumerate(boxes))
+
+
 # --- in the window --------------------------------------------------------------------------------------------------
 
 @pytest.fixture
@@ -58,3 +97,31 @@ def test_first_words_in_a_world_say_how_to_walk_by_the_keys_that_count(make_play
     player.until(lambda: player.play.playing, "the first frame")
     assert player.app.toasts.message.startswith("Walk with I K, look around with ")
     assert "Esc pauses" in player.app.toasts.message
+
+
+def test_overlay_follows_a_key_that_is_bound_anew(make_player, caps: Caps) -> None:
+    player = make_player()
+    player.until(lambda: player.play.playing, "the first frame")
+    player.press(pygame.K_F2)
+    player.frames(1)
+    assert caps.keys() == {"w", "a", "s", "d", "up", "down", "left", "right"}
+    player.app.change_keymap(bind(player.app.keymap, "left", "j", False, WALKER))
+    caps.clear()
+    player.frames(1)
+    assert "j" in caps and "a" not in caps
+    player.key(pygame.K_j, True)
+    player.until(lambda: caps["j"][1], "a lit key")
+
+
+def test_no_key_is_lit_before_the_world_hears_it(make_player, caps: Caps) -> None:
+    catalogue = CardCatalogue()
+    catalogue.may_load.clear()
+    player = make_player(catalogue)
+    player.press(pygame.K_F2)
+    player.key(pygame.K_w, True)
+    player.steps(1)
+    player.app.redraw()
+    player.steps(1)
+    assert not caps["w"][1]
+    catalogue.may_load.set()
+    player.until(lambda: player.play.playing and caps["w"][1], "a lit key that is still held")

@@ -1,4 +1,4 @@
-"""What is laid over the picture: figures (F1), the controls as the world hears them (F2), toasts, loading, hints."""
+"""What is laid over the picture: figures (F1), toasts, loading, hints."""
 
 from __future__ import annotations
 
@@ -14,18 +14,12 @@ from .canvas import Canvas
 PANEL_ALPHA = 205  # the world stays visible through the figures
 PANEL_WIDTH = 300
 ROW_HEIGHT = 21
+SLIM_WIDTH = 144  # in a bar beside a picture of 4:3 in a window of 16:9
+SLIM_LINE_HEIGHT = 18
+SLIM_GAP = 4  # under a value, so that the name above it is seen as its own
 GRAPH_HEIGHT = 46
 TOAST_S = 4.0
-KEYCAP = 30
-STICK_RADIUS = 33
-FULL_MOTION_PX_S = 900.0  # a brisk turn; faster motion stays at the rim of the circle
 BAR_PERIOD_S = 1.6
-
-# the keys shown by the input overlay: (control, label, column, row)
-KEY_CLUSTERS = (
-    (("w", "W", 1, 0), ("a", "A", 0, 1), ("s", "S", 1, 1), ("d", "D", 2, 1)),
-    (("up", "^", 1, 0), ("left", "<", 0, 1), ("down", "v", 1, 1), ("right", ">", 2, 1)),
-)
 
 
 @dataclass(frozen=True)
@@ -75,27 +69,51 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.0f}"
 
 
-def draw_hud(canvas: Canvas, figures: HudFigures) -> pygame.Rect:
-    """Draw the figures in the top left corner; return the box they fill."""
+def draw_hud(canvas: Canvas, figures: HudFigures, picture: pygame.Rect | None = None) -> pygame.Rect:
+    """Draw the figures in the bar to the left of the picture where they fit in, else in its corner; return their box.
+
+    A slim bar has every name above its value. `picture`: None is the whole window.
+    """
     px = canvas.px
-    rows = figures.rows()
-    pad = px(14)
-    height = 2 * pad + px(26) + len(rows) * px(ROW_HEIGHT) + px(GRAPH_HEIGHT + 10)
-    box = pygame.Rect(px(16), px(16), px(PANEL_WIDTH), height)
+    bar_width = 0 if picture is None else picture.left
+    is_slim = px(SLIM_WIDTH) + 2 * px(8) <= bar_width < px(PANEL_WIDTH) + 2 * px(16)
+    pad = px(10 if is_slim else 14)
+    inner_width = px(SLIM_WIDTH if is_slim else PANEL_WIDTH) - 2 * pad
+    values = [canvas.text.wrap(value.replace(" / ", "/"), px(theme.SMALL), inner_width, 2) if is_slim else [value]
+              for _, value in figures.rows()]
+    line_height = px(SLIM_LINE_HEIGHT if is_slim else ROW_HEIGHT)
+    num_lines = sum(len(lines) + is_slim for lines in values)
+    height = 2 * pad + px(26) + num_lines * line_height + len(values) * px(SLIM_GAP) * is_slim + px(GRAPH_HEIGHT + 10)
+    box = pygame.Rect(0, px(16), inner_width + 2 * pad, height)
+    is_in_bar = is_slim or bar_width >= box.width + 2 * px(16)
+    if is_in_bar:
+        box.centerx = bar_width // 2
+    else:
+        box.topleft = (px(16), px(16)) if picture is None else (picture.left + px(16), picture.top + px(16))
     canvas.panel(box, theme.BACKGROUND, alpha=PANEL_ALPHA, radius=8)
-    canvas.write(figures.world_title, (box.left + pad, box.top + pad), theme.SMALL, theme.ACCENT,
-                 width_px=box.width - 2 * pad)
-    y = box.top + pad + px(26)
-    bad = {"underruns": figures.underruns > 0, "dropped": figures.dropped > 0,
-           "shown": 0.0 < figures.fps < 0.9 * figures.target_fps}
-    for name, value in rows:
-        canvas.write(name, (box.left + pad, y), theme.SMALL, theme.TEXT_SOFT)
-        colour = theme.WARNING if bad.get(name) else theme.TEXT
-        canvas.write(value, (box.right - pad, y), theme.SMALL, colour, anchor="topright")
-        y += px(ROW_HEIGHT)
-    graph = pygame.Rect(box.left + pad, y + px(10), box.width - 2 * pad, px(GRAPH_HEIGHT))
+    canvas.write(figures.world_title, (box.left + pad, box.top + pad), theme.SMALL, theme.ACCENT, width_px=inner_width)
+    y = _draw_rows(canvas, figures, values, pygame.Rect(box.left + pad, box.top + pad + px(26), inner_width, 0),
+                   line_height, is_slim)
+    graph = pygame.Rect(box.left + pad, y + px(10), inner_width, px(GRAPH_HEIGHT))
     _draw_graph(canvas, graph, figures.generate_history_ms, figures.chunk_ms)
     return box
+
+
+def _draw_rows(canvas: Canvas, figures: HudFigures, values: Sequence[Sequence[str]], top: pygame.Rect,
+               line_height: int, is_slim: bool) -> int:
+    """Write the names with the lines of their values beside or below them; return the pixel row under all."""
+    bad = {"underruns": figures.underruns > 0, "dropped": figures.dropped > 0,
+           "shown": 0.0 < figures.fps < 0.9 * figures.target_fps}
+    y = top.top
+    for (name, _), lines in zip(figures.rows(), values, strict=True):
+        canvas.write(name, (top.left, y), theme.SMALL, theme.TEXT_SOFT)
+        y += line_height * is_slim
+        for line in lines:
+            at, anchor = ((top.left, y), "topleft") if is_slim else ((top.right, y), "topright")
+            canvas.write(line, at, theme.SMALL, theme.WARNING if bad.get(name) else theme.TEXT, anchor=anchor)
+            y += line_height
+        y += canvas.px(SLIM_GAP) * is_slim
+    return y
 
 
 def _draw_graph(canvas: Canvas, box: pygame.Rect, history_ms: Sequence[float], budget_ms: float) -> None:
@@ -113,63 +131,6 @@ def _draw_graph(canvas: Canvas, box: pygame.Rect, history_ms: Sequence[float], b
     line_y = box.bottom - round(box.height * budget_ms / top_ms)
     canvas.line((box.left, line_y), (box.right - 1, line_y), theme.TEXT_FAINT)
     canvas.line((box.left, box.bottom), (box.right - 1, box.bottom), theme.LINE)
-
-
-def draw_input_overlay(canvas: Canvas, lit: frozenset[str], bound: frozenset[str],
-                       motion_px_s: tuple[float, float], lift: float = 0) -> None:
-    """Draw the bound keys, lit while the world hears them, and the mouse's motion as a vector in a circle.
-
-    `lift`: units that are taken at the bottom of the window.
-    """
-    px = canvas.px
-    step = px(KEYCAP + 5)
-    x = px(18)
-    top = canvas.height_px - px(18 + lift) - 2 * step
-    for cluster in KEY_CLUSTERS:
-        keys = [key for key in cluster if key[0] in bound]
-        for control, label, column, row in keys:
-            _draw_key(canvas, label, pygame.Rect(x + column * step, top + row * step, px(KEYCAP), px(KEYCAP)),
-                      control in lit)
-        x += 3 * step + px(14) if keys else 0
-    _draw_motion(canvas, (x + px(STICK_RADIUS), top + step), motion_px_s)
-
-
-def _draw_key(canvas: Canvas, label: str, box: pygame.Rect, lit: bool) -> None:
-    canvas.panel(box, theme.ACCENT if lit else theme.BACKGROUND, alpha=235 if lit else PANEL_ALPHA,
-                 border=theme.ACCENT if lit else theme.LINE, radius=5)
-    colour = theme.BACKGROUND if lit else theme.TEXT_SOFT
-    arrows = {"^": (0, -1), "v": (0, 1), "<": (-1, 0), ">": (1, 0)}
-    if label in arrows:
-        _draw_arrow(canvas, box.center, arrows[label], colour)
-    else:
-        canvas.write(label, box.center, theme.SMALL, colour, anchor="center")
-
-
-def _draw_arrow(canvas: Canvas, at: tuple[int, int], way: tuple[int, int], colour: theme.Colour) -> None:
-    x, y = at
-    length, half = canvas.px(5), canvas.px(5)
-    tip = (x + way[0] * length, y + way[1] * length)
-    base = (x - way[0] * length // 2, y - way[1] * length // 2)
-    across = (-way[1], way[0])
-    pygame.draw.polygon(canvas.surface, colour, [tip, (base[0] + across[0] * half, base[1] + across[1] * half),
-                                                 (base[0] - across[0] * half, base[1] - across[1] * half)])
-
-
-def _draw_motion(canvas: Canvas, centre: tuple[int, int], motion_px_s: tuple[float, float]) -> None:
-    px = canvas.px
-    radius = px(STICK_RADIUS)
-    box = pygame.Rect(0, 0, 2 * radius, 2 * radius)
-    box.center = centre
-    canvas.panel(box, theme.BACKGROUND, alpha=PANEL_ALPHA, border=theme.LINE, radius=STICK_RADIUS)
-    speed = math.hypot(*motion_px_s)
-    if speed < 1.0:
-        pygame.draw.circle(canvas.surface, theme.TEXT_FAINT, centre, px(3))
-        return
-    # the square root keeps a slow turn visible beside a fast one
-    reach = radius * 0.85 * math.sqrt(min(1.0, speed / FULL_MOTION_PX_S)) / speed
-    tip = round(centre[0] + motion_px_s[0] * reach), round(centre[1] + motion_px_s[1] * reach)
-    canvas.line(centre, tip, theme.ACCENT, 3)
-    pygame.draw.circle(canvas.surface, theme.ACCENT, tip, px(4))
 
 
 class Toasts:

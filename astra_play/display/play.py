@@ -212,7 +212,7 @@ class PlayScreen(SessionScreen):
     # --- drawing ----------------------------------------------------------------------------------------------------
 
     def draw(self, canvas: Canvas) -> None:
-        self._presenter.draw(canvas.surface)
+        picture = self._presenter.draw(canvas.surface) or canvas.box
         now_s = self._app.clock.now()
         if self.frame_index < 0:
             doing = DOING.get(self.session.status, "Painting the first frame")
@@ -221,12 +221,16 @@ class PlayScreen(SessionScreen):
         self.recording.draw(canvas)
         settings = self._app.settings
         if settings.hud:
-            hud.draw_hud(canvas, self._figures.at(now_s))
+            hud.draw_hud(canvas, self._figures.at(now_s), picture)
         if settings.hud or settings.input_overlay:
-            held = self.input.held() | self.input.last_sample.buttons  # a tap between two frames is seen too
-            draw_heard(canvas, self.keymap, held, self._mouse.at(now_s))
+            draw_heard(canvas, self.keymap, self._heard(), self._mouse.at(now_s), picture)
         if self.playing and not self._covered and not self._app.window.grabbed:
             hud.draw_hint(canvas, "Click to look around.  Esc opens the menu.")
+
+    def _heard(self) -> frozenset[str]:
+        """Return the buttons that the world hears; none while it is loaded, since nobody is there to hear them."""
+        # a tap between two frames is seen too
+        return self.input.held() | self.input.last_sample.buttons if self.playing else frozenset()
 
 
 def _asks_to_pause(event: pygame.Event) -> bool:

@@ -306,13 +306,13 @@ class ReplayScreen:
     # --- drawing ----------------------------------------------------------------------------------------------------
 
     def draw(self, canvas: Canvas) -> None:
-        self._presenter.draw(canvas.surface)
+        picture = self._presenter.draw(canvas.surface) or canvas.box
         now_s = self._app.clock.now()
         if self.index < 0:
             doing = DOING.get(self.session.status, "Beginning")
             hud.draw_loading(canvas, self.config.title, doing, now_s - self._started_s)
         else:
-            self._draw_input(canvas)
+            self._draw_input(canvas, picture)
         settings = self._app.settings
         if settings.hud:
             self._draw_figures(canvas)
@@ -323,13 +323,13 @@ class ReplayScreen:
             max(self.index, 0), len(self.control.recorded), self.recording.head.chunk_s, self._presses, self._starts,
             self.is_paused, self.speed, self._going_to, self.control.index)
 
-    def _draw_input(self, canvas: Canvas) -> None:
+    def _draw_input(self, canvas: Canvas, picture: pygame.Rect) -> None:
         """Show which keys were held in the shown chunk; the recording knows buttons, so every key of one is lit."""
         sample = self.control.recorded[self.index].chunk.sample
         held = sample.buttons | {button for button, _ in sample.axes}
         chunk_s = self.recording.head.chunk_s
         motion_px_s = sample.mouse_px[0] / chunk_s, sample.mouse_px[1] / chunk_s
-        draw_heard(canvas, self.keymap, held, motion_px_s, self.lift)
+        draw_heard(canvas, self.keymap, held, motion_px_s, picture, self.lift)
 
     def _draw_figures(self, canvas: Canvas) -> None:
         stats, head = self.session.stats, self.recording.head
