@@ -163,19 +163,26 @@ class PlayScreen(SessionScreen):
                        else f"This world takes no guidance above {most:.2f}")
             return
         self._guidance = wanted
-        self.session.set_guidance(self._guidance)
-        self._app.change_settings(guidance=self._guidance)
-        self.toast(f"Guidance {self._guidance:.2f}" + (" (off)" if self._guidance == 1.0 else ""))
+        self.session.set_guidance(wanted)
+        self._remember(guidance=None if wanted == self.config.stream.guidance_scale else wanted)
+        self.toast(f"Guidance {wanted:.2f}" + (" (off)" if wanted == 1.0 else ""))
 
     def change_steps(self, step: int) -> None:
         """Move the number of denoise steps and remember it."""
         now = self._steps if self._steps is not None else self.session.num_denoise_steps
         if now is None:
             return
-        self._steps = int(_within(now + step, STEPS_RANGE))
-        self.session.set_steps(self._steps)
-        self._app.change_settings(steps=self._steps)
-        self.toast(f"{self._steps} denoise step{'s' if self._steps > 1 else ''}")
+        wanted = self._steps = int(_within(now + step, STEPS_RANGE))
+        self.session.set_steps(wanted)
+        is_own = wanted == len(self.config.stream.sigmas) - 1
+        self._remember(steps=None if is_own else wanted)
+        self.toast(f"{wanted} denoise step{'s' if wanted > 1 else ''}" + ", the world's own" * is_own)
+
+    def _remember(self, **changed: float | None) -> None:
+        """Save what a key has changed here already; None, the world's own, is no number for the next world."""
+        settings = dataclasses.replace(self._app.settings, **changed)
+        self._remembered = settings.guidance, settings.steps
+        self._app.change_settings(**changed)
 
     def apply_settings(self) -> None:
         """Take over what the settings menu changed, and only that: a command-line option outlives the other settings.
@@ -185,10 +192,10 @@ class PlayScreen(SessionScreen):
         settings, own = self._app.settings, self.config.stream
         old_guidance, old_steps = self._remembered
         self._remembered = settings.guidance, settings.steps
-        if settings.guidance not in (old_guidance, self._guidance):
+        if settings.guidance != old_guidance:
             self._guidance = own.offered_guidance(settings.guidance)
             self.session.set_guidance(own.guidance_scale if self._guidance is None else self._guidance)
-        if settings.steps not in (old_steps, self._steps):
+        if settings.steps != old_steps:
             self._steps = settings.steps
             self.session.set_steps(len(own.sigmas) - 1 if settings.steps is None else settings.steps)
 
