@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 from hands import Player, seats
 
 from astra_play.actions.keymap import load_keymap
+from astra_play.config import ControlsConfig
 from astra_play.display.padpage import PadScreen
 from astra_play.display.pads import PadHands, Pads
 from astra_play.display.screens import KeysScreen, PauseScreen, SettingsScreen, open_pad_page
@@ -224,6 +226,24 @@ def test_a_key_is_bound_too_and_the_old_one_does_nothing_any_more(on_page, tmp_p
     on_page.press(pygame.K_g)
     assert on_page.play.keymap.keys["g"] == ("forward",) and "w" not in on_page.play.keymap.keys
     assert load_keymap(tmp_path / "keymap.toml").keys["w"] == ("accelerate",)
+
+
+def test_page_says_which_other_worlds_a_key_changes(on_page, monkeypatch) -> None:
+    arm = ControlsConfig(modality="arm", buttons=("left", "grip"))
+    entries, config = on_page.catalogue.entries(), on_page.catalogue.config
+    monkeypatch.setattr(on_page.catalogue, "entries", lambda: [
+        *entries, dataclasses.replace(entries[0], name="arm", title="Robot arm")])
+    monkeypatch.setattr(on_page.catalogue, "config", lambda name: dataclasses.replace(config(name), controls=arm)
+                        if name == "arm" else config(name))
+    on_page.press(pygame.K_ESCAPE)
+    open_pad_page(on_page.app)
+    said = {}
+    for index, row in enumerate(on_page.top.rows):
+        on_page.top.focus_index = index
+        said[row.label] = on_page.top.reach()
+    assert said["Step left"] == "Counts too in Robot arm (move the hand left)."
+    assert said["Turn left"] == "Counts in Test card alone."
+    assert said["Stick dead zone"] == said["Back to the defaults"] == "Counts in all worlds." and said["Done"] == ""
 
 
 def test_trigger_is_bound_and_a_stick_still_pushed_from_choosing_is_not(on_page) -> None:

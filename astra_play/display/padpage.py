@@ -13,6 +13,7 @@ from ..actions.buttons import meanings
 from ..actions.keymap import default_keymap
 from ..actions.remap import bind, controls_of, unbind
 from ..config import ControlsConfig
+from ..errors import AstraPlayError
 from . import theme
 from .canvas import Canvas
 from .events import PAD_BUTTONS
@@ -52,6 +53,7 @@ class PadScreen(StillScreen):
         super().__init__(app)
         self._title = title
         self._known = controls.buttons
+        self._elsewhere = _elsewhere(app, title)
         self.listener: Listener | None = None  # while a row waits for its control
         self.rows = [Row(meaning[:1].upper() + meaning[1:], button=button)
                      for button, meaning in meanings(controls.modality).items() if button in controls.buttons]
@@ -160,6 +162,14 @@ class PadScreen(StillScreen):
 
     # --- drawing ----------------------------------------------------------------------------------------------------
 
+    def reach(self) -> str:
+        """Say where else a change of the row in focus counts: worlds share the buttons of the same name."""
+        row = self.rows[self.focus_index]
+        if not row.button:
+            return "" if row.choose == self._app.pop else "Counts in all worlds."
+        meant = self._elsewhere.get(row.button)
+        return f"Counts too {'; '.join(meant)}." if meant else f"Counts in {self._title} alone."
+
     def draw(self, canvas: Canvas) -> None:
         px = canvas.px
         canvas.surface.fill(theme.BACKGROUND)
@@ -168,8 +178,10 @@ class PadScreen(StillScreen):
         canvas.write(self._title, (heading.right + px(16), heading.centery), theme.BODY, theme.TEXT_FAINT,
                      anchor="midleft")
         foot = canvas.height_px - px(50)
+        reach = canvas.write(self.reach(), (left, foot - px(12)), theme.SMALL, theme.TEXT_SOFT, anchor="bottomleft",
+                             width_px=canvas.width_px - 2 * left)
         area = pygame.Rect(left, heading.bottom + px(26), round((canvas.width_px - 2 * left) * LEFT_SHARE),
-                           foot - px(16) - heading.bottom - px(26))
+                           reach.top - px(10) - heading.bottom - px(26))
         self._draw_rows(canvas, area)
         right = pygame.Rect(area.right + px(24), area.top, canvas.width_px - left - area.right - px(24), area.height)
         self._draw_live(canvas, right)
@@ -236,6 +248,21 @@ class PadScreen(StillScreen):
                                   theme.TEXT if names else theme.TEXT_SOFT, max_lines=3)
         free = pygame.Rect(box.left, bottom + px(12), box.width, box.bottom - bottom - px(28)).inflate(-2 * px(14), 0)
         draw_pad(canvas, free, hands.buttons(), hands.axes(), keymap.dead_zone, keymap.trigger_threshold)
+
+
+def _elsewhere(app: App, title: str) -> dict[str, list[str]]:
+    """Return for each button what it does in the worlds of other titles: "in Robot arm (move the hand left)"."""
+    meant: dict[str, list[str]] = {}
+    for entry in app.options.catalogue.entries():
+        if entry.error or entry.title == title:
+            continue
+        try:
+            controls = app.options.catalogue.config(entry.name).controls
+        except AstraPlayError:  # it went away meanwhile, and its keys with it
+            continue
+        for button in controls.buttons:
+            meant.setdefault(button, []).append(f"in {entry.title} ({meanings(controls.modality)[button]})")
+    return meant
 
 
 def _asks_to_unbind(event: pygame.Event) -> bool:
