@@ -68,6 +68,27 @@ def test_keys_of_a_world_that_has_vanished_are_all_there_are(make_player, monkey
     assert isinstance(player.top, KeysScreen) and "there is no world 'card'" in player.app.toasts.message
 
 
+def test_one_escape_too_many_leaves_the_menu_open_and_asks(make_player) -> None:
+    player = make_player()
+    player.app.to_menu()
+    player.press(pygame.K_ESCAPE)
+    assert isinstance(player.top, MenuScreen) and not player.app._finished
+    assert player.app.toasts.message == "Esc again leaves the player."
+    player.press(pygame.K_ESCAPE)
+    assert player.app._finished
+
+
+def test_question_of_the_menu_is_forgotten_with_its_words(make_player, monkeypatch) -> None:
+    player = make_player()
+    player.app.to_menu()
+    player.post(pygame.CONTROLLERBUTTONDOWN, button=pygame.CONTROLLER_BUTTON_B, instance_id=0)
+    assert player.app.toasts.message == "B again leaves the player."
+    later_s = player.app.clock.now() + 5.0
+    monkeypatch.setattr(player.app.clock, "now", lambda: later_s)
+    player.press(pygame.K_ESCAPE)
+    assert not player.app._finished
+
+
 def test_folder_of_a_world_that_may_not_be_read_is_one_sentence(monkeypatch) -> None:
     def refuse(folder: Path, scenario: str) -> None:
         raise PermissionError(13, "Permission denied")

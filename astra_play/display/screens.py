@@ -16,6 +16,7 @@ from .buttonrow import Button, ButtonRow
 from .canvas import Canvas
 from .clips import ClipsScreen
 from .drop import first_picture
+from .hud import TOAST_S
 from .listmenu import Line, ListMenu
 from .menu import StartMenu
 from .navigation import Move
@@ -41,6 +42,7 @@ class MenuScreen(StillScreen):
 
     def __init__(self, app: App) -> None:
         super().__init__(app)
+        self._asked_until_s = 0.0  # while the question is shown, the next Esc leaves
         self.menu = StartMenu(app.options.catalogue.entries())
         self._buttons = ButtonRow([Button("Clips", "C", self._open_clips),
                                    Button("Settings", "O", lambda: app.push(SettingsScreen(app)))])
@@ -72,7 +74,7 @@ class MenuScreen(StillScreen):
         elif _is_press(event, pygame.K_c, pygame.CONTROLLER_BUTTON_X):
             self._open_clips()
         else:
-            self._walk(self._navigator.move(event))
+            self._walk(self._navigator.move(event), "B" if event.type == pygame.CONTROLLERBUTTONDOWN else "Esc")
 
     def _open_clips(self) -> None:
         self._app.push(ClipsScreen(self._app))
@@ -88,13 +90,21 @@ class MenuScreen(StillScreen):
                 self._refuse(str(error))
         self._app.push(KeysScreen(self._app, keymap))
 
-    def _walk(self, move: Move | None) -> None:
+    def _walk(self, move: Move | None, key: str) -> None:
         if move is Move.ACCEPT:
             self._play()
         elif move is Move.BACK:
-            self._app.quit()
+            self._leave(key)
         elif move is not None:
             self.menu.move(move)
+
+    def _leave(self, key: str) -> None:
+        """Quit on the second press: the first may be one too many on the way out of other pages."""
+        now_s = self._app.clock.now()
+        if now_s < self._asked_until_s:
+            self._app.quit()
+        self._asked_until_s = now_s + TOAST_S
+        self._app.toasts.show(f"{key} again leaves the player.", now_s)
 
     def _play(self) -> None:
         card = self.menu.focused
@@ -190,7 +200,7 @@ class SettingsScreen(ListScreen):
             Line("Done", app.pop, hint="Esc"),
         ]
         super().__init__(app, ListMenu("Settings", lines, back=app.pop, width=520,
-                                       footer="Below their least, guidance and steps are the world's own."))
+                                       footer="Guidance below 0 or steps below 1 bring back the world's own."))
 
     def _change_mouse(self, step: int) -> None:
         low, high = SENSITIVITY_RANGE
