@@ -304,6 +304,35 @@ def test_focused_card_is_always_on_screen(text):
         assert box.height >= canvas.px(200) and canvas.box.contains(box)
 
 
+def test_row_that_keys_walk_to_has_its_world_above_it_and_no_card_cut_there(text, monkeypatch):
+    worlds = [WorldEntry(name, name, "words", tuple(StartPoint(str(i)) for i in range(8))) for name in "abc"]
+    menu, canvas = StartMenu(worlds), Canvas(pygame.Surface((1280, 720)), text)
+    tops: dict[str, int] = {}
+    monkeypatch.setattr(menu, "_draw_world_heading", lambda canvas, world, left, top, width: tops.update(
+        {world.name: top}))
+    for row in range(6):
+        menu.draw(canvas)
+        focus = menu._boxes[menu.focus_index]
+        assert menu.focused.row_index == row and focus.height == 247, "all of the card"
+        assert tops[menu.focused.world.name] == focus.top - canvas.px(66) == canvas.px(184)
+        assert not any(box.height for box, card in zip(menu._boxes, menu.cards, strict=True) if card.row_index < row)
+        menu.move(Move.DOWN)
+
+
+def test_menu_shows_that_there_is_more_than_fits(text):
+    def at_the_side(num_starts: int, num_downs: int) -> list[tuple[int, int, int]]:
+        menu = StartMenu([WorldEntry("a", "A", "", tuple(StartPoint(str(i)) for i in range(num_starts)))])
+        canvas = Canvas(pygame.Surface((1280, 720)), text)
+        for _ in range(num_downs):
+            menu.move(Move.DOWN)
+        menu.draw(canvas)
+        return [tuple(canvas.surface.get_at((1254, y)))[:3] for y in range(184, 644)]
+
+    assert set(at_the_side(4, 0)) == {theme.BACKGROUND}
+    first, last = at_the_side(24, 0), at_the_side(24, 5)
+    assert first[5] == last[-5] == theme.TEXT_FAINT and first[-5] == last[5] == theme.PANEL_RAISED
+
+
 def test_menu_without_worlds_says_what_to_do(text):
     menu = StartMenu([])
     menu.move(Move.DOWN)

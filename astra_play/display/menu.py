@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ CARD_TEXT_HEIGHT = 40
 HEADER_HEIGHT = 160
 FOOTER_HEIGHT = 76
 WORLD_HEADING_HEIGHT = 66
+FADE_HEIGHT = 44
 MAX_PICTURE_PX = 320  # kept per start picture; a card is never much larger than this at 1080p
 BACKDROP_SIZE = (24, 14)  # the blur: so few pixels that only light and colour are left
 BACKDROP_ALPHA = 70
@@ -70,15 +72,21 @@ class StartMenu:
         self._backdrops: dict[tuple[Path, tuple[int, int]], pygame.Surface] = {}
         self._boxes: list[pygame.Rect] = []
         self._scroll_px = 0
+        self._walked = False  # the focus was moved by keys, so that its row may go where it is seen best
 
     @property
     def focused(self) -> Card | None:
         return self.cards[self.focus_index] if self.cards else None
 
+    def focus(self, index: int) -> None:
+        """Put the focus on a card, as keys would; on the last one if there are fewer."""
+        self.focus_index, self._walked = min(index, max(0, len(self.cards) - 1)), True
+
     def move(self, move: Move) -> None:
         """Move the focus; at an edge it stays, since wrapping loses the eye."""
         if not self.cards:
             return
+        self._walked = True
         if move in (Move.LEFT, Move.RIGHT):
             step = 1 if move is Move.RIGHT else -1
             self.focus_index = max(0, min(len(self.cards) - 1, self.focus_index + step))
@@ -93,6 +101,7 @@ class StartMenu:
         """Move the focus under the mouse; True if the mouse is on a card."""
         for index, box in enumerate(self._boxes):
             if box.collidepoint(at):
+                self._walked = self._walked and index == self.focus_index
                 self.focus_index = index
                 return True
         return False
@@ -137,23 +146,52 @@ class StartMenu:
         boxes = [pygame.Rect(px(theme.MARGIN) + card.column_index * (card_width + px(theme.GAP)),
                              card.row_index * row_height + (card.world_index + 1) * px(WORLD_HEADING_HEIGHT),
                              card_width, card_height) for card in self.cards]
-        self._scroll_to(boxes[self.focus_index], area, boxes[-1].bottom, px(WORLD_HEADING_HEIGHT), px(theme.GAP))
-        self._boxes = [box.move(0, area.top - self._scroll_px).clip(area) for box in boxes]
-        canvas.surface.set_clip(area)
-        for index, (card, box) in enumerate(zip(self.cards, boxes, strict=True)):
-            at = box.move(0, area.top - self._scroll_px)
+        heading = px(WORLD_HEADING_HEIGHT)
+        self._scroll_to(boxes[self.focus_index], area, boxes[-1].bottom, heading, px(theme.GAP))
+        at = [box.move(0, area.top - self._scroll_px) for box in boxes]
+        room = px(4)  # of the frame around the card in focus
+        below = pygame.Rect(area.left, area.top + heading - room, area.width, max(0, area.height - heading + room))
+        behind, strip = _copied(canvas.surface, area.clip(area.move(0, area.height - px(FADE_HEIGHT))))
+        self._boxes = [box.clip(below) for box in at]
+        pinned = next((card.world for card, box in zip(self.cards, at, strict=True) if box.bottom > below.top), None)
+        for index, (card, box) in enumerate(zip(self.cards, at, strict=True)):
+            canvas.surface.set_clip(below)
+            if box.colliderect(below):
+                self._draw_card(canvas, card, box, picture_height, focused=index == self.focus_index)
             if index == 0 or self.cards[index - 1].world_index != card.world_index:
-                self._draw_world_heading(canvas, card.world, at.left, at.top - px(WORLD_HEADING_HEIGHT), content_width)
-            if at.colliderect(area):
-                self._draw_card(canvas, card, at, picture_height, focused=index == self.focus_index)
+                canvas.surface.set_clip(area if card.world is pinned else below)
+                self._draw_world_heading(canvas, card.world, box.left, max(area.top, box.top - heading), content_width)
         canvas.surface.set_clip(None)
+        content_height = boxes[-1].bottom + px(theme.GAP)
+        if self._scroll_px + area.height < content_height:
+            behind.blit(_fade(behind.get_size()), (0, 0), special_flags=pygame.BLEND_RGBA_MULT)
+            canvas.surface.blit(behind, strip)
+        self._draw_scrollbar(canvas, area, content_height)
 
     def _scroll_to(self, focus: pygame.Rect, area: pygame.Rect, content_height: int, heading: int, gap: int) -> None:
-        """Scroll no further than it takes to show the focused card with its heading."""
+        """Scroll so that the focused card is seen with the heading above it.
+
+        Keys bring its row to the top, so that no card above is cut; under the mouse it moves no further than it must.
+        """
         highest = max(0, focus.bottom + gap - area.height)
         lowest = max(0, focus.top - heading)
-        self._scroll_px = min(max(self._scroll_px, highest), lowest) if highest <= lowest else highest
-        self._scroll_px = max(0, min(self._scroll_px, content_height + gap - area.height))
+        if content_height + gap <= area.height:
+            self._scroll_px = 0
+        elif self._walked or highest > lowest:
+            self._scroll_px = lowest
+        else:
+            self._scroll_px = min(max(self._scroll_px, highest), lowest)
+
+    def _draw_scrollbar(self, canvas: Canvas, area: pygame.Rect, content_height: int) -> None:
+        """Draw at the side which part of all rows is seen; nothing if that is all of them."""
+        if content_height <= area.height:
+            return
+        track = pygame.Rect(canvas.width_px - canvas.px(theme.MARGIN / 2), area.top, canvas.px(4), area.height)
+        whole = max(content_height, self._scroll_px + area.height)
+        seen = pygame.Rect(track.left, track.top + track.height * self._scroll_px // whole, track.width,
+                           track.height * area.height // whole)
+        canvas.panel(track, theme.PANEL_RAISED, radius=2)
+        canvas.panel(seen, theme.TEXT_FAINT, radius=2)
 
     def _draw_world_heading(self, canvas: Canvas, world: WorldEntry, left: int, top: int, width_px: int) -> None:
         title = canvas.write(world.title, (left, top + canvas.px(4)), theme.HEADING)
@@ -227,6 +265,23 @@ class StartMenu:
                 log.warning("the start picture %s cannot be shown (%s)", path, error)
                 self._pictures[path] = None
         return self._pictures[path]
+
+
+def _copied(surface: pygame.Surface, box: pygame.Rect) -> tuple[pygame.Surface, pygame.Rect]:
+    """Return a see-through copy of a part of the surface, and where it is from."""
+    part = box.clip(surface.get_rect())
+    copy = pygame.Surface(part.size, pygame.SRCALPHA)
+    copy.blit(surface, (0, 0), part)
+    return copy, part
+
+
+@functools.lru_cache(maxsize=2)
+def _fade(size: tuple[int, int]) -> pygame.Surface:
+    """Return a white sheet that is clear at the top and solid at the bottom; do not draw on it, it is shared."""
+    sheet = pygame.Surface(size, pygame.SRCALPHA)
+    for y in range(size[1]):
+        sheet.fill((255, 255, 255, 255 * (y + 1) // size[1]), pygame.Rect(0, y, size[0], 1))
+    return sheet
 
 
 def draw_drop_area(canvas: Canvas, box: pygame.Rect) -> None:

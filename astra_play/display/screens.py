@@ -52,7 +52,7 @@ class MenuScreen(StillScreen):
         super().uncover()
         focus_index = self.menu.focus_index
         self.menu = StartMenu(self._app.options.catalogue.entries())
-        self.menu.focus_index = min(focus_index, max(0, len(self.menu.cards) - 1))
+        self.menu.focus(focus_index)
 
     def tick(self, now_s: float) -> bool:
         """Whether the menu has to be drawn again: the clip of the card in focus goes on, unless something covers it."""
