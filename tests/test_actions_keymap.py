@@ -17,7 +17,7 @@ def test_default_keymap_reaches_every_button() -> None:
 
 
 def test_help_joins_the_controls_of_one_button() -> None:
-    assert ("w, pad left y", "walk forward") in default_keymap().help()
+    assert ("w, pad left y -", "walk forward") in default_keymap().help()
 
 
 def test_keymap_limited_to_a_world_forgets_the_other_buttons() -> None:
@@ -102,7 +102,7 @@ def test_letters_of_other_keyboards_are_keys() -> None:
 
 def test_help_tells_what_a_button_does_in_the_world_that_is_played() -> None:
     arm = dict(default_keymap().limited_to(("forward", "up", "grip"), "arm").help())
-    assert arm["w, pad left y"] == "move the hand away" and arm["mouse"] == "move the hand"
+    assert arm["w, pad left y -"] == "move the hand away" and arm["mouse"] == "move the hand"
     assert arm["e, pad up"] == "lift the hand"
     car = dict(default_keymap().limited_to(("accelerate", "steer_left"), "vehicle").help())
     assert car["w, up, pad right trigger"] == "accelerate" and car["mouse"] == "steer"

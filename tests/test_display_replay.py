@@ -268,7 +268,7 @@ def test_the_keys_page_tells_the_replays_keys(replaying):
     assert isinstance(replaying.top, ReplayKeysScreen)
     (_, own), (_, world) = replaying.top._columns
     assert ("Enter", "take over and play on") in own == list(REPLAY_KEYS)
-    assert ("W, Pad left y", "walk forward") in world and not any("Left" in keys.split(", ") for keys, _ in world)
+    assert ("W, Left stick up", "walk forward") in world and not any("Left" in keys.split(", ") for keys, _ in world)
     replaying.press(pygame.K_k)
     assert isinstance(replaying.top, ReplayScreen)
 

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pygame
 import pytest
-from fakes_display import CardCatalogue
+from fakes_display import CardCatalogue, card_config
 from hands import Player, seats
 
 from astra_play.actions.keymap import Keymap, default_keymap
 from astra_play.actions.remap import bind, unbind
+from astra_play.config import WorldConfig
 from astra_play.display import heard
 from astra_play.display.canvas import Canvas
 from astra_play.display.present import fit
+from astra_play.display.screens import PLAYER_KEYS, KeysScreen, player_keys, world_keys
 from astra_play.display.text import Text
 from astra_play.display.usage import usage
 
@@ -82,6 +84,22 @@ def test_overlay_shows_every_key_of_the_hand_and_no_cap_lies_across_the_picture_
     assert all(box.collidelistall(boxes) == [index] for index, box in enumerate(boxes))
 
 
+# --- the page of keys -----------------------------------------------------------------------------------------------
+
+def test_page_of_keys_calls_controls_as_the_page_that_binds_them() -> None:
+    rows = dict(map(reversed, world_keys(keymap_of("arm"))))
+    assert rows["move the hand away"] == "W, Left stick up" and rows["lift the hand"] == "E, D-pad up"
+    assert rows["close the gripper"] == "Mouse left, Pad A" and rows["move the hand"] == "Mouse"
+    car = dict(map(reversed, world_keys(keymap_of("vehicle"))))
+    assert car["steer left"] == "A, Left, Left stick left" and car["accelerate"] == "W, Up, Right trigger"
+
+
+@pytest.mark.parametrize(("config", "missing"), [
+    (card_config(max_guidance=1.0), {"T", "[  ]"}), (card_config(max_guidance=4.0, text_dim=4), set()), (None, set())])
+def test_keys_that_do_nothing_in_a_world_are_not_listed(config: WorldConfig | None, missing: set[str]) -> None:
+    assert {keys for keys, _ in PLAYER_KEYS} - {keys for keys, _ in player_keys(config)} == missing
+
+
 # --- in the window --------------------------------------------------------------------------------------------------
 
 @pytest.fixture
@@ -125,3 +143,24 @@ def test_no_key_is_lit_before_the_world_hears_it(make_player, caps: Caps) -> Non
     assert not caps["w"][1]
     catalogue.may_load.set()
     player.until(lambda: player.play.playing and caps["w"][1], "a lit key that is still held")
+
+
+@pytest.mark.parametrize("way_in", [(pygame.K_k,), (pygame.K_RETURN, pygame.K_ESCAPE)])
+def test_page_of_keys_names_its_world_and_how_it_is_closed(make_player, way_in, monkeypatch) -> None:
+    player = make_player()
+    player.app.to_menu()
+    for key in way_in:
+        player.press(key)
+        player.until(lambda: player.play is None or player.play.playing, "the first frame")
+    if player.play is not None:
+        player.top.panel.focus_index = [line.label for line in player.top.panel.lines].index("Keys")
+        player.press(pygame.K_RETURN)
+    written = []
+    box = pygame.Rect(0, 0, 9, 9)
+    monkeypatch.setattr(Canvas, "keycap", lambda canvas, label, *place: written.append(label) or box)
+    monkeypatch.setattr(Canvas, "heading", lambda canvas, words, at: written.append(words) or box)
+    player.app.redraw()
+    player.steps(1)
+    assert isinstance(player.top, KeysScreen) and written[-3:] == ["Test card", "The player", "Esc"]
+    player.press(pygame.K_ESCAPE)
+    assert not isinstance(player.top, KeysScreen)

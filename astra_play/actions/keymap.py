@@ -98,11 +98,15 @@ class Keymap:
         return self.trigger_threshold if axis in PAD_TRIGGER_NAMES else self.dead_zone
 
     def help(self) -> list[tuple[str, str]]:
-        """Return (controls, meaning) per bound button, in the order of `buttons.meanings`, the mouse last."""
+        """Return (controls, meaning) per bound button, in the order of `buttons.meanings`, the mouse last.
+
+        An axis has a sign for its end: "w, pad left y -".
+        """
         rows = []
         for button, meaning in meanings(self.modality).items():
             controls = [control for control, names in self.keys.items() if button in names]
-            controls += [axis for axis, (low, high) in self.sticks.items() if button in low + high]
+            for axis, (low, high) in self.sticks.items():
+                controls += [f"{axis} -"] * (button in low) + [f"{axis} +"] * (button in high)
             if controls:
                 rows.append((", ".join(controls), meaning))
         return [*rows, ("mouse", MOUSE_MEANINGS[self.modality])]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pygame
 
 from ..actions.keymap import Keymap
+from ..actions.remap import is_pad
+from ..config import WorldConfig
 from ..errors import AstraPlayError
 from ..paths import DEFAULT_WORLD
 from . import theme
@@ -24,6 +26,7 @@ from .padpage import PadScreen
 from .recording import open_folder_line, shown_folder
 from .screen import ListScreen, StillScreen
 from .settings import GUIDANCE_RANGE, SENSITIVITY_RANGE, STEPS_RANGE
+from .usage import control_name
 
 if TYPE_CHECKING:
     from .app import App
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 PLAYER_KEYS = (
     ("Esc", "pause, free the mouse"), ("Backspace", "start again, same seed"), ("N", "new seed"),
     ("P", "photo"), ("R", "record, end recording"), ("F9", "save the last 30 s"),
-    ("T", "prompt, where text is read"), ("[  ]", "guidance down, up"), ("-  =", "steps down, up"),
+    ("T", "prompt"), ("[  ]", "guidance down, up"), ("-  =", "steps down, up"),
     ("F1", "figures"), ("F2", "input overlay"), ("F11", "full screen"), ("Drop a picture", "start there"),
 )
 
@@ -81,14 +84,14 @@ class MenuScreen(StillScreen):
 
     def _show_keys(self) -> None:
         """Show the keys of the world in focus; of a world that cannot be read, all there are."""
-        card, keymap = self.menu.focused, self._app.keymap
+        card, keymap, config = self.menu.focused, self._app.keymap, None
         if card is not None and not card.world.error:
             try:
-                controls = self._app.options.catalogue.config(card.world.name).controls
-                keymap = keymap.limited_to(controls.buttons, controls.modality)
+                config = self._app.options.catalogue.config(card.world.name)
+                keymap = keymap.limited_to(config.controls.buttons, config.controls.modality)
             except AstraPlayError as error:  # the world went away while the menu was open
                 self._refuse(str(error))
-        self._app.push(KeysScreen(self._app, keymap))
+        self._app.push(KeysScreen(self._app, keymap, config))
 
     def _walk(self, move: Move | None, key: str) -> None:
         if move is Move.ACCEPT:
@@ -156,7 +159,7 @@ class PauseScreen(ListScreen):
             *([Line("Prompt", self._open_prompt, hint="T")] if play.reads_text else []),
             *play.recording.lines(leave=app.pop),
             Line("Settings", lambda: app.push(SettingsScreen(app))),
-            Line("Keys", lambda: app.push(KeysScreen(app, play.keymap))),
+            Line("Keys", lambda: app.push(KeysScreen(app, play.keymap, play.config))),
             Line("Back to the menu", app.to_menu),
             Line("Quit", app.quit),
         ]
@@ -233,9 +236,11 @@ class KeysScreen(StillScreen):
 
     see_through = True
 
-    def __init__(self, app: App, keymap: Keymap) -> None:
+    def __init__(self, app: App, keymap: Keymap, config: WorldConfig | None = None) -> None:
+        """`config`: of the world that the keys are shown for; None for all the keys that there are."""
         super().__init__(app)
-        self._columns = (("In the world", world_keys(keymap)), ("The player", list(PLAYER_KEYS)))
+        self._columns = (("In the world" if config is None else config.title, world_keys(keymap)),
+                         ("The player", player_keys(config)))
 
     def handle(self, event: pygame.Event, polled_at_s: float) -> None:
         clicked = event.type == pygame.MOUSEBUTTONDOWN and event.button == 1
@@ -248,7 +253,7 @@ class KeysScreen(StillScreen):
         px = canvas.px
         row_height = px(30)
         num_rows = max(len(rows) for _, rows in self._columns)
-        box = pygame.Rect(0, 0, min(px(1120), canvas.width_px - px(40)), px(112) + num_rows * row_height)
+        box = pygame.Rect(0, 0, min(px(1120), canvas.width_px - px(40)), px(144) + num_rows * row_height)
         box.center = canvas.box.center
         canvas.panel(box, theme.PANEL, alpha=245, border=theme.LINE, radius=10)
         half = (box.width - px(90)) // 2
@@ -256,6 +261,7 @@ class KeysScreen(StillScreen):
             x, y = box.left + px(30) + index * (half + px(30)), box.top + px(26)
             heading = canvas.heading(title, (x, y))
             self._draw_rows(canvas, rows, x, heading.bottom + px(24), half, row_height)
+        canvas.hints((("Esc", "close"),), (box.left + px(30), box.bottom - px(44)))
 
     def _draw_rows(self, canvas: Canvas, rows: list[tuple[str, str]], x: int, y: int, width_px: int,
                    row_height: int) -> None:
@@ -288,9 +294,22 @@ def open_pad_page(app: App) -> None:
 
 
 def world_keys(keymap: Keymap) -> list[tuple[str, str]]:
-    """Return the keymap's help with every control's name beginning in upper case, as keys are printed."""
-    return [(", ".join(control[:1].upper() + control[1:] for control in controls.split(", ")), meaning)
+    """Return the keymap's help with every control as it is called on screen, a pad's letters apart from the keys'."""
+    def shown(control: str) -> str:
+        name = control_name(control)
+        return f"Pad {name}" if is_pad(control) and len(name) == 1 else name
+
+    return [(", ".join(shown(control) for control in controls.split(", ")), meaning)
             for controls, meaning in keymap.help()]
+
+
+def player_keys(config: WorldConfig | None) -> list[tuple[str, str]]:
+    """Return the player's own keys without those that do nothing in a world; None: all of them."""
+    idle = set()
+    if config is not None:
+        idle |= {"T"} if config.model.text_dim == 0 else set()
+        idle |= {"[  ]"} if config.stream.max_guidance == 1 else set()
+    return [(keys, meaning) for keys, meaning in PLAYER_KEYS if keys not in idle]
 
 
 def _on(value: bool) -> str:
