@@ -105,4 +105,4 @@ def test_help_tells_what_a_button_does_in_the_world_that_is_played() -> None:
     assert arm["w, pad left y -"] == "move the hand away" and arm["mouse"] == "move the hand"
     assert arm["e, pad up"] == "lift the hand"
     car = dict(default_keymap().limited_to(("accelerate", "steer_left"), "vehicle").help())
-    assert car["w, up, pad right trigger"] == "accelerate" and car["mouse"] == "steer"
+    assert car["w, up, pad right trigger +"] == "accelerate" and car["mouse"] == "steer"

@@ -74,6 +74,45 @@ def test_dropped_picture_is_on_screen_at_once(playing, red):
     assert np.array_equal(playing.frame, playing.play._start[0]) or playing.play.frame_index <= 1
 
 
+# --- another start for another seed ---------------------------------------------------------------------------------
+
+def test_new_seed_leads_to_another_of_the_worlds_starts_and_says_which(make_player, red, tmp_path):
+    starts = [red, painted(tmp_path / "02_blue-pond.png", (10, 10, 200))]
+    player = make_player(CardCatalogue(starts))
+    player.until(lambda: player.play.playing, "the first frame")
+    player.press(pygame.K_n)
+    player.until(lambda: starts_from(player, (10, 10, 200)) and player.world.seed != 7, "the other start")
+    assert player.app.toasts.message == f"Blue pond, seed {player.play.choice.seed}"
+    player.press(pygame.K_BACKSPACE)
+    player.frames(2)
+    assert starts_from(player, (10, 10, 200)) and player.play.choice.picture == starts[1]
+    player.press(pygame.K_ESCAPE)
+    assert "New seed, other start" in [line.label for line in player.top.panel.lines]
+
+
+def test_new_seed_keeps_a_start_of_the_players_own_and_says_so(make_player, red, tmp_path):
+    starts = [painted(tmp_path / f"{number}.png", (10, 10, number)) for number in (1, 2)]
+    player = make_player(CardCatalogue(starts), image=red)
+    player.until(lambda: player.play.playing, "the first frame")
+    player.press(pygame.K_n)
+    player.until(lambda: player.world.seed != 7, "another seed")
+    assert starts_from(player, (200, 10, 10))
+    assert player.app.toasts.message == f"Same start, new seed {player.play.choice.seed}"
+
+
+def test_start_that_has_vanished_is_said_and_play_goes_on(make_player, red, tmp_path):
+    blue = painted(tmp_path / "blue.png", (10, 10, 200))
+    player = make_player(CardCatalogue([red, blue]))
+    player.until(lambda: player.play.playing, "the first frame")
+    blue.unlink()
+    player.press(pygame.K_n)
+    assert "not exist" in player.app.toasts.message and player.play.session.reset_count == 0
+    assert player.play.choice.seed == 7
+    player.frames(2)
+
+
+# --- several files, and what is no picture --------------------------------------------------------------------------
+
 def test_first_picture_of_several_files_wins(playing, text, red, tmp_path):
     playing.drop(text, red, painted(tmp_path / "blue.png", (10, 10, 200)))
     playing.until(lambda: starts_from(playing, (200, 10, 10)), "a start from the first picture")

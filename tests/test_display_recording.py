@@ -45,9 +45,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def make_player(tmp_path: Path, folder: Path) -> Iterator[Callable[..., Player]]:
     with seats(settings_path=tmp_path / "settings.json", world="card", seed=7) as seat:
-        def make(catalogue: CardCatalogue | None = None, **options: object) -> Player:
+        def make(catalogue: CardCatalogue | None = None, waits: bool = True, **options: object) -> Player:
             player = seat(catalogue or CardCatalogue(fps=FPS), **options)
-            player.until(lambda: player.play.playing, "the first frame")
+            if waits:
+                player.until(lambda: player.play.playing, "the first frame")
             return player
 
         yield make
@@ -127,6 +128,36 @@ def test_a_pause_leaves_no_gap_in_the_video(playing: Player, folder: Path) -> No
     times_s = list(pictures(files(folder, "mp4")[0]))
     assert [later - earlier for earlier, later in zip(times_s, times_s[1:], strict=False)] == [
         pytest.approx(1 / FPS)] * (len(times_s) - 1)
+
+
+def test_saving_says_how_much_there_is(playing: Player, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(playing.play.recording._recorder, "save_last", lambda target: None)
+    for num_shown, words in ((10, "the last second"), (10 * FPS + 5, "the last 10 s"), (99 * FPS, "the last 30 s")):
+        playing.play.num_shown = num_shown
+        playing.press(pygame.K_F9)
+        assert playing.app.toasts.message == f"Saving {words}"
+
+
+def test_keys_pressed_while_the_world_is_loading_are_answered(make_player, folder: Path) -> None:
+    catalogue = CardCatalogue(fps=FPS)
+    catalogue.may_load.clear()
+    player = make_player(catalogue, waits=False)
+    player.press(pygame.K_r)
+    assert player.app.toasts.message == "Recording begins with the first frame."
+    player.press(pygame.K_r)
+    assert player.app.toasts.message == "Nothing will be recorded."
+    for key in (pygame.K_p, pygame.K_t, pygame.K_EQUALS, pygame.K_LEFTBRACKET):
+        player.app.toasts.clear()
+        player.press(key)
+        assert "Test card is still loading" in player.app.toasts.message
+    player.press(pygame.K_r)
+    catalogue.may_load.set()
+    player.until(lambda: player.play.playing, "the first frame")
+    player.frames(5)
+    assert dot_is_drawn(player)
+    player.press(pygame.K_r)
+    toasted(player, "Recorded")
+    assert len(files(folder, "mp4")) == 1
 
 
 def test_keys_that_the_world_binds_are_the_worlds(make_player, folder: Path) -> None:

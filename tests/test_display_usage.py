@@ -97,7 +97,12 @@ def test_page_of_keys_calls_controls_as_the_page_that_binds_them() -> None:
 @pytest.mark.parametrize(("config", "missing"), [
     (card_config(max_guidance=1.0), {"T", "[  ]"}), (card_config(max_guidance=4.0, text_dim=4), set()), (None, set())])
 def test_keys_that_do_nothing_in_a_world_are_not_listed(config: WorldConfig | None, missing: set[str]) -> None:
-    assert {keys for keys, _ in PLAYER_KEYS} - {keys for keys, _ in player_keys(config)} == missing
+    assert {keys for keys, _ in PLAYER_KEYS} - {keys for keys, _ in player_keys(config, 1)} == missing
+
+
+def test_n_is_told_to_lead_elsewhere_where_the_world_has_several_starts() -> None:
+    assert [dict(player_keys(card_config(), num_starts))["N"] for num_starts in (1, 8)] \
+        == ["new seed", "new seed, other start"]
 
 
 # --- in the window --------------------------------------------------------------------------------------------------

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pygame
 
-from ..codec.pixels import load_hand_place
+from ..codec.pixels import load_hand_place, load_start_image
 from ..errors import AstraPlayError, ImageError
 from . import hud
 from .canvas import Canvas
+from .catalogue import start_title
 from .drop import first_picture
 from .events import PAD_BUTTONS, key_control
 from .heard import MouseMotion, draw_heard
@@ -34,6 +36,9 @@ MAX_NEW_SEED = 1_000_000  # short enough to be read out to a friend
 WELCOME = " Esc pauses and frees the mouse, F1 shows figures."
 WELCOME_PROMPT = " T changes the prompt."
 WELCOME_S = 9.0  # three short sentences
+# keys of commands that are about a world at play
+PLAYING_KEYS = frozenset((pygame.K_LEFTBRACKET, pygame.K_RIGHTBRACKET, pygame.K_MINUS, pygame.K_KP_MINUS,
+                          pygame.K_EQUALS, pygame.K_PLUS, pygame.K_KP_PLUS, pygame.K_p, pygame.K_F12, pygame.K_t))
 DOING = {"loading": "Loading the network", "warming up": "Warming up"}
 
 
@@ -90,6 +95,9 @@ class PlayScreen(SessionScreen):
             return True
         if event.type != pygame.KEYDOWN or key_control(event) in self.keymap.keys:
             return False
+        if not self.playing and event.key in PLAYING_KEYS:
+            self.toast(f"{self.config.title} is still loading; press the key again when it moves.")
+            return True
         match event.key:
             case pygame.K_F1:
                 self._app.change_settings(hud=not self._app.settings.hud)
@@ -122,12 +130,42 @@ class PlayScreen(SessionScreen):
     # --- commands ---------------------------------------------------------------------------------------------------
 
     def reset(self, new_seed: bool = False) -> None:
-        """Start again from the same picture and seed, or with another seed."""
-        if new_seed:
-            self.choice = dataclasses.replace(self.choice, seed=random.randrange(MAX_NEW_SEED))
-        self.session.reset(self.choice.seed)
+        """Start again from the same picture and seed, or with another seed and another of the world's pictures.
+
+        A picture that is the player's own stays: then only the noise is another.
+        """
+        if not new_seed:
+            self._begin_again(self.choice, f"Start again, seed {self.choice.seed}")
+            return
+        choice, others = dataclasses.replace(self.choice, seed=random.randrange(MAX_NEW_SEED)), self.other_pictures()
+        if not others:
+            self._begin_again(choice, f"Same start, new seed {choice.seed}")
+            return
+        picture = random.choice(others)
+        try:
+            frame = load_start_image(picture, self.config.width, self.config.height)
+        except ImageError as error:
+            self.toast(str(error), bad=True)
+        else:
+            self._begin_again(dataclasses.replace(choice, picture=picture),
+                              f"{start_title(picture)}, seed {choice.seed}", frame)
+
+    def other_pictures(self) -> list[Path]:
+        """Return the world's start pictures that are not on screen; none where the player has given one instead."""
+        pictures = self._app.options.catalogue.start_pictures(self.config)
+        now = self.choice.picture or (pictures[0] if pictures and self._taken is None else None)
+        return [picture for picture in pictures if picture != now] if now in pictures else []
+
+    def _begin_again(self, choice: Choice, said: str, frame: np.ndarray | None = None) -> None:
+        """Start again as chosen; `frame`: of its picture where that is another one."""
+        self.choice = choice
+        if frame is None:
+            self.session.reset(choice.seed)
+        else:
+            self._start, self._presenter.frame = frame[None], frame
+            self.session.reset(choice.seed, self._start, load_hand_place(choice.picture))
         self._figures.start_again()
-        self.toast(f"{'New world' if new_seed else 'Start again'}, seed {self.choice.seed}")
+        self.toast(said)
 
     def start_from(self, paths: Sequence[Path]) -> None:
         """Start again from the first of some files that is a picture; play goes on where none of them is."""
@@ -137,11 +175,7 @@ class PlayScreen(SessionScreen):
             self.toast(str(error), bad=True)
             return
         self._app.bring_forward(self)
-        self._start, self._presenter.frame = frame[None], frame
-        self.choice = dataclasses.replace(self.choice, picture=path)
-        self.session.reset(self.choice.seed, self._start, load_hand_place(path))
-        self._figures.start_again()
-        self.toast(f"Starting from {path.name}")
+        self._begin_again(dataclasses.replace(self.choice, picture=path), f"Starting from {path.name}", frame)
 
     def open_prompt(self, opened_by: str = "") -> None:
         """Let the player write what the world is told; a world that reads no text says so."""

@@ -14,6 +14,7 @@ from ..config import WorldConfig
 from ..errors import RecordingError
 from ..paths import expanded
 from ..record.branch import Continuation
+from ..record.buffer import BUFFER_S
 from ..record.facts import make_head
 from ..record.library import LOG_SUFFIX, VIDEO_SUFFIX, recordings_folder
 from ..record.recorder import Recorder, Target, Written
@@ -59,10 +60,15 @@ class RecordingControl:
             self._recorder.end()
         else:
             self._recorder.begin(self._target())
+        if not self._play.playing:
+            self._play.toast("Recording begins with the first frame." if self.is_recording
+                             else "Nothing will be recorded.")
 
     def save_last(self) -> None:
-        """Save the last 30 s after the fact."""
-        self._play.toast("Saving the last 30 s")
+        """Save the last 30 s after the fact, or what has been played of them."""
+        played_s = min(BUFFER_S, self._play.num_shown / self._play.config.fps)
+        if played_s:  # else the recorder says that there is nothing
+            self._play.toast(f"Saving the last {played_s:.0f} s" if played_s >= 1.0 else "Saving the last second")
         self._recorder.save_last(self._target())
 
     def lines(self, leave: Callable[[], None]) -> list[Line]:

@@ -155,7 +155,8 @@ class PauseScreen(ListScreen):
         lines = [
             Line("Resume", app.pop, hint="Esc"),
             Line("Start again", lambda: self._reset(new_seed=False), hint="Backspace"),
-            Line("New seed", lambda: self._reset(new_seed=True), hint="N"),
+            Line("New seed, other start" if play.other_pictures() else "New seed",
+                 lambda: self._reset(new_seed=True), hint="N"),
             *([Line("Prompt", self._open_prompt, hint="T")] if play.reads_text else []),
             *play.recording.lines(leave=app.pop),
             Line("Settings", lambda: app.push(SettingsScreen(app))),
@@ -240,7 +241,7 @@ class KeysScreen(StillScreen):
         """`config`: of the world that the keys are shown for; None for all the keys that there are."""
         super().__init__(app)
         self._columns = (("In the world" if config is None else config.title, world_keys(keymap)),
-                         ("The player", player_keys(config)))
+                         ("The player", player_keys(config, _num_starts(app, config))))
 
     def handle(self, event: pygame.Event, polled_at_s: float) -> None:
         clicked = event.type == pygame.MOUSEBUTTONDOWN and event.button == 1
@@ -303,13 +304,21 @@ def world_keys(keymap: Keymap) -> list[tuple[str, str]]:
             for controls, meaning in keymap.help()]
 
 
-def player_keys(config: WorldConfig | None) -> list[tuple[str, str]]:
-    """Return the player's own keys without those that do nothing in a world; None: all of them."""
+def player_keys(config: WorldConfig | None, num_starts: int) -> list[tuple[str, str]]:
+    """Return the player's own keys without those that do nothing in a world; None: all of them.
+
+    `num_starts`: how many start pictures it has.
+    """
     idle = set()
     if config is not None:
         idle |= {"T"} if config.model.text_dim == 0 else set()
         idle |= {"[  ]"} if config.stream.max_guidance == 1 else set()
-    return [(keys, meaning) for keys, meaning in PLAYER_KEYS if keys not in idle]
+    return [(keys, "new seed, other start" if keys == "N" and num_starts > 1 else meaning)
+            for keys, meaning in PLAYER_KEYS if keys not in idle]
+
+
+def _num_starts(app: App, config: WorldConfig | None) -> int:
+    return 0 if config is None else len(app.options.catalogue.start_pictures(config))
 
 
 def _on(value: bool) -> str:
