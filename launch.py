@@ -44,6 +44,7 @@ import hashlib  # noqa: E402
 import importlib.util  # noqa: E402
 import json  # noqa: E402
 import re  # noqa: E402
+import shlex  # noqa: E402
 import shutil  # noqa: E402
 import subprocess  # noqa: E402
 from collections.abc import Iterator, Sequence  # noqa: E402
@@ -59,6 +60,9 @@ EXTRAS_FOR = {"test": ["dev"], "kiosk": ["kiosk"], "data": ["train"], "train": [
               "weights fetch": ["fetch", "text"], "weights import": ["text"]}
 # The tests on every processor: one thread each (tests/conftest.py), and whoever is done takes from the others' rest.
 TEST_OPTIONS = ["-n", "logical", "--maxprocesses", "8", "--dist", "worksteal"]
+PARSE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from astra_play.cli import parse; parse(sys.argv[1:])"
+COMMAND_VARIABLE = "ASTRA_PLAY_COMMAND"  # tells the player what to call itself where it names a command to run
+EXIT_WRONG_USE = 2  # of argparse
 EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
 
 
@@ -72,12 +76,17 @@ class LaunchError(Exception):
 def main(argv: Sequence[str]) -> int:
     """Prepare an environment and hand over to it; return an exit status (on POSIX a success does not return)."""
     if argv[:1] in (["-h"], ["--help"]):
-        print(__doc__.strip())
+        print(__doc__.strip() + commands_text())
         return 0
     testing = argv[:1] == ["test"]
     extras = EXTRAS_FOR.get(" ".join(argv[:2])) or EXTRAS_FOR.get(" ".join(argv[:1]), [])
     try:
-        python = active_python(extras) or venv_with_project(extras)
+        python = active_python(extras)
+        if python is None and not is_ready(extras) and not testing:
+            status = answer_without_installing(argv or ["play"])
+            if status is not None:
+                return status
+        python = python or venv_with_project(extras)
     except LaunchError as error:
         print(error, file=sys.stderr)
         return 1
@@ -87,7 +96,36 @@ def main(argv: Sequence[str]) -> int:
     if testing:
         os.chdir(ROOT)
         return hand_over([python, "-m", "pytest", *TEST_OPTIONS, *argv[1:]])
+    os.environ.setdefault(COMMAND_VARIABLE, f"{'py' if os.name == 'nt' else 'python3'} {shlex.quote(sys.argv[0])}")
     return hand_over([python, "-m", "astra_play", *(argv or ["play"])])
+
+
+def commands_text() -> str:
+    """Return the player's own list of commands, which needs no package; nothing where this file lies alone."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        commands = importlib.import_module("astra_play.cli").COMMANDS
+    except ImportError:
+        return ""
+    finally:
+        sys.path.remove(str(ROOT))
+    lines = [f"    {name:10}{command.help}" for name, command in commands.items()]
+    return "\n\nCommands; --help after one shows its options:\n\n" + "\n".join(lines)
+
+
+def answer_without_installing(argv: Sequence[str]) -> int | None:
+    """Answer a command line that is wrong or asks for help; None if it means work, or cannot be judged yet.
+
+    The player's parser needs no package for most commands, and that of the others none of the extras.
+    """
+    python = str(venv_python()) if is_ready([]) else sys.executable
+    done = subprocess.run([python, "-c", PARSE, str(ROOT), *argv], capture_output=True, text=True)
+    asks = not {"-h", "--help", "--version"}.isdisjoint(argv)
+    if done.returncode != EXIT_WRONG_USE and not (asks and done.returncode == 0):
+        return None
+    print(done.stdout, end="")
+    print(done.stderr, end="", file=sys.stderr)
+    return done.returncode
 
 
 def hand_over(command: Sequence[str]) -> int:

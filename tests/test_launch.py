@@ -15,6 +15,9 @@ from types import ModuleType
 
 import pytest
 
+from astra_play import cli
+from astra_play.display.sentence import own_command
+
 SOURCE = Path(__file__).resolve().parents[1] / "launch.py"
 DiskUsage = namedtuple("DiskUsage", "total used free")
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="the stand-in for Python is a shell script")
@@ -25,12 +28,17 @@ if [ "$3" = install ]; then {pip_does}; fi
 """
 
 
-@pytest.fixture
-def launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """launch.py as a module whose checkout is a temporary folder, in no active environment, with hand_over recorded."""
+def load_launch() -> ModuleType:
     spec = importlib.util.spec_from_file_location("launch", SOURCE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """launch.py as a module whose checkout is a temporary folder, in no active environment, with hand_over recorded."""
+    module = load_launch()
     (tmp_path / ".ci").mkdir()
     (tmp_path / ".ci" / "constraints.txt").write_text("numpy==2.0.0\n")
     shutil.copy(SOURCE.with_name("pyproject.toml"), tmp_path)
@@ -39,6 +47,8 @@ def launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
                        "MARKER": tmp_path / ".venv" / "astra-play-installing"}.items():
         monkeypatch.setattr(module, name, path)
     monkeypatch.setattr(module, "active_python", lambda extras: None)
+    monkeypatch.setattr(module, "answer_without_installing", lambda argv: None)
+    monkeypatch.setenv(module.COMMAND_VARIABLE, "python3 launch.py")
     module.handed_over = []
     monkeypatch.setattr(module, "hand_over", lambda command: module.handed_over.append(command) or 0)
     return module
@@ -88,6 +98,66 @@ def test_source_imports_the_standard_library_only() -> None:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else (
             [node.module] if isinstance(node, ast.ImportFrom) else [])
         assert {name.split(".")[0] for name in names} <= set(sys.stdlib_module_names)
+
+
+# --- what needs no installation -------------------------------------------------------------------------------------
+
+@pytest.fixture
+def own_launch(launch: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """launch.py that finds the player beside itself, has nothing installed, and must not begin to."""
+    fresh = load_launch()
+    monkeypatch.setattr(launch, "ROOT", SOURCE.parent)
+    monkeypatch.setattr(launch, "answer_without_installing", fresh.answer_without_installing)
+    monkeypatch.setattr(fresh, "VENV", launch.VENV)
+    monkeypatch.setattr(launch, "install", lambda extras: pytest.fail("something was installed"))
+    return launch
+
+
+def test_help_lists_the_players_commands(own_launch: ModuleType, capsys: pytest.CaptureFixture) -> None:
+    assert own_launch.main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "launch.py test" in shown and "PIP_INDEX_URL" in shown
+    for name, command in cli.COMMANDS.items():
+        assert f"{name} " in shown and command.help in shown
+
+
+@pytest.mark.parametrize(("argv", "words"), [
+    (["paly"], "did you mean 'play'"), (["kiosk", "--profil", "x", "--nope"], "unrecognized arguments: --nope"),
+    (["weights", "import", "astra"], "--checkpoint, --out"), (["data", "make"], "DIR")])
+def test_command_line_that_is_wrong_installs_nothing(own_launch: ModuleType, capsys: pytest.CaptureFixture,
+                                                     argv: list[str], words: str) -> None:
+    assert own_launch.main(argv) == 2
+    assert words in capsys.readouterr().err and own_launch.handed_over == []
+
+
+def test_help_of_a_command_installs_nothing(own_launch: ModuleType, capsys: pytest.CaptureFixture) -> None:
+    assert own_launch.main(["data", "make", "--help"]) == 0
+    assert "--episodes" in capsys.readouterr().out and own_launch.handed_over == []
+
+
+def test_no_command_is_play_and_is_installed(own_launch: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = []
+    monkeypatch.setattr(own_launch, "install", installed.append)
+    assert own_launch.main([]) == 0
+    assert installed == [[]] and own_launch.handed_over[-1][-1] == "play"
+
+
+def test_command_line_that_means_work_or_cannot_be_judged_is_let_through() -> None:
+    fresh = load_launch()
+    assert fresh.answer_without_installing(["data", "make", "somewhere"]) is None
+    fresh.ROOT = Path("/nowhere")
+    fresh.PARSE = "import nothing_of_this_name"
+    assert fresh.answer_without_installing(["evaluate", "--nope"]) is None
+
+
+def test_player_calls_itself_as_it_was_started(launch: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert own_command() == "python3 launch.py"  # as the fixture has it
+    monkeypatch.delenv(launch.COMMAND_VARIABLE)
+    assert own_command() == "astra-play"
+    monkeypatch.setattr(sys, "argv", ["my copies/launch.py"])
+    monkeypatch.setattr(launch, "venv_with_project", lambda extras: sys.executable)
+    launch.main(["doctor"])
+    assert own_command().endswith(" 'my copies/launch.py'")
 
 
 # --- installing once ------------------------------------------------------------------------------------------------
@@ -296,9 +366,7 @@ def test_every_requirement_of_the_project_can_be_read(launch: ModuleType) -> Non
     ("/env", True, False, False)])
 def test_active_environment_is_used_only_if_it_holds_this_checkout(
         monkeypatch: pytest.MonkeyPatch, prefix: str, installed_here: bool, complete: bool, used: bool) -> None:
-    spec = importlib.util.spec_from_file_location("launch", SOURCE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_launch()
     monkeypatch.setattr(sys, "prefix", prefix)
     monkeypatch.setattr(sys, "base_prefix", "/usr")
     monkeypatch.setattr(module, "installed_checkout", lambda: module.ROOT if installed_here else None)

@@ -16,6 +16,7 @@ from ..errors import AstraPlayError, ConfigError, WeightsError
 from ..runtime.clock import MonotonicClock
 from ..runtime.interfaces import PlayableWorld
 from ..runtime.threads import choose_num_threads
+from .sentence import own_command
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class Catalogue:
         if not plays_live(config):
             given = name if scenario else f"{name}/{config.scenario}"
             raise ConfigError(f"the scenario {config.scenario!r} of the world {config.name!r} cannot be played live, "
-                              "since its actions are poses that no key makes; render it: astra-play render --world "
-                              f"{given} --image FILE --out clip.mp4")
+                              f"since its actions are poses that no key makes; render it: {own_command()} render "
+                              f"--world {given} --image FILE --out clip.mp4")
         return config
 
     def start_pictures(self, config: WorldConfig) -> list[Path]:

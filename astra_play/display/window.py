@@ -13,6 +13,7 @@ import pygame
 import pygame.scrap
 
 from ..errors import DisplayError
+from .sentence import own_command
 from .settings import MIN_WINDOW_PX
 
 TITLE = "Astra Play"
@@ -146,4 +147,4 @@ def _open(size: tuple[int, int]) -> pygame.Window:
     except pygame.error as error:
         pygame.display.quit()
         raise DisplayError(f"no window can be opened here ({error}); run it on a machine with a screen, over ssh with "
-                           "ssh -X, or without a window: astra-play play --headless --seconds 10") from None
+                           f"ssh -X, or without a window: {own_command()} play --headless --seconds 10") from None
