@@ -14,7 +14,8 @@ from hands import Player, seats
 from tiny_recording import record_offline
 
 from astra_play.chunks import ActionSample
-from astra_play.display import timeline
+from astra_play.display import present, timeline
+from astra_play.display.canvas import Canvas
 from astra_play.display.play import PlayScreen
 from astra_play.display.replay import ReplayScreen
 from astra_play.display.replay_keys import REPLAY_KEYS, ReplayKeysScreen
@@ -261,6 +262,23 @@ def test_a_new_start_after_taking_over_is_no_branch(make_player, tmp_path):
     player.press(pygame.K_r)
     player.app.close()
     assert read_recording(next((tmp_path / "out").glob("*.astra"))).head.branch_of is None
+
+
+def test_figures_and_keys_lie_beside_the_picture_or_within_it(replaying, monkeypatch):
+    written, write = [], Canvas.write
+    monkeypatch.setattr(Canvas, "write", lambda canvas, *words, **how: written.append(write(canvas, *words, **how))
+                        or written[-1])
+    monkeypatch.setattr(timeline, "draw_timeline", lambda canvas, state: None)
+    replaying.app.change_settings(hud=True)
+    for size, is_beside in (((1280, 720), True), ((1000, 720), False)):
+        replaying.app.window.resize(size)
+        replaying.app.toasts.clear()
+        written.clear()
+        replaying.app.redraw()
+        replaying.steps(1)
+        picture = present.fit(4, 3, pygame.Rect(0, 0, *size))
+        assert len(written) > 6 and {picture.colliderect(box) for box in written} == {not is_beside}
+        assert is_beside or all(picture.contains(box) for box in written)
 
 
 def test_the_keys_page_tells_the_replays_keys(replaying):

@@ -21,7 +21,7 @@ from ..record.replay import ReplayableWorld, check_fits
 from ..record.replayed import ReplayControl, ReplayedWorld
 from ..runtime.playout import DueFrame
 from ..runtime.session import Session, Settings
-from . import hud, timeline
+from . import hud, theme, timeline
 from .canvas import Canvas
 from .events import PAD_BUTTONS, key_control, to_input
 from .heard import draw_heard
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SEEK_S = 5.0
+MIN_FIGURES_WIDTH = 130  # units; in less, a line of the figures breaks into many
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
@@ -315,7 +316,7 @@ class ReplayScreen:
             self._draw_input(canvas, picture)
         settings = self._app.settings
         if settings.hud:
-            self._draw_figures(canvas)
+            self._draw_figures(canvas, picture)
         timeline.draw_timeline(canvas, self.timeline_state())
 
     def timeline_state(self) -> timeline.TimelineState:
@@ -331,11 +332,15 @@ class ReplayScreen:
         motion_px_s = sample.mouse_px[0] / chunk_s, sample.mouse_px[1] / chunk_s
         draw_heard(canvas, self.keymap, held, motion_px_s, picture, self.lift)
 
-    def _draw_figures(self, canvas: Canvas) -> None:
+    def _draw_figures(self, canvas: Canvas, picture: pygame.Rect) -> None:
+        """Write the figures beside the picture where that bar takes them, else in its corner."""
+        px = canvas.px
         stats, head = self.session.stats, self.recording.head
         rows = (f"{stats.recent_fps:.1f} of {head.fps * self.speed:g} fps",
                 f"chunk {self.control.recorded[max(self.index, 0)].chunk.number}",
                 f"{self.control.checkpoint_bytes / 1e6:.0f} MB of places to go back to")
-        y = canvas.px(18)
+        is_in_bar = picture.left >= px(MIN_FIGURES_WIDTH) + 2 * px(12)
+        x, y = (px(12), px(18)) if is_in_bar else (picture.left + px(18), picture.top + px(18))
+        width = (picture.left if is_in_bar else picture.right) - x - px(12)
         for row in rows:
-            y = canvas.write(row, (canvas.px(18), y), 14).bottom + canvas.px(4)
+            y = canvas.paragraph(row, (x, y), width, theme.SMALL) + px(4)
