@@ -173,15 +173,6 @@ def test_guidance_and_steps_change_while_playing_and_are_remembered(playing, tmp
     assert playing.world.num_denoise_steps == 1 and "the world's own" in playing.app.toasts.message
 
 
-def test_numbers_other_than_the_worlds_own_are_remembered(playing, tmp_path):
-    for key in (pygame.K_RIGHTBRACKET, pygame.K_EQUALS, pygame.K_EQUALS, pygame.K_MINUS):
-        playing.press(key)
-    saved = settings_file.load(tmp_path / "config" / "settings.json")
-    assert (saved.guidance, saved.steps) == (1.25, 2)
-    playing.app.change_settings(steps=1)
-    playing.until(lambda: playing.world.num_denoise_steps == 1, "what the settings page says")
-
-
 def test_photo_is_the_shown_frame_named_by_world_seed_and_frame(playing, tmp_path):
     playing.frames(3)
     frame, index = playing.frame.copy(), playing.play.frame_index
