@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from astra_play.config import ControlsConfig, ModelConfig, StreamConfig
-from astra_play.model.anchor import repeat_last
+from astra_play.model.anchor import AHEAD_BLUR, AHEAD_PX, STAYS_PX, repeat_last
 from astra_play.model.history import with_mask
 from astra_play.model.transformer import Transformer
 
@@ -213,3 +213,20 @@ def naive_table_step(blocks: list[dict[str, float]], hand: dict[str, float], way
                 block["x"] += in_x if block["x"] >= finger_x else -in_x
             if in_y <= in_x:
                 block["y"] += in_y if block["y"] >= hand["y"] else -in_y
+
+
+def naive_blur_ahead(picture: Tensor, row: Tensor, controls: ControlsConfig) -> Tensor:
+    """A picture (3, H, W) that a camera row (12,) has moved, blurred column by column about where the row leads."""
+    pose, (height, width) = row.reshape(3, 4), picture.shape[1:]
+    focal_px = height / 2 / math.tan(math.radians(controls.vertical_fov_deg) / 2)
+    aside, ahead = -float(pose[0, 3]), -float(pose[2, 3])
+    if ahead <= 0:
+        return picture
+    blurred = picture.clone()
+    for x in range(width):
+        off_px = x + 0.5 - width / 2 - focal_px * aside / ahead
+        share = min(1.0, AHEAD_BLUR * ahead / controls.scene_depth_m) * math.exp(-off_px**2 / (2 * AHEAD_PX**2))
+        share *= math.exp(-(focal_px * float(pose[0, 2]) / STAYS_PX) ** 2)
+        left, right = picture[:, :, max(x - 1, 0)], picture[:, :, min(x + 1, width - 1)]
+        blurred[:, :, x] += share * ((left + right) / 4 - picture[:, :, x] / 2)
+    return blurred

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from fake_training import FakeData, parts, tiny_motion, tiny_recipe
+from naive import naive_blur_ahead
 from test_kv_cache import relative_error
 from tiny_world import TINY_WORLD
 
@@ -156,7 +157,9 @@ def test_a_rollout_starts_true_and_goes_on_as_the_player_would(carries: bool) ->
             noisy = torch.randn(2, 1, 4, 4, 4, generator=noise)
             expected = noisy - history.velocity(noisy, 1.0, row, anchor=anchor)
             if carries:
-                detail = moved[:, 0] - motion.paint(anchor[:, 0])
+                moved = torch.stack([naive_blur_ahead(one[0], own[0], TINY_WORLD.controls)
+                                     for one, own in zip(moved, row, strict=True)])
+                detail = moved - motion.paint(anchor[:, 0])
                 picture = (motion.paint(expected[:, 0]) + (1 - stream.detail_leak) * detail).clamp(-1, 1)
                 expected = motion.encode(picture)[:, None]
             assert relative_error(past.latents[:, t + 1:t + 2], expected) < 1e-4

@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from naive import naive_velocity
+from naive import naive_blur_ahead, naive_velocity
 from tiny_world import TINY_WORLD, make_tiny_world
 
 from astra_play.actions.row_makers import make_row_maker
@@ -88,6 +88,7 @@ def test_world_equals_full_passes_without_cache(world: World) -> None:
                                   anchors=anchors)
         expected = naive_settle(noisy - velocity, anchors[-1], first, stream)
         assert ((ours.latents - (expected * scale)[0]).norm() / ours.latents.norm()).item() < 1e-5, t
+        moved = naive_blur_ahead(moved[0], row[0, 0], config.controls)[None]
         detail = moved - codec.decode(anchors[-1] * scale)[0]
         picture = (codec.decode(expected * scale)[0] + (1 - stream.detail_leak) * detail).clamp(-1, 1)
         assert np.abs(frame.astype(int) - pixels.to_uint8(picture).numpy()).max() <= 1

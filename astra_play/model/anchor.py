@@ -241,8 +241,8 @@ class CameraMotion:
 def blur_across(pictures: Tensor, share: Tensor) -> Tensor:
     """(N, C, H, W) pictures with each column blurred by its neighbours to its share (N, W).
 
-    Who goes straight ahead sees what is there stretched out of the same two pixels for minutes, and an edge between them
-    would split the picture from top to bottom. Blurred a little at every step, it is drawn apart as it spreads.
+    Who goes straight ahead sees what is there stretched out of the same two pixels for minutes, and an edge between
+    them would split the picture from top to bottom. Blurred a little at every step, it is drawn apart as it spreads.
     """
     beside = F.pad(pictures, (1, 1, 0, 0), mode="replicate")
     return pictures + share[:, None, None] / 4 * (beside[..., 2:] + beside[..., :-2] - 2 * pictures)
