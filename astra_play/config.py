@@ -142,6 +142,7 @@ class CodecConfig:
     hand_width: int = 0  # "mini" only: of the network that cuts a robot's hand out of a picture; 0: there is none
     shadow_width: int = 0  # "mini" only: of the network that finds that hand's shadow on the table; 0: there is none
     tabletop_width: int = 0  # "mini" only: of the one that finds that hand's fingers and blocks in it; 0: there is none
+    table_width: int = 0  # "mini" only: of the one that says how the table looks behind all of that; 0: there is none
     loop_filter_width: int = 0  # "mini" only: of the network that cleans up every picture that is carried on; 0: none
     upscaler_width: int = 0  # "mini" only: of the network that draws shown pictures twice as large; 0: as they are
     base_width: int = 0  # "wan_vae" and "taehv" only: channels at full resolution; 0: the published 96 and 64
@@ -415,8 +416,11 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
     for name in ("colour_hold", "contrast_hold", "detail_leak", "filter_strength"):
         share = getattr(stream, name)
         yield 0 <= share <= 1, f"stream.{name} must be in [0, 1], but is {share}"
-    for name in ("hand_width", "shadow_width", "tabletop_width"):
+    for name in ("hand_width", "shadow_width", "tabletop_width", "table_width"):
         yield getattr(codec, name) >= 0, f"codec.{name} is {getattr(codec, name)}, but cannot be negative"
+    yield not codec.table_width or (codec.hand_width and codec.shadow_width and codec.tabletop_width), (
+        f"codec.table_width is {codec.table_width}, but a table is restored behind what is found, and the codec needs "
+        "hand_width, shadow_width and tabletop_width too")
     yield codec.loop_filter_width == 0 or (
         codec.loop_filter_width > 0 and model.anchor == "moved" and config.width % 16 == config.height % 16 == 0), (
         f"codec.loop_filter_width is {codec.loop_filter_width}, but must be 0, or positive in a world with the anchor "

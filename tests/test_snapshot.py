@@ -28,7 +28,8 @@ WORLDS = {
     "arm": {"model": dataclasses.replace(TINY.model, hypotheses=3, hypothesis_blocks=2, modalities={"arm": 8}),
             "controls": ControlsConfig("arm")},
     "tabletop": {"model": dataclasses.replace(TINY.model, hypotheses=3, hypothesis_blocks=2, modalities={"arm": 8}),
-                 "codec": dataclasses.replace(TINY.codec, hand_width=4, shadow_width=4, tabletop_width=4),
+                 "codec": dataclasses.replace(TINY.codec, hand_width=4, shadow_width=4, tabletop_width=4,
+                                              table_width=4),
                  "controls": ControlsConfig("arm", finger_stroke_m=0.05)},
 }
 

@@ -20,12 +20,13 @@ class HandFinder(nn.Module):
     A U-Net (Ronneberger et al., 2015) with one convolution a level, sums for its skips and width doubling to a limit.
     """
 
-    def __init__(self, width: int, num_shapes: int = 1) -> None:
-        """`num_shapes`: how many things are told apart, each with shares of its own."""
+    def __init__(self, width: int, num_shapes: int = 1, num_channels: int = 3) -> None:
+        """`num_shapes`: how many things are told apart, each with shares of its own; `num_channels`: of the pictures.
+        """
         super().__init__()
         widths = [min(width << level, 4 * width) for level in range(LEVELS + 1)]
         self.coarsest = widths[-1]
-        self.stem = nn.Conv2d(3, width, 3, padding=1)
+        self.stem = nn.Conv2d(num_channels, width, 3, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(narrow, wide, 3, stride=2, padding=1)
                                   for narrow, wide in zip(widths, widths[1:], strict=False))
         self.middle = nn.Conv2d(widths[-1], widths[-1], 3, padding=1)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import CodecConfig
+from .bare_table import TableRestorer
 from .hand import HandFinder
 from .loop_filter import LoopFilter
 from .shadow import ShadowFinder
@@ -71,6 +72,7 @@ class MiniCodec(nn.Module):
         self.hand = HandFinder(config.hand_width) if config.hand_width else None
         self.shadow = ShadowFinder(config.shadow_width) if config.shadow_width else None
         self.tabletop = TabletopFinder(config.tabletop_width) if config.tabletop_width else None
+        self.table = TableRestorer(config.table_width) if config.table_width else None
         self.loop_filter = LoopFilter(config.loop_filter_width) if config.loop_filter_width else None
         self.upscaler = Upscaler(config.upscaler_width) if config.upscaler_width else None
 

@@ -1,7 +1,7 @@
 """`python -m astra_play.evaluate.fit_motion_reader`: a data set of real frames -> the weights that read its motions.
 
-The shipped weights were made by this command with its defaults, from the training worlds of `data make`, one file for
-each scenario. It takes a few minutes; the same data give the same weights on the same machine.
+The shipped weights were made by this command from the training worlds of `data make`, one file for each scenario; each
+tells of how many episodes and steps. It takes a few minutes; the same data give the same weights on the same machine.
 """
 
 from __future__ import annotations

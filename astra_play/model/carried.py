@@ -56,7 +56,7 @@ def carried_picture(config: WorldConfig, codec: MiniCodec,
     with_patches = config.stream.painter == "patches" or (config.stream.painter == "auto" and loop_filter is not None)
     paint = motion.paint if with_patches else decode
     leak, fade_m = config.stream.detail_leak, config.stream.memory_fade_m
-    if isinstance(motion, StillCamera) and codec.tabletop is not None and motion.stroke_m:
+    if isinstance(motion, StillCamera) and codec.table is not None and motion.stroke_m:
         return TabletopPicture(motion, paint, leak)
     if fade_m == 0 or isinstance(motion, StillCamera):
         return carry(motion, paint, leak, loop_filter, strength)

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..codec.bare_table import FAINT, fill_in
 from ..codec.loop_filter import LoopFilter
 from ..codec.mini import MiniCodec
 from ..codec.shadow import CastShadow
@@ -28,7 +29,6 @@ from .anchor import CameraMotion, resample
 from .carried_picture import CarriedPicture
 
 HAND_HYPOTHESES = 3
-FAINT = 0.05  # share of the hand below which a pixel of the start picture is the table's own
 COVER_PX = 2  # around the hand, where a picture shows neither it nor the table alone
 COVERED = 0.1  # share of the hand or its shadow within COVER_PX above which the table keeps what it had
 EDGE_PX = 1  # about the rim of the shadow, where it may have been found a pixel too wide
@@ -59,6 +59,7 @@ class StillCamera(CameraMotion):
         self.num_hypotheses = hypotheses if hypotheses >= HAND_HYPOTHESES else min(hypotheses, 1)
         super().__init__(codec, latent_scale, width, height, controls, coverage, self.num_hypotheses, blocks)
         self._find_hand, self._find_shadow, self._find_tabletop = codec.hand, codec.shadow, codec.tabletop
+        self._restore_table = codec.table
         self.stroke_m, self.finger_step_m = controls.finger_stroke_m, controls.finger_m_per_frame
         self.rays = torch.cat([self._pixels * self.limits, torch.ones_like(self._pixels[..., :1])], dim=-1)
         told = math.radians(controls.camera_lift_deg), controls.eye_height_m
@@ -87,6 +88,11 @@ class StillCamera(CameraMotion):
         """What stands on the table in (B, 3, H, W) pictures, and how the camera sees it."""
         tabletop = self._find_tabletop(pictures)
         return tabletop, self.sight(tabletop.lift_rad, tabletop.eye_height_m)
+
+    @torch.no_grad()
+    def restore_table(self, pictures: Tensor, hidden: Tensor, dark: Tensor) -> tuple[Tensor, Tensor]:
+        """What the tables of (B, 3, H, W) pictures look like alone, and where that differs (codec/bare_table.py)."""
+        return self._restore_table(pictures, hidden, dark)
 
     def throw(self, shadow: CastShadow, ways_m: Tensor) -> Tensor:
         """Shares (B, T, 1, H, W) in [0, 1] of the shadow in each pixel when the hand has gone the ways (B, T, 3)."""
@@ -214,39 +220,24 @@ def darken(pictures: Tensor, shadow: CastShadow, thrown: Tensor) -> Tensor:
     return (pictures + 1) * (1 - thrown * shadow.table[:, None] * (1 - shadow.light[:, None, :, None, None])) - 1
 
 
-def lighten(pictures: Tensor, bare: Tensor, shadow: CastShadow, edge_px: int = EDGE_PX) -> Tensor:
+def lighten(pictures: Tensor, bare: Tensor, shadow: CastShadow) -> Tensor:
     """The table of first pictures (B, 3, H, W) as it would be without their shadow, which was found in them.
 
-    `bare` (B, 1, H, W) bool: where no hand is before it. A shadow found `edge_px` too wide leaves no bright line at its
+    `bare` (B, 1, H, W) bool: where no hand is before it. A shadow found a pixel too wide leaves no bright line at its
     rim: nothing is lighter there than the table around.
     """
     dark = shadow.share * shadow.table
     lit = ((pictures + 1) / (1 - dark * (1 - shadow.light[:, :, None, None])) - 1).clamp(-1, 1)
-    table, at_rim = fill_in(lit, bare), rim(dark, edge_px)
+    table, at_rim = fill_in(lit, bare), rim(dark)
     return torch.where(at_rim, torch.minimum(table, fill_in(lit, bare & ~at_rim)), table)
 
 
-def rim(share: Tensor, edge_px: int = EDGE_PX) -> Tensor:
-    """Where a shadow, its share (B, 1, H, W) of each pixel given, begins or ends within `edge_px`, as bool."""
-    most, least = (sign * F.max_pool2d(sign * share, 2 * edge_px + 1, stride=1, padding=edge_px) for sign in (1, -1))
+def rim(share: Tensor) -> Tensor:
+    """Where a shadow, its share (B, 1, H, W) of each pixel given, begins or ends within EDGE_PX, as bool."""
+    most, least = (sign * F.max_pool2d(sign * share, 2 * EDGE_PX + 1, stride=1, padding=EDGE_PX) for sign in (1, -1))
     return most - least > 0.5
 
 
 def covered(share: Tensor) -> Tensor:
     """Where the hand, its share (B, 1, H, W) of each pixel given, hides the table or touches its pixels, as bool."""
     return F.max_pool2d(share, 2 * COVER_PX + 1, stride=1, padding=COVER_PX) > COVERED
-
-
-def fill_in(pictures: Tensor, known: Tensor) -> Tensor:
-    """(B, 3, H, W) pictures whose pixels outside `known` (B, 1, H, W) take the mean colour of the known ones nearby.
-
-    Pull-push (Gortler et al., "The lumigraph", 1996): ever coarser means, each used only where no finer one is known.
-    """
-    weight = known.to(pictures.dtype)
-    if bool(known.all()) or min(pictures.shape[-2:]) < 2:
-        return pictures
-    size = pictures.shape[-2:]
-    coarse_weight = F.avg_pool2d(weight, 2, ceil_mode=True)
-    coarse = F.avg_pool2d(pictures * weight, 2, ceil_mode=True) / coarse_weight.clamp_min(1e-6)
-    behind = F.interpolate(fill_in(coarse, coarse_weight > 0), size=size, mode="bilinear", align_corners=False)
-    return torch.where(known, pictures, behind)

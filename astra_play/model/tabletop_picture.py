@@ -1,13 +1,13 @@
 """The picture of a hand among blocks: a table that stays as it was seen, and on it what moves, each a layer of its own.
 
 `TablePicture` (still_camera.py) knows a hand and its shadow, and leaves blocks to the network, which smears them. Where
-the codec also finds fingers, blocks and the camera's place (codec/tabletop.py), the given picture is cut into all of
-these, rules say where each of them goes (table_blocks.py), and the network is offered no hypotheses any more: the
-layers are the anchor, and it corrects that. Nothing of what it paints is carried on, so that the table is the same
-after minutes.
+the codec also finds fingers, blocks and the camera's place (codec/tabletop.py) and knows what a table looks like behind
+them (codec/bare_table.py), the given picture is cut into all of these, rules say where each of them goes
+(table_blocks.py), and the network is offered no hypotheses any more: the layers are the anchor, and it corrects that.
+Nothing of what it paints is carried on, so that the table is the same after minutes.
 
-Layers are premultiplied (Porter and Duff, "Compositing digital images", 1984), and what they fail to explain of the
-given picture goes with the nearest of them: before anything moves, they make that picture again.
+Layers are premultiplied (Porter and Duff, "Compositing digital images", 1984). What they fail to explain of the given
+picture goes with the nearest of them or fades as the hand moves: before anything moves, they make that picture again.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..codec.bare_table import FAINT, hardened, hidden_and_dark
 from ..codec.loop_filter import LoopFilter
 from ..codec.shadow import CastShadow
 from ..codec.tabletop import Tabletop, centres
 from . import table_blocks
 from .carried_picture import CarriedPicture
-from .still_camera import FAINT, Sight, StillCamera, along_table, covered, darken, fill_in, lighten
+from .still_camera import Sight, StillCamera, along_table, covered, darken
 from .table_blocks import AWAY_M, BLOCK_HALF_M, Blocks, Grip
 
 CLOSE_COLUMN = 6  # of an arm's row: where the fingers are sent, 0 open to 1 closed
 MAX_BLOCKS = 3
-HARD_SHARES = (0.15, 0.5)  # below, of a finger or block, a pixel is none of it; above, all of it
 MIDDLE_SHARE = 0.3  # of a block's middle, from which on it is taken for one
 MIDDLE_PX = 3  # about a block's middle, where no other is looked for
-EDGE_PX = 2  # by which a shadow may have been found too wide
-RIM_PX = 9  # about a place, what is in the shadow and what is not are compared
-RIM_SEEN = 4.0  # sum of the products of both shares, from which on a rim is long enough to measure
+SAME, OTHER = 0.03, 0.08  # differences of colours up to which a pixel is the table's, and from which on it is not
+LEAST_PX = 20  # of a shadow, of which its light can be measured
 DARKEST = 0.15  # that a shadow is taken to be
+FADE_M = 0.02  # of the hand's way, in which what no layer explains fades to a third
 LEVEL = 1e-3  # how little a ray must go down with each metre ahead to meet the table
 IN_FRONT_M = 0.01  # nearer than the hand by this much, a block is before it
 
@@ -51,18 +51,20 @@ class Moving(NamedTuple):
 class Layers(NamedTuple):
     """What a picture was cut into. Layers are (B, 4, H, W): colours times share, and share.
 
-    `table` (B, 3, H, W): without shadows; `hand`: without fingers; `fingers` (B, 2, 4, H, W); `blocks` (B, K, 4, H, W);
-    `shadow`: how shadows fall, None where they are not found; `shadows` (B, 1 + K, 4, H, W): the hand's and the
-    blocks'; their colours are not painted but added. `sight`: of B pictures; `shadow_sight`: of their B (1 + K)
-    shadows; `eye_height_m` (B,): of the camera over the table; `start`: where things were.
+    `table` (B, 3, H, W): without shadows; `rest` (B, 3, H, W): what is added to it until the hand moves, being no
+    layer's; `hand`: without fingers; `fingers` (B, 2, 4, H, W); `blocks` (B, K, 4, H, W); `shadow`: how shadows fall;
+    `shadows` (B, 1 + K, 4, H, W): the hand's and the blocks'; their colours are not painted but added. `sight`: of B
+    pictures; `shadow_sight`: of their B (1 + K) shadows; `eye_height_m` (B,): of the camera over the table; `start`:
+    where things were.
     """
 
     table: Tensor
+    rest: Tensor
     hand: Tensor
     fingers: Tensor
     blocks: Tensor
-    shadow: CastShadow | None
-    shadows: Tensor | None
+    shadow: CastShadow
+    shadows: Tensor
     sight: Sight
     shadow_sight: Sight
     eye_height_m: Tensor
@@ -133,62 +135,46 @@ def follow(motion: StillCamera, now: Moving, row: Tensor, eye_height_m: Tensor) 
 def cut(motion: StillCamera, pictures: Tensor) -> Layers:
     """Take pictures (B, 3, H, W) apart."""
     tabletop, sight = motion.find_tabletop(pictures)
-    fingers, found_blocks = hardened(tabletop.fingers), hardened(tabletop.blocks)
-    shadow = motion.find_shadow(pictures)
-    hand = torch.maximum(motion.find_hand(pictures), fingers.amax(dim=1, keepdim=True))
-    palm = (hand - fingers.sum(dim=1, keepdim=True)).clamp_min(0)
+    shadow, robot = motion.find_shadow(pictures), motion.find_hand(pictures)
+    hidden, dark = hidden_and_dark(robot, tabletop, shadow)
+    table, differs = motion.restore_table(pictures, hidden, dark)
     middles = block_middles(tabletop.middles)
     owners = nearest(middles, pictures)
-    share = (found_blocks * (1 - hand)) * owners  # (B, K, H, W)
     start = where_things_are(motion, tabletop, sight, middles)
 
-    count = middles.shape[1]
-    shadows = None
-    # A block found a pixel too small would colour what is filled in behind it.
-    bare = torch.maximum(hand, F.max_pool2d(found_blocks, 3, stride=1, padding=1)) < FAINT
-    if shadow is None:
-        table = fill_in(pictures, bare)
-    else:
-        dark = torch.maximum(shadow.share, tabletop.shadows)
-        light = light_across_rim(pictures, dark, bare & (shadow.table > 0.5), shadow.light)
-        # Blocks stand on the table, though they hide it.
-        shadow = shadow._replace(table=torch.maximum(shadow.table, found_blocks), light=light)
-        table = lighten(pictures, bare, shadow._replace(share=dark), EDGE_PX)
-        shares = torch.cat([shadow.share, tabletop.shadows * owners], dim=1)[:, :, None]
-        shadows = torch.cat([torch.zeros_like(shares).expand(-1, -1, 3, -1, -1), shares], dim=2)
+    found_blocks = hardened(tabletop.blocks)
+    fingers = distinct(hardened(tabletop.fingers), pictures, table)
+    hand = torch.maximum(distinct(robot, pictures, table), fingers.amax(dim=1, keepdim=True))
+    palm = (hand - fingers.sum(dim=1, keepdim=True)).clamp_min(0)
+    blocks = distinct(found_blocks * (1 - hand), pictures, table) * owners  # (B, K, H, W)
+    light = light_left(pictures, table, (dark > 0.9) & (shadow.table > 0.5) & (hidden < FAINT), shadow.light)
+    # Blocks stand on the table, though they hide it.
+    shadow = shadow._replace(table=torch.maximum(shadow.table, found_blocks), light=light)
+    shares = torch.cat([shadow.share, tabletop.shadows * owners], dim=1)[:, :, None]
 
     def layers_of(shares: Tensor) -> Tensor:
         return torch.cat([pictures[:, None] * shares[:, :, None], shares[:, :, None]], dim=2)
 
-    layers = Layers(table, layers_of(palm)[:, 0], layers_of(fingers), layers_of(share), shadow, shadows, sight,
-                    repeated(sight, 1 + count), tabletop.eye_height_m, start)
-    return explain(motion, layers, pictures)
+    nothing = torch.zeros_like(shares).expand(-1, -1, 3, -1, -1)
+    layers = Layers(table, torch.zeros_like(table), layers_of(palm)[:, 0], layers_of(fingers), layers_of(blocks),
+                    shadow, torch.cat([nothing, shares], dim=2), sight, repeated(sight, 1 + middles.shape[1]),
+                    tabletop.eye_height_m, start)
+    return explain(motion, layers, pictures, differs)
 
 
-def light_across_rim(pictures: Tensor, dark: Tensor, table: Tensor, guess: Tensor) -> Tensor:
-    """What a shadow leaves of each colour, (B, 3), measured where the table goes on beyond its rim.
-
-    `pictures` (B, 3, H, W); `dark` (B, 1, H, W): shares of the shadow; `table` (B, 1, H, W) bool: where nothing stands
-    on it; `guess` (B, 3): for shadows of which too little rim is seen. The means of what is in the shadow and of what
-    is not are compared from place to place, so that a mat which ends under the shadow counts for both.
-    """
-    def mean_near(where: Tensor) -> tuple[Tensor, Tensor]:
-        weight = F.avg_pool2d(where, RIM_PX, stride=1, padding=RIM_PX // 2)
-        light = F.avg_pool2d((pictures + 1) * where, RIM_PX, stride=1, padding=RIM_PX // 2)
-        return light / weight.clamp_min(1e-6), weight
-
-    widest, narrowest = (sign * F.max_pool2d(sign * dark, 3, stride=1, padding=1) for sign in (1, -1))
-    inside, inside_weight = mean_near((table & (narrowest > 0.9)).float())
-    outside, outside_weight = mean_near((table & (widest < 0.1)).float())
-    weight = inside_weight * outside_weight
-    light = (weight * inside).sum(dim=(2, 3)) / (weight * outside).sum(dim=(2, 3)).clamp_min(1e-6)
-    seen = weight.sum(dim=(2, 3)) > RIM_SEEN
-    return torch.where(seen, light.clamp(DARKEST, 1), guess)
+def distinct(share: Tensor, pictures: Tensor, table: Tensor) -> Tensor:
+    """Shares (B, K, H, W) of things less those at their rims that look as the table behind does, and belong to it."""
+    differ = (((pictures - table).abs().amax(dim=1, keepdim=True) - SAME) / (OTHER - SAME)).clamp(0, 1)
+    inside = -F.max_pool2d(-share, 3, stride=1, padding=1)
+    return torch.maximum(inside, share * differ)
 
 
-def hardened(share: Tensor) -> Tensor:
-    """Shares of which the doubtful ones count in full: what is half a block lets the table show through it."""
-    return ((share - HARD_SHARES[0]) / (HARD_SHARES[1] - HARD_SHARES[0])).clamp(0, 1)
+def light_left(pictures: Tensor, table: Tensor, where: Tensor, guess: Tensor) -> Tensor:
+    """What a shadow leaves of each colour, (B, 3): of `pictures` beside the `table` without it (B, 3, H, W), `where`
+    (B, 1, H, W) bool it falls on that and is seen; `guess` (B, 3): for shadows of which too little is seen."""
+    shaded, lit = ((x + 1).mul(where).sum(dim=(2, 3)) for x in (pictures, table))
+    seen = where.sum(dim=(2, 3)) >= LEAST_PX
+    return torch.where(seen, (shaded / lit.clamp_min(1e-6)).clamp(DARKEST, 1), guess)
 
 
 def repeated(sight: Sight, count: int) -> Sight:
@@ -196,9 +182,10 @@ def repeated(sight: Sight, count: int) -> Sight:
     return Sight(*(field.repeat_interleave(count, dim=0) for field in sight))
 
 
-def explain(motion: StillCamera, layers: Layers, pictures: Tensor) -> Layers:
+def explain(motion: StillCamera, layers: Layers, pictures: Tensor, differs: Tensor) -> Layers:
     """Add what the layers fail to explain of the pictures that they were cut from to the nearest of them: fingers
-    before hand before blocks before shadows, and what is left to the table."""
+    before hand before blocks before shadows. What is left is the table's, but where that `differs` (B, 1, H, W) bool
+    from the pictures."""
     rest = pictures - draw(motion, layers, [layers.start])[:, 0]
 
     def take(layer: Tensor, of: Callable[[Tensor], Tensor] = lambda rest: rest) -> Tensor:
@@ -215,13 +202,13 @@ def explain(motion: StillCamera, layers: Layers, pictures: Tensor) -> Layers:
     fingers = [take(layer) for layer in layers.fingers.unbind(dim=1)]
     hand = take(layers.hand)
     blocks = [take(layer) for layer in layers.blocks.unbind(dim=1)]
-    shadows = [] if layers.shadows is None else [take(layer, colourless) for layer in layers.shadows.unbind(dim=1)]
-    if layers.shadow is not None:  # the table is darkened after that; from -1 up, so 0 becomes what is left of light
-        thrown = layers.shadows[:, :, 3:].amax(dim=1, keepdim=True)
-        rest = rest / (darken(torch.zeros_like(rest)[:, None], layers.shadow, thrown)[:, 0] + 1).clamp_min(DARKEST)
-    return layers._replace(table=layers.table + rest, hand=hand, fingers=torch.stack(fingers, dim=1),
-                           blocks=torch.stack(blocks, dim=1) if blocks else layers.blocks,
-                           shadows=torch.stack(shadows, dim=1) if shadows else None)
+    shadows = [take(layer, colourless) for layer in layers.shadows.unbind(dim=1)]
+    # The table is darkened after that; from -1 up, so that 0 becomes what is left of light.
+    thrown = layers.shadows[:, :, 3:].amax(dim=1, keepdim=True)
+    rest = rest / (darken(torch.zeros_like(rest)[:, None], layers.shadow, thrown)[:, 0] + 1).clamp_min(DARKEST)
+    return layers._replace(table=layers.table + rest * ~differs, rest=rest * differs, hand=hand,
+                           fingers=torch.stack(fingers, dim=1), shadows=torch.stack(shadows, dim=1),
+                           blocks=torch.stack(blocks, dim=1) if blocks else layers.blocks)
 
 
 def block_middles(marks: Tensor) -> Tensor:
@@ -275,17 +262,17 @@ def where_things_are(motion: StillCamera, tabletop: Tabletop, sight: Sight, midd
 
 def draw(motion: StillCamera, layers: Layers, moments: list[Moving]) -> Tensor:
     """Pictures (B, T, 3, H, W) of the layers at T moments."""
-    start, frames = layers.start, len(moments)
+    start = layers.start
     ways_m = torch.stack([moment.way_m for moment in moments], dim=1)
     places_m = torch.stack([moment.blocks.places_m for moment in moments], dim=2)  # (B, K, T, 3)
     block_ways_m = places_m - start.blocks.places_m[:, :, None]
-    pictures = layers.table[:, None].expand(-1, frames, -1, -1, -1)
-    if layers.shadow is not None:
-        slants = layers.shadow.slant.repeat_interleave(layers.shadows.shape[1], dim=0)
-        on_table_m = along_table(torch.cat([ways_m[:, None], block_ways_m], dim=1).flatten(0, 1), slants)
-        slid = motion.slide(layers.shadows.flatten(0, 1), on_table_m, layers.shadow_sight)
-        added, thrown = slid.unflatten(0, layers.shadows.shape[:2]).split([3, 1], dim=3)
-        pictures = darken(pictures, layers.shadow, thrown.amax(dim=1).clamp(0, 1)) + added.sum(dim=1)
+    kept = torch.exp(-ways_m.square().sum(dim=-1) / FADE_M**2)[:, :, None, None, None]
+    slants = layers.shadow.slant.repeat_interleave(layers.shadows.shape[1], dim=0)
+    on_table_m = along_table(torch.cat([ways_m[:, None], block_ways_m], dim=1).flatten(0, 1), slants)
+    slid = motion.slide(layers.shadows.flatten(0, 1), on_table_m, layers.shadow_sight)
+    added, thrown = slid.unflatten(0, layers.shadows.shape[:2]).split([3, 1], dim=3)
+    table = layers.table[:, None] + layers.rest[:, None] * kept
+    pictures = darken(table, layers.shadow, thrown.amax(dim=1).clamp(0, 1)) + added.sum(dim=1)
 
     def over(layer: Tensor, weight: Tensor | float = 1.0) -> None:
         nonlocal pictures

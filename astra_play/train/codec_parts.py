@@ -21,7 +21,8 @@ from ..model.checkpoint import CODEC_FILE, MODEL_FILE, save_config, save_module
 
 # Parts that a codec which learns on has no use for -> how they are taught.
 TAUGHT_LATER = {"shadow": "`train hand --find shadow`", "tabletop": "`train hand --find tabletop`",
-                "loop_filter": "`train filter` after the world", "upscaler": "`train upscaler`"}
+                "table": "`train hand --find table`", "loop_filter": "`train filter` after the world",
+                "upscaler": "`train upscaler`"}
 WARMUP_STEPS = 50
 MAX_NORM = 0.5  # of the gradients of finders that need it; without it a batch now and then undoes what was learned
 

@@ -2,13 +2,15 @@
 
 The finder (codec/hand.py) lies in the codec's file; everything else in that file stays as it is. With `--find shadow`
 it is the finder of the hand's shadow that is trained instead (shadow_loop.py), with `--find tabletop` that of its
-fingers, the blocks and the camera's place (tabletop_loop.py).
+fingers, the blocks and the camera's place (tabletop_loop.py), and with `--find table`, after these, the restorer of the
+table behind them (table_loop.py).
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..codec import pixels
+from ..codec.bare_table import TableRestorer
 from ..codec.hand import HandFinder
 from ..codec.mini import MiniCodec
 from ..codec.shadow import ShadowFinder
@@ -28,7 +31,7 @@ from ..codec.tabletop import TabletopFinder
 from ..config import ControlsConfig, WorldConfig, written_world_config
 from ..model.checkpoint import load_codec
 from ..paths import CODEC_FILE, world_folder
-from . import scenarios, shadow_loop, tabletop_loop
+from . import scenarios, shadow_loop, table_loop, tabletop_loop
 from .arm_play import moments
 from .codec_parts import MAX_NORM, fit_finder, repainted, save_with_part
 from .dataset import HELD_OUT_SEED_BASE, TRAIN_SEED_BASE
@@ -109,6 +112,13 @@ def learn_tabletop(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_s
     return _taught(codec.tabletop, tabletop_loop, tabletop_loop.draw_tabletops, config, num_worlds, num_steps)
 
 
+def learn_table(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps: int) -> dict[str, float]:
+    """Give a codec that has all finders a table restorer; return its scores in held-out worlds."""
+    codec.table = TableRestorer(table_loop.WIDTH)
+    return _taught(codec.table, table_loop, functools.partial(table_loop.draw_tables, codec), config, num_worlds,
+                   num_steps)
+
+
 def _taught(finder: nn.Module, loop: ModuleType, draw: Callable[..., Any], config: WorldConfig, num_worlds: int,
             num_steps: int) -> dict[str, float]:
     """Train a finder as its `loop` does on worlds that `draw` draws, and return its scores in held-out ones."""
@@ -135,9 +145,9 @@ def with_fingers(config: WorldConfig) -> WorldConfig:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec", required=True, metavar="WORLD", help="the world whose codec gets the finder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the codec is written")
-    parser.add_argument("--find", choices=("hand", "shadow", "tabletop"), default="hand",
-                        help="what the finder finds: the robot's hand, its shadow on the table, or its fingers, the "
-                             "blocks and the camera's place (hand)")
+    parser.add_argument("--find", choices=("hand", "shadow", "tabletop", "table"), default="hand",
+                        help="what the finder finds: the robot's hand, its shadow on the table, its fingers, the "
+                             "blocks and the camera's place, or, after all these, the table behind them (hand)")
     parser.add_argument("--worlds", type=int, default=300, metavar="N", help="drawn to learn from (300)")
     parser.add_argument("--steps", type=int, default=1200, metavar="N", help="training steps (1200)")
     parser.add_argument("--threads", type=int, metavar="N", help="compute threads (torch's own choice)")
@@ -152,7 +162,8 @@ def main(args: argparse.Namespace) -> int:
     torch.manual_seed(0)
     learn, width = {"hand": (learn_hand, {"hand_width": WIDTH}),
                     "shadow": (learn_shadow, {"shadow_width": shadow_loop.WIDTH}),
-                    "tabletop": (learn_tabletop, {"tabletop_width": tabletop_loop.WIDTH})}[args.find]
+                    "tabletop": (learn_tabletop, {"tabletop_width": tabletop_loop.WIDTH}),
+                    "table": (learn_table, {"table_width": table_loop.WIDTH})}[args.find]
     scores = {name: round(score, 4) for name, score in learn(codec, config, args.worlds, args.steps).items()}
     if args.find == "tabletop":
         config = with_fingers(config)

@@ -34,6 +34,7 @@ BLOCKED_SHARE = 0.5  # of the commanded way; less than that and something held t
 FINGER_STROKE_M = 0.05  # of each finger, from closed to open
 FINGER_STEP_M = 0.0125  # per frame: opening and closing take a quarter of a second, so that both can be seen
 ARRIVED_SHARE = 0.6  # of a frame's substeps; the rest lets the hand catch up before the picture is taken
+HIDDEN_GROUP = 5  # of geoms, that MuJoCo does not draw unless asked to
 SETTLE_STEPS = 600  # 1.2 s: from the stretched pose to within 0.1 mm of the start
 
 
@@ -99,6 +100,8 @@ class Arm:
         self._joints = [self._model.joint(f"{ROBOT}{side}_gripper_finger_joint").qposadr[0] for side in "lr"]
         self._blocks = [self._model.body(f"block{index}").id for index in range(len(self.scene.blocks))]
         self._hand = self._model.site(f"{ROBOT}grip").id
+        names = [self._model.body(body).name for body in range(self._model.nbody)]
+        self._is_robot = np.array([name.startswith(ROBOT) for name in names] + [False])  # the last for no body
         self._target = np.array(self.scene.start)
         self._finger_m = FINGER_STROKE_M
         self._blocked = False
@@ -154,9 +157,19 @@ class Arm:
 
     def outline(self) -> np.ndarray:
         """Say which pixels of the picture that was last returned show the robot, (H, W) bool."""
-        names = [self._model.body(body).name for body in range(self._model.nbody)]
-        is_robot = np.array([name.startswith(ROBOT) for name in names] + [False])  # the last for what shows no body
-        return is_robot[self._bodies_shown()]
+        return self._is_robot[self._bodies_shown()]
+
+    def bare(self) -> np.ndarray:
+        """Return the picture that was last returned, (H, W, 3) uint8, without robot, blocks and all their shadows."""
+        moves = self._is_robot[:-1].copy()
+        moves[self._blocks] = True
+        groups = self._model.geom_group
+        kept = groups.copy()
+        try:
+            groups[moves[self._model.geom_bodyid]] = HIDDEN_GROUP
+            return self._render()
+        finally:
+            groups[:] = kept
 
     def tabletop(self) -> TabletopTruth:
         """Return fingers, blocks and the camera's place in the picture that was last returned."""
