@@ -245,6 +245,22 @@ def test_what_looks_as_the_table_is_the_tables_at_the_rim_of_a_thing_and_its_own
     assert torch.equal(left, share_of((slice(21, 40), slice(30, 60))))
 
 
+def test_what_is_darker_beside_the_table_does_not_go_along_with_the_shadow() -> None:
+    """Books that stand in the shadow are black there; the shadow that goes over the table takes nothing of that along.
+    """
+    place, books = (slice(60, 70), slice(60, 80)), (slice(60, 70), slice(80, 90))
+    dark, light = share_of((slice(60, 70), slice(60, 90))), (0.5, 0.5, 0.5)
+    picture = scene()
+    picture[(0, slice(None), *place)] = (GREY + 1) * 0.5 - 1
+    picture[(0, slice(None), *books)] = -1.0
+    off_table = 1 - share_of(books)
+    carried = layered(found(), cast(dark, light)._replace(table=off_table))
+    carried.show(picture)
+    assert torch.allclose(play(carried, row()), picture[0], atol=0.02)
+    gone = play(carried, *[row(right_m=-0.03)] * 4)
+    assert gone[:, 56:76].min().item() == pytest.approx((GREY + 1) * 0.5 - 1, abs=0.06)
+
+
 def test_what_no_layer_explains_fades_as_the_hand_goes() -> None:
     """A shadow on the wall, of which the restorer knows that it does not belong there, but which no finder finds."""
     strange = slice(4, 10), slice(8, 20)

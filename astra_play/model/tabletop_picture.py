@@ -196,8 +196,8 @@ def explain(motion: StillCamera, layers: Layers, pictures: Tensor, differs: Tens
         return layer + F.pad(own, (0, 0, 0, 0, 0, 1))
 
     def colourless(rest: Tensor) -> Tensor:
-        """All of a shadow that goes along with it; a colour beside that is what lies on the table there."""
-        return rest.mean(dim=1, keepdim=True).expand_as(rest)
+        """All of a shadow that goes along with it, and on the table alone; a colour beside that is what lies there."""
+        return rest.mean(dim=1, keepdim=True) * layers.shadow.table.expand_as(rest)
 
     fingers = [take(layer) for layer in layers.fingers.unbind(dim=1)]
     hand = take(layers.hand)
