@@ -6,9 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from hands import Player
 
 # before any test imports the window library or the simulator: both choose their driver on import
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
@@ -65,3 +69,11 @@ def without_robot() -> Callable[[object], np.ndarray]:
         return simulator._render()
 
     return render
+
+
+@pytest.fixture
+def playing(make_player: Callable[..., Player]) -> Player:
+    """A player of the file's own `make_player` whose world shows frames."""
+    player = make_player()
+    player.until(lambda: player.play.playing, "the first frame")
+    return player

@@ -21,7 +21,7 @@ from astra_play.display.app import App, PlayOptions
 from astra_play.display.screens import FailureScreen, KeysScreen, MenuScreen, PauseScreen, SettingsScreen
 from astra_play.display.settings import PlayerSettings
 from astra_play.display.window import Window
-from astra_play.errors import DisplayError, ImageError, WeightsError
+from astra_play.errors import DisplayError, ImageError
 
 
 @pytest.fixture
@@ -265,54 +265,6 @@ def test_window_is_drawn_before_the_world_is_loaded_and_can_be_left(make_player)
     player.app.close()
     assert time.monotonic() - begin_s < 1.0
     catalogue.may_load.set()
-
-
-def test_failure_in_play_is_shown_as_its_sentence_with_ways_out(make_player):
-    player = make_player(CardCatalogue(fail_at_chunk=4))
-    player.app.unattended = None  # somebody sits before the screen
-    player.until(lambda: isinstance(player.top, FailureScreen), "the failure")
-    assert "break at a chosen chunk" in player.top.panel.message
-    assert player.play is None and not player.app.window.grabbed
-    player.press(pygame.K_ESCAPE)
-    assert isinstance(player.top, MenuScreen)
-
-
-def test_quitting_from_a_failure_ends_with_its_sentence_and_the_menu_forgets_it(make_player):
-    player = make_player(CardCatalogue(fail_at_chunk=2))
-    player.app.unattended = None
-    player.until(lambda: isinstance(player.top, FailureScreen), "the failure")
-    with pytest.raises(WeightsError, match="break at a chosen chunk"):
-        player.app.finish()
-    player.press(pygame.K_ESCAPE)
-    player.app.finish()
-
-
-def test_failure_of_the_program_names_itself(make_player, monkeypatch):
-    monkeypatch.setattr(CardCatalogue, "load", lambda self, *asked: 1 / 0)
-    player = make_player()
-    player.app.unattended = None
-    player.until(lambda: isinstance(player.top, FailureScreen), "the failure")
-    assert "ZeroDivisionError" in player.top.panel.message
-
-
-def test_try_again_starts_the_same_choice(make_player):
-    catalogue = CardCatalogue(fail_at_chunk=2)
-    player = make_player(catalogue, seed=9)
-    player.app.unattended = None
-    player.until(lambda: isinstance(player.top, FailureScreen), "the failure")
-    catalogue.fail_at_chunk = None
-    player.press(pygame.K_RETURN)
-    player.until(lambda: player.play.playing, "the second try")
-    assert player.world.seed == 9
-
-
-def test_broken_world_shows_its_sentence_and_does_not_start(make_player):
-    player = make_player()
-    player.app.to_menu()
-    player.press(pygame.K_DOWN)
-    player.press(pygame.K_RETURN)
-    assert isinstance(player.top, MenuScreen)
-    assert "config.json lacks model" in player.app.toasts.message
 
 
 def test_start_picture_is_shown_while_loading_and_given_to_the_world(make_player, tmp_path):

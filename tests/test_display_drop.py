@@ -29,13 +29,6 @@ def make_player(tmp_path: Path) -> Iterator[Callable[..., Player]]:
 
 
 @pytest.fixture
-def playing(make_player) -> Player:
-    player = make_player()
-    player.until(lambda: player.play.playing, "the first frame")
-    return player
-
-
-@pytest.fixture
 def red(tmp_path: Path) -> Path:
     return painted(tmp_path / "red.png", (200, 10, 10))
 

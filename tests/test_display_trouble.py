@@ -26,13 +26,6 @@ def make_player(tmp_path: Path) -> Iterator[Callable[..., Player]]:
         yield make
 
 
-@pytest.fixture
-def playing(make_player) -> Player:
-    player = make_player()
-    player.until(lambda: player.play.playing, "the first frame")
-    return player
-
-
 def test_a_tile_of_the_desktop_below_the_least_size_costs_no_setting(playing, tmp_path, monkeypatch) -> None:
     playing.app.change_settings(mouse_sensitivity=2.5)
     monkeypatch.setattr(Window, "size", property(lambda window: (960, 300)))
@@ -125,3 +118,51 @@ def test_clipboard_that_holds_no_text_pastes_nothing(playing, monkeypatch) -> No
     written = playing.top.line.text
     playing.press(pygame.K_v, mod=pygame.KMOD_LCTRL)
     assert playing.top.line.text == written
+
+
+def test_failure_in_play_is_shown_as_its_sentence_with_ways_out(make_player) -> None:
+    player = make_player(CardCatalogue(fail_at_chunk=4))
+    player.app.unattended = None  # somebody sits before the screen
+    player.until(lambda: isinstance(player.top, FailureScreen), "the failure")
+    assert "break at a chosen chunk" in player.top.panel.message
+    assert player.play is None and not player.app.window.grabbed
+    player.press(pygame.K_ESCAPE)
+    assert isinstance(player.top, MenuScreen)
+
+
+def test_quitting_from_a_failure_ends_with_its_sentence_and_the_menu_forgets_it(make_player) -> None:
+    player = make_player(CardCatalogue(fail_at_chunk=2))
+    player.app.unattended = None
+    player.until(lambda: isinstance(player.top, FailureScreen), "the failure")
+    with pytest.raises(WeightsError, match="break at a chosen chunk"):
+        player.app.finish()
+    player.press(pygame.K_ESCAPE)
+    player.app.finish()
+
+
+def test_failure_of_the_program_names_itself(make_player, monkeypatch) -> None:
+    monkeypatch.setattr(CardCatalogue, "load", lambda self, *asked: 1 / 0)
+    player = make_player()
+    player.app.unattended = None
+    player.until(lambda: isinstance(player.top, FailureScreen), "the failure")
+    assert "ZeroDivisionError" in player.top.panel.message
+
+
+def test_try_again_starts_the_same_choice(make_player) -> None:
+    catalogue = CardCatalogue(fail_at_chunk=2)
+    player = make_player(catalogue, seed=9)
+    player.app.unattended = None
+    player.until(lambda: isinstance(player.top, FailureScreen), "the failure")
+    catalogue.fail_at_chunk = None
+    player.press(pygame.K_RETURN)
+    player.until(lambda: player.play.playing, "the second try")
+    assert player.world.seed == 9
+
+
+def test_broken_world_shows_its_sentence_and_does_not_start(make_player) -> None:
+    player = make_player()
+    player.app.to_menu()
+    player.press(pygame.K_DOWN)
+    player.press(pygame.K_RETURN)
+    assert isinstance(player.top, MenuScreen)
+    assert "config.json lacks model" in player.app.toasts.message

@@ -16,7 +16,7 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[1]
 PACKAGE = CHECKOUT / "astra_play"
 
-BASE = {"errors", "config", "chunks", "paths"}
+BASE = {"errors", "config", "contradictions", "chunks", "paths"}
 STAGES = {"actions", "model", "codec"}
 EVERYTHING = BASE | STAGES | {"runtime", "booth", "display", "record", "remote", "render", "render_options",
                                "render_published", "argument_types", "train", "evaluate", "bench", "bench_published",
@@ -26,7 +26,8 @@ EVERYTHING = BASE | STAGES | {"runtime", "booth", "display", "record", "remote",
 ALLOWED = {
     "__init__": {"model"},  # lazily, for astra_play.load_world
     "errors": set(),
-    "config": {"errors"},
+    "config": {"errors", "contradictions"},
+    "contradictions": {"config"},  # for its types
     "chunks": {"errors", "config"},
     "paths": {"errors", "config"},
     "actions": BASE,

@@ -15,7 +15,8 @@ from tiny_world import make_tiny_world
 from astra_play.codec.bare_table import TableRestorer, fill_in, hidden_and_dark
 from astra_play.codec.mini import MiniCodec
 from astra_play.codec.shadow import CastShadow
-from astra_play.config import first_contradiction, load_world_config
+from astra_play.config import load_world_config
+from astra_play.contradictions import first_contradiction
 from astra_play.errors import ConfigError
 from astra_play.model.checkpoint import load_codec, read_tensors, save_config, save_module
 from astra_play.paths import CODEC_FILE, weights_folder

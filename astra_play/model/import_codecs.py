@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from ..codec import taehv, wan_vae
 from ..codec.taehv import GROW_INDICES, TAEHV
 from ..codec.wan_vae import DECODER_BLOCKS, WanVAE
-from ..config import WAN_LATENTS, CodecConfig
+from ..config import CodecConfig
+from ..contradictions import WAN_LATENTS
 from ..errors import WeightsError
 from .checkpoint import name_faults, read_tensors
 

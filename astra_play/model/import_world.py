@@ -24,11 +24,11 @@ from ..config import (
     ScenarioConfig,
     StreamConfig,
     WorldConfig,
-    first_contradiction,
     from_dict,
     load_world_config,
     to_dict,
 )
+from ..contradictions import first_contradiction
 from ..errors import WeightsError
 from ..paths import CODEC_FILE, MODEL_FILE, PREVIEW_FILE, TEXT_FOLDER, incomplete_sentence
 from .checkpoint import save_config

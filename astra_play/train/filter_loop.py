@@ -25,7 +25,8 @@ from .. import paths
 from ..codec import pixels
 from ..codec.loop_filter import LoopFilter
 from ..codec.mini import MiniCodec
-from ..config import WorldConfig, first_contradiction, written_world_config
+from ..config import WorldConfig, written_world_config
+from ..contradictions import first_contradiction
 from ..errors import ConfigError, DataError
 from ..model.checkpoint import load_codec, load_model
 from ..model.loading import choose_device

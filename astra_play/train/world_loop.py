@@ -22,15 +22,8 @@ from torch import Tensor
 
 from ..codec import pixels
 from ..codec.mini import MiniCodec
-from ..config import (
-    StreamConfig,
-    WorldConfig,
-    first_contradiction,
-    from_dict,
-    load_world_config,
-    to_dict,
-    written_world_config,
-)
+from ..config import StreamConfig, WorldConfig, from_dict, load_world_config, to_dict, written_world_config
+from ..contradictions import first_contradiction
 from ..errors import AstraPlayError, ConfigError
 from ..model.checkpoint import (
     CODEC_FILE,
