@@ -209,7 +209,9 @@ def add_memory_options(parser: argparse.ArgumentParser) -> None:
 
 def add_data_make_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="where the episodes go")
-    parser.add_argument("--scenario", default="explore", metavar="NAME",
+    from .train import scenarios
+
+    parser.add_argument("--scenario", default="explore", type=scenarios.named, metavar="NAME",
                         help="what is played: explore, drive, arm or doom (%(default)s)")
     parser.add_argument("--episodes", type=positive_int, default=200, metavar="N", help="number of episodes (200)")
     parser.add_argument("--frames", type=positive_int, default=240, metavar="N", help="frames per episode (240)")

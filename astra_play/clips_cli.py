@@ -121,7 +121,7 @@ def delete_clip(args: argparse.Namespace) -> int:
 def _video(name_or_path: str) -> Path:
     """Return the file that is named, or the video of a recording."""
     from .display.settings import own_library
-    from .errors import RecordingError
+    from .errors import RecordingError, own_command
     from .record.library import LOG_SUFFIX
 
     path = Path(name_or_path)
@@ -129,8 +129,8 @@ def _video(name_or_path: str) -> Path:
         return path
     one = own_library().find(name_or_path)
     if one.video is None:
-        raise RecordingError(f"the recording {one.name!r} has no video, only its action log; make one with: astra-play "
-                             "replay FILE --render OUT.mp4")
+        raise RecordingError(f"the recording {one.name!r} has no video, only its action log; make one with: "
+                             f"{own_command()} replay FILE --render OUT.mp4")
     return one.video
 
 

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
+
+
+def own_command() -> str:
+    """Return how the program was started, for sentences that name a command to run: launch.py says so, since who starts
+    it has no `astra-play` to type."""
+    return os.environ.get("ASTRA_PLAY_COMMAND", "astra-play")
 
 
 class AstraPlayError(Exception):

@@ -16,7 +16,7 @@ from types import ModuleType
 import pytest
 
 from astra_play import cli
-from astra_play.display.sentence import own_command
+from astra_play.errors import own_command
 
 SOURCE = Path(__file__).resolve().parents[1] / "launch.py"
 DiskUsage = namedtuple("DiskUsage", "total used free")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..config import MAX_THREADS, from_dict, read_own_text
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, did_you_mean, own_command
 from .texts import Language, Texts, texts_of
 
 MIN_HANG_S = 2.0  # four heartbeats
@@ -201,8 +201,8 @@ def load_profile(path: Path | None) -> Profile:
     try:
         text = read_own_text(path)
     except FileNotFoundError:
-        raise ConfigError(f"the profile {path} does not exist; write one with: astra-play kiosk --print-profile > "
-                          f"{path.name}") from None
+        raise ConfigError(f"the profile {path} does not exist; write one with: {own_command()} kiosk --print-profile "
+                          f"> {path.name}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the profile {path} cannot be read ({error}); give a TOML file") from None
     return parse_profile(text, str(path), path.parent)

@@ -12,11 +12,10 @@ from typing import Literal
 
 from .. import paths
 from ..config import WorldConfig, load_world_config
-from ..errors import AstraPlayError, ConfigError, WeightsError
+from ..errors import AstraPlayError, ConfigError, WeightsError, own_command
 from ..runtime.clock import MonotonicClock
 from ..runtime.interfaces import PlayableWorld
 from ..runtime.threads import choose_num_threads
-from .sentence import own_command
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,8 @@
-"""Any failure -> the sentence that the window shows for it, and how a player runs a command that one names."""
+"""Any failure -> the sentence that the window shows for it."""
 
 from __future__ import annotations
 
-import os
-
 from ..errors import AstraPlayError
-
-
-def own_command() -> str:
-    """Return how the player was started: launch.py says so, since its players have no `astra-play` to type."""
-    return os.environ.get("ASTRA_PLAY_COMMAND", "astra-play")
 
 
 def as_sentence(error: BaseException, what_happened: str = "the world stopped") -> AstraPlayError:

@@ -12,8 +12,7 @@ import warnings
 import pygame
 import pygame.scrap
 
-from ..errors import DisplayError
-from .sentence import own_command
+from ..errors import DisplayError, own_command
 from .settings import MIN_WINDOW_PX
 
 TITLE = "Astra Play"

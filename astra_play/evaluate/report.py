@@ -17,6 +17,7 @@ from .. import paths
 from ..config import load_world_config, to_dict
 from ..errors import ConfigError
 from ..model.checkpoint import CODEC_FILE, MODEL_FILE, files_of
+from ..train import scenarios
 from . import drift
 from .evaluation import Options, evaluate
 from .motion_reader import load_reader, shipped_reader
@@ -29,7 +30,7 @@ DEFAULTS = Options()
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `evaluate`."""
     parser.add_argument("--world", default=paths.DEFAULT_WORLD, metavar="NAME", help="a name in weights/ or a folder")
-    parser.add_argument("--scenario", nargs="+", metavar="S", help="scenarios of the world (all)")
+    parser.add_argument("--scenario", nargs="+", type=scenarios.named, metavar="S", help="scenarios of the world (all)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure here")
     parser.add_argument("--report", type=Path, default=Path("runs/evaluate"), metavar="DIR",
                         help="contact sheets and plots (%(default)s)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +9,9 @@ import numpy as np
 from ..config import WorldConfig
 from ..errors import ConfigError
 from ..train import scenarios
-from ..train.scenarios.interface import Seen
 from .motions import motions_of
 
 DEFAULT_SCENARIO = "explore"  # of weights that name none
-PLAYER_STREAM = 1  # the policy's numbers are drawn apart from the world's; the same as in the data sets
 
 
 @dataclass(frozen=True)
@@ -62,20 +59,10 @@ class Simulator:
 
     def walk(self, seed: int, num_frames: int) -> Walk:
         """Play the world of `seed` by the behaviour policy."""
-        frames, poses, controls, rows = zip(*self._steps(seed, num_frames), strict=True)
+        frames, poses, controls, rows = zip(*scenarios.play(self.name, self._scenario, seed, num_frames),
+                                             strict=True)
         poses = np.array(poses)
         moved = self.motions.between(poses[:-1], poses[1:])
         return Walk(seed, np.stack(frames), np.stack(rows),
                     self.motions.commanded(np.array([c.values() for c in controls])),
                     np.concatenate([np.zeros_like(moved[:1]), moved]), poses)
-
-    def _steps(self, seed: int, num_frames: int) -> Iterator[tuple]:
-        scenario = self._scenario
-        player = scenarios.player(self.name, np.random.default_rng([seed, PLAYER_STREAM]), scenario)
-        yield scenario.reset(seed), scenario.pose, scenario.IDLE, scenario.IDLE.row()
-        seen = None
-        for _ in range(num_frames - 1):
-            control = player.send(seen)
-            row = scenario.row(control)  # before the step, which moves what it is counted from
-            yield scenario.step(control), scenario.pose, control, row
-            seen = Seen(scenario.blocked, scenario.pose)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import RecordingError
+from ..errors import RecordingError, own_command
 
 if TYPE_CHECKING:
     import av.container
@@ -41,7 +41,8 @@ def open_video(path: Path) -> Iterator[av.container.InputContainer]:
 
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise RecordingError(f"{path} {what}; give a video file, or see the recordings with: astra-play clips list")
+        raise RecordingError(f"{path} {what}; give a video file, or see the recordings with: "
+                             f"{own_command()} clips list")
     try:
         container = av.open(str(path.absolute()))
     except (av.FFmpegError, OSError, ValueError) as error:

@@ -13,6 +13,7 @@ import json
 import logging
 import math
 import os
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ import numpy as np
 import platformdirs
 from PIL import Image
 
-from ..errors import RecordingError
+from ..errors import RecordingError, own_command
 from .format import SUFFIX as LOG_SUFFIX
 from .format import VIDEO_SUFFIX, DamagedLine, line_fields
 from .frames import VideoFacts, frames, read_facts
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 FOLDER_VARIABLE = "ASTRA_PLAY_RECORDINGS"
 HEAD_BYTES = 4_000_000  # of the log's first lines: the start pictures are among them
+UNFINISHED_NOW = "The recording is still being written."
+JUST_NOW_S = 10.0  # since a log was changed; a world's chunks come every second at the slowest
 TAIL_BYTES = 65_536  # of its last lines; a chunk's line is about half a kilobyte
 YEARS = range(1971, 9999)  # those that can be shown in every time zone and on every system
 THUMBNAIL_SIZE = (320, 320)  # neither side is larger
@@ -109,7 +112,7 @@ class Library:
             raise RecordingError(f"{name_or_path} is not a recording; give a file that ends in {VIDEO_SUFFIX} or "
                                  f"{LOG_SUFFIX}")
         raise RecordingError(f"there is no recording {name_or_path!r}, here or in {self.folder}; see what there is "
-                             "with: astra-play clips list")
+                             f"with: {own_command()} clips list")
 
     def _clip(self, files: dict[str, Path]) -> Clip | None:
         """Read a recording's files; None if they went away meanwhile."""
@@ -250,7 +253,7 @@ def _read_log(path: Path) -> tuple[dict[str, Any], int | None, float | None, str
     if None in tail:
         damage = "The action log is damaged; what comes before the damage is kept."
     elif not tail or tail[-1].get("kind") != "end":
-        damage = "The recording was cut off; what was written is kept."
+        damage = UNFINISHED_NOW if _changed_just_now(path) else "The recording was cut off; what was written is kept."
     try:
         last = counts[-1]
         num_chunks = last["num_chunks"] if last["kind"] == "end" else last["number"] + 1
@@ -258,6 +261,13 @@ def _read_log(path: Path) -> tuple[dict[str, Any], int | None, float | None, str
     except (LookupError, TypeError, ValueError, ArithmeticError):
         return head, seed, None, damage
     return head, seed, length_s if math.isfinite(length_s) else None, damage
+
+
+def _changed_just_now(path: Path) -> bool:
+    try:
+        return 0 <= time.time() - path.stat().st_mtime < JUST_NOW_S
+    except OSError:
+        return False
 
 
 def _first_entries(path: Path) -> list[dict[str, Any]]:

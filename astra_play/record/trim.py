@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import RecordingError
+from ..errors import RecordingError, own_command
 from .export import Progress, Stretch, half_written, refuse_existing, stretch
 from .format import SUFFIX, VIDEO_SUFFIX, Mark, to_line
 from .frames import NEAR_S, VideoFacts, frames, open_video, read_facts
@@ -48,7 +48,7 @@ def trim(source: Path, out: Path, from_s: float = 0.0, to_s: float | None = None
     """
     if out.suffix.lower() != VIDEO_SUFFIX:
         raise RecordingError(f"{out} does not end in .mp4, and trimming keeps the video's kind; for another one "
-                             "there is: astra-play clips export")
+                             f"there is: {own_command()} clips export")
     facts = read_facts(source)
     wanted = stretch(source, facts, from_s, to_s)
     log, log_out = source.with_suffix(SUFFIX), out.with_suffix(SUFFIX)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -35,7 +36,7 @@ from .loop import (
     schedule_position,
 )
 from .only_writer import only_writer
-from .optim import EMA, autocast_to, learning_rate_factor, working_dtype
+from .optim import EMA, Stepper, autocast_to, learning_rate_factor, working_dtype
 from .run_options import add_run_options, recipe_of
 
 
@@ -114,6 +115,7 @@ class CodecTraining:
             codec.hand.requires_grad_(False)  # it has learned all that it will before the decoder begins
         learned = [p for p in codec.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(learned, recipe.lr, betas=(0.9, 0.98), weight_decay=0.0)
+        self.stepper = Stepper(codec, [self.optimizer])
         self.ema = EMA(codec, recipe.ema_decay)
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.dtype = working_dtype(recipe.precision, self.device)
@@ -141,10 +143,8 @@ class CodecTraining:
             ours = self.codec.decode(latents[:, 1:], latents[:, :1])
         loss = picture_loss(ours[:, 0].float(), pictures[:, 1], recipe.gradient_weight)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.codec.parameters(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.ema.update(self.codec, self.step)
+        if math.isfinite(self.stepper.take(self.step)):
+            self.ema.update(self.codec, self.step)
         self.step += 1
         with torch.no_grad():
             quiet = (level.flatten() == 0)

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from astra_play.errors import DataError
+from astra_play.errors import DataError, own_command
 
 DATASET_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -86,7 +86,8 @@ class Dataset:
         self.folder = Path(folder)
         self.manifest = _read_manifest(self.folder)
         if self.manifest is None:
-            raise DataError(f"{self.folder} holds no {MANIFEST_NAME}; make the episodes first: astra-play data make")
+            raise DataError(f"{self.folder} holds no {MANIFEST_NAME}; make the episodes first: "
+                            f"{own_command()} data make")
         self.settings = _settings_of(self.manifest, self.folder)
         self.episodes = [self.folder / _episode_name(int(seed)) for seed in sorted(self.manifest["sha256"], key=int)]
 
@@ -166,23 +167,14 @@ def make_dataset(folder: Path | str, scenario: str = "explore", num_episodes: in
 def make_episode(folder: Path, settings: Settings, seed: int) -> tuple[int, str]:
     """Play one world, write its episode and return (seed, sha256)."""
     from astra_play.train import scenarios
-    from astra_play.train.scenarios.interface import Seen
+
     simulator = scenarios.make(settings.scenario, settings.width, settings.height)
-    player = scenarios.player(settings.scenario, np.random.default_rng([seed, 1]), simulator)  # apart from the world's
     try:
-        frames, poses = [simulator.reset(seed)], [simulator.pose]
-        controls, rows = [simulator.IDLE.values()], [simulator.IDLE.row()]
-        seen = None
-        for _ in range(settings.frames_per_episode - 1):
-            control = player.send(seen)
-            rows.append(simulator.row(control))
-            frames.append(simulator.step(control))
-            poses.append(simulator.pose)
-            controls.append(control.values())
-            seen = Seen(simulator.blocked, simulator.pose)
+        frames, poses, controls, rows = zip(*scenarios.play(settings.scenario, simulator, seed,
+                                                            settings.frames_per_episode), strict=True)
     finally:
         simulator.close()
-    return seed, write_episode(folder, seed, frames, rows, poses, controls)
+    return seed, write_episode(folder, seed, frames, rows, poses, [control.values() for control in controls])
 
 
 def write_episode(folder: Path, seed: int, frames: Sequence[np.ndarray], rows: Sequence[np.ndarray],

@@ -39,7 +39,7 @@ from .filter_streams import Examples, FreeStreams, Pool
 from .latents import LatentDataset
 from .loop import TrainingLog, load_checkpoint, save_checkpoint, save_strip, schedule_position
 from .only_writer import only_writer
-from .optim import EMA, autocast_to, learning_rate_factor, working_dtype
+from .optim import EMA, Stepper, autocast_to, learning_rate_factor, working_dtype
 from .picture_critic import PictureCritic
 from .replicas import ALONE, Replicas, join_replicas
 from .run_options import add_run_options, recipe_of
@@ -60,6 +60,8 @@ class FilterTraining:
         self.critic = PictureCritic(recipe.critic_width).to(self.device).to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(self.filter.parameters(), recipe.lr, betas=(0.0, 0.99))
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), recipe.critic_lr, betas=(0.0, 0.99))
+        self.stepper = Stepper(self.filter, [self.optimizer])
+        self.critic_stepper = Stepper(self.critic, [self.critic_optimizer])
         self.ema = EMA(self.filter, recipe.ema_decay)
         self.average = self.averaged()  # the same as a filter, which the streams run with
         self.generator = torch.Generator().manual_seed(recipe.seed + replicas.rank)
@@ -128,7 +130,8 @@ class FilterTraining:
             lambda both: self.critic(both, batch.starts.repeat(len(both) // len(batch), 1, 1, 1)),
             batch.truth, made.detach(), recipe.critic_penalty, recipe.critic_disturbance, self.noise)
         critic.backward()
-        self._take_step(self.critic, self.critic_optimizer)
+        self.replicas.average_gradients(self.critic)
+        self.critic_stepper.take(self.step)
         with self._precision():
             with torch.no_grad():
                 true = self.critic(batch.truth, batch.starts).float()
@@ -141,7 +144,8 @@ class FilterTraining:
         loss = (recipe.critic_weight * doubt + recipe.keep_weight * change
                 + recipe.truth_weight * (young * wrong).mean())
         loss.backward()
-        self._take_step(self.filter, self.optimizer)
+        self.replicas.average_gradients(self.filter)
+        self.stepper.take(self.step)
         before = (batch.pictures - batch.truth).abs().mean(dim=(1, 2, 3))
         return {"critic": critic.item(), "margin": margin.item(), "doubt": doubt.item(), "change": change.item(),
                 "gain": ((young * (before - wrong)).sum() / young.sum().clamp_min(1e-3)).item(),
@@ -149,12 +153,6 @@ class FilterTraining:
 
     def _precision(self) -> torch.autocast:
         return autocast_to(self.dtype, self.device)
-
-    def _take_step(self, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        self.replicas.average_gradients(module)
-        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict:
         """What resuming needs; free runs begin anew."""

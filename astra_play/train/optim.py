@@ -7,14 +7,19 @@ AdamW's (arXiv 2502.16982, section 2.2), and one learning-rate scale serves both
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from ..errors import AstraPlayError
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic that drives singular values into about [0.7, 1.2]
 NUM_ITERATIONS = 5
+MAX_GRADIENT_NORM = 1.0  # above which gradients are scaled down: a few bad clips must not undo hours
+MAX_LOST_STEPS = 5  # in a row; one batch that overflows is passed over, a run that has diverged is ended
 
 
 def orthogonalise(matrix: Tensor, dtype: torch.dtype) -> Tensor:
@@ -72,6 +77,33 @@ def make_optimizers(model: nn.Module, lr: float, lr_other: float, weight_decay: 
             others.append(parameter)
     return [Muon(matrices, lr, weight_decay=weight_decay, compute_dtype=compute_dtype, splits=splits),
             torch.optim.AdamW(others, lr_other, betas=(0.9, 0.95), weight_decay=weight_decay)]
+
+
+class Stepper:
+    """The steps of a module's optimizers, less those whose gradients are not numbers: one would undo the run."""
+
+    def __init__(self, module: nn.Module, optimizers: Sequence[torch.optim.Optimizer],
+                 max_norm: float = MAX_GRADIENT_NORM) -> None:
+        self._module, self._optimizers, self._max_norm = module, optimizers, max_norm
+        self._lost_in_a_row = 0
+
+    def take(self, step: int) -> float:
+        """Move the weights by their gradients, shortened to the largest norm, in training step `step`.
+
+        Returns the norm that they had; if it is not finite the weights are as before. AstraPlayError after
+        MAX_LOST_STEPS of these in a row.
+        """
+        norm = float(nn.utils.clip_grad_norm_(self._module.parameters(), self._max_norm))
+        is_finite = math.isfinite(norm)
+        self._lost_in_a_row = 0 if is_finite else self._lost_in_a_row + 1
+        if self._lost_in_a_row == MAX_LOST_STEPS:
+            raise AstraPlayError(f"the gradient was not a number {MAX_LOST_STEPS} times in a row, at last in step "
+                                 f"{step}; the weights before are kept: go on from the checkpoint with a lower lr")
+        for optimizer in self._optimizers:
+            if is_finite:
+                optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return norm
 
 
 class EMA:

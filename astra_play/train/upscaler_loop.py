@@ -8,6 +8,7 @@ sees its small pictures worn in the same ways. It lies in the codec's file; ever
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import os
 import time
@@ -34,7 +35,8 @@ from .codec_loop import picture_loss
 from .codec_parts import save_with_part
 from .dataset import HELD_OUT_SEED_BASE, TRAIN_SEED_BASE
 from .loop import psnr_db, schedule_position
-from .optim import EMA, autocast_to, learning_rate_factor, working_dtype
+from .only_writer import only_writer
+from .optim import EMA, Stepper, autocast_to, learning_rate_factor, working_dtype
 from .scenarios.interface import Seen
 
 FRAMES_BETWEEN = 8  # two pictures of one world; in between there is something else to see
@@ -146,6 +148,7 @@ def fit(upscaler: Upscaler, codec: MiniCodec, pairs: Pairs, num_steps: int, minu
     dtype = working_dtype("auto", device)
     upscaler.to(device)
     optimizer = torch.optim.AdamW(upscaler.parameters(), LR, weight_decay=1e-4)
+    stepper = Stepper(upscaler, [optimizer])
     ema, losses, at, begin = EMA(upscaler, EMA_DECAY), [], 0, time.perf_counter()
     generator = torch.Generator().manual_seed(0)
     with tqdm(total=num_steps, desc="training", unit="step", leave=False) as bar:
@@ -159,10 +162,8 @@ def fit(upscaler: Upscaler, codec: MiniCodec, pairs: Pairs, num_steps: int, minu
                 made = upscaler(small)
             loss = picture_loss(made.float(), large, GRADIENT_WEIGHT)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(upscaler.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            ema.update(upscaler, len(losses))
+            if math.isfinite(stepper.take(len(losses))):
+                ema.update(upscaler, len(losses))
             losses.append(loss.item())
             at = schedule_position(len(losses), num_steps, (time.perf_counter() - begin) / 60, minutes)
             bar.set_postfix(loss=f"{sum(losses[-100:]) / len(losses[-100:]):.4f}", refresh=False)
@@ -197,6 +198,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
+    with only_writer(args.out):
+        return _teach(args)
+
+
+def _teach(args: argparse.Namespace) -> int:
     folder = world_folder(args.world)
     config = written_world_config(folder)
     if config.codec.kind != "mini" or config.model.anchor != "moved":

@@ -24,7 +24,7 @@ from ..codec import pixels
 from ..codec.mini import MiniCodec
 from ..config import StreamConfig, WorldConfig, from_dict, load_world_config, to_dict, written_world_config
 from ..contradictions import first_contradiction
-from ..errors import AstraPlayError, ConfigError
+from ..errors import ConfigError
 from ..model.checkpoint import (
     CODEC_FILE,
     MODEL_FILE,
@@ -54,15 +54,13 @@ from .loop import (
 )
 from .losses import Past, Predictions, own_past, true_past, world_loss
 from .only_writer import only_writer
-from .optim import EMA, autocast_to, learning_rate_factor, make_optimizers, working_dtype
+from .optim import EMA, Stepper, autocast_to, learning_rate_factor, make_optimizers, working_dtype
 from .replicas import ALONE, Replicas, join_replicas
 from .run_options import add_run_options, recipe_of
 from .world_data import Part, check_data, parts_of, read_data, with_controls, world_config
 from .world_recipe import WorldRecipe, critic_share
 
 STRIP_FRAMES = 33  # of a sample strip, where episodes are that long
-MAX_GRADIENT_NORM = 1.0  # gradient norm above which a batch is scaled down: a few bad clips must not undo hours
-MAX_LOST_STEPS = 5  # in a row; one batch that overflows is passed over, a run that has diverged is ended
 
 
 class WorldTraining:
@@ -81,6 +79,7 @@ class WorldTraining:
         self.model = Transformer(config.model).to(self.device)
         self.dtype = working_dtype(recipe.precision, self.device)
         self.optimizers = make_optimizers(self.model, recipe.lr, recipe.lr_other, recipe.weight_decay, self.dtype)
+        self.stepper = Stepper(self.model, self.optimizers)
         self.ema = EMA(self.model, recipe.ema_decay)
         # Alike in all replicas at first; how much it draws and what it hears is each replica's own from there on.
         self.adversary = Adversary(config.model, self.device, recipe.seed, recipe.critic_lr, recipe.critic_penalty)
@@ -90,7 +89,6 @@ class WorldTraining:
         self.step = 0
         self.minutes = 0.0
         self.frames_seen = 0
-        self._lost_in_a_row = 0  # steps whose gradient was not a number
         self.began_with: dict = {}  # provenance of the world whose weights it began with
         self.flop_done = 0  # of forward, rollouts and backward of this replica since this process began
         self._flop: dict[tuple[bool, str, int, bool], int] = {}  # of one step, by what it does
@@ -119,26 +117,14 @@ class WorldTraining:
             self._flop[kind] = count.total
         self.flop_done += self._flop[kind]
         self.replicas.average_gradients(self.model)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRADIENT_NORM))
-        self._take_step(math.isfinite(norm))
+        norm = self.stepper.take(self.step)
+        if math.isfinite(norm):
+            self.ema.update(self.model, self.step)
         self.step += 1
         self.frames_seen += self.frames_per_step
         measured["gradient_norm"] = norm
         suffix = ("_own" if own else "") + (f"_{name}" if name else "")
         return {f"{k}{suffix}" if k.startswith("mse") else k: v for k, v in measured.items()}
-
-    def _take_step(self, is_finite: bool) -> None:
-        """Move the weights by their gradients, unless these hold what is not a number: that would undo the run."""
-        self._lost_in_a_row = 0 if is_finite else self._lost_in_a_row + 1
-        if self._lost_in_a_row == MAX_LOST_STEPS:
-            raise AstraPlayError(f"the gradient was not a number {MAX_LOST_STEPS} times in a row, at last in step "
-                                 f"{self.step}; the weights before are kept: go on from the checkpoint with a lower lr")
-        for optimizer in self.optimizers:
-            if is_finite:
-                optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        if is_finite:
-            self.ema.update(self.model, self.step)
 
     def _learn(self, part: Part, own: bool, num_samples: int, judges: bool) -> dict[str, float]:
         """Leave the gradients of one batch in the model."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -56,6 +56,16 @@ class Scenario(Protocol):
     def close(self) -> None:
         """Give the memory back. Closing twice is harmless."""
         ...
+
+
+class Step(NamedTuple):
+    """One frame of a world that is played: `frame` (H, W, 3) uint8, the `pose` in it, and the `control` and action
+    `row` that led into it; those of the first one stand still."""
+
+    frame: np.ndarray
+    pose: np.ndarray
+    control: Control
+    row: np.ndarray
 
 
 @dataclass(frozen=True)
