@@ -77,11 +77,14 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
     for name in ("colour_hold", "contrast_hold", "detail_leak", "filter_strength"):
         share = getattr(stream, name)
         yield 0 <= share <= 1, f"stream.{name} must be in [0, 1], but is {share}"
-    for name in ("hand_width", "shadow_width", "tabletop_width", "table_width"):
+    for name in ("hand_width", "shadow_width", "tabletop_width", "table_width", "arm_width"):
         yield getattr(codec, name) >= 0, f"codec.{name} is {getattr(codec, name)}, but cannot be negative"
     yield not codec.table_width or (codec.hand_width and codec.shadow_width and codec.tabletop_width), (
         f"codec.table_width is {codec.table_width}, but a table is restored behind what is found, and the codec needs "
         "hand_width, shadow_width and tabletop_width too")
+    yield not codec.arm_width or bool(codec.table_width), (
+        f"codec.arm_width is {codec.arm_width}, but an arm is drawn where all layers are known, and the codec needs "
+        "table_width too")
     yield codec.loop_filter_width == 0 or (
         codec.loop_filter_width > 0 and model.anchor == "moved" and config.width % 16 == config.height % 16 == 0), (
         f"codec.loop_filter_width is {codec.loop_filter_width}, but must be 0, or positive in a world with the anchor "

@@ -171,6 +171,27 @@ def naive_throw(share: Callable[[float, float], float], way_m: tuple[float, floa
     return thrown
 
 
+def naive_around(lift_rad: float, eye_m: float, place_m: tuple[float, float, float], slant: tuple[float, float],
+                 vertical_fov_deg: float, width: int, height: int) -> tuple[Tensor, Tensor]:
+    """Twin of `StillCamera.around`, pixel by pixel in the room's own axes: where each pixel's ray is beside a hand,
+    right and down of it in the plane that is as far ahead as it, and on the table, right and away of its shadow."""
+    tangent = math.tan(math.radians(vertical_fov_deg) / 2)
+    ahead, down = (math.cos(lift_rad), -math.sin(lift_rad)), (-math.sin(lift_rad), -math.cos(lift_rad))  # away and up
+    right, away, up = place_m[0], place_m[1], place_m[2] - eye_m
+    depth, below = away * ahead[0] + up * ahead[1], away * down[0] + up * down[1]
+    foot = place_m[0] + place_m[2] * slant[0], place_m[1] + place_m[2] * slant[1]
+    beside, on_table = torch.zeros(2, height, width), torch.zeros(2, height, width)
+    for row in range(height):
+        for column in range(width):
+            x = ((column + 0.5) / width * 2 - 1) * tangent * width / height
+            y = ((row + 0.5) / height * 2 - 1) * tangent
+            beside[:, row, column] = torch.tensor([x * depth - right, y * depth - below])
+            ray = x, ahead[0] + y * down[0], ahead[1] + y * down[1]
+            far = eye_m / -ray[2]
+            on_table[:, row, column] = torch.tensor([far * ray[0] - foot[0], far * ray[1] - foot[1]])
+    return beside, on_table
+
+
 def naive_table_step(blocks: list[dict[str, float]], hand: dict[str, float], way: tuple[float, float, float],
                      opening: float) -> None:
     """table_blocks.step for one hand, in place: blocks have x, y, z, held, fall; the hand x, y, z, opening."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from astra_play.model.checkpoint import (
     load_codec,
     load_model,
     load_preview_codec,
+    readable_json,
     save_config,
     save_module,
     verify_folder,
@@ -122,3 +124,12 @@ def test_saving_leaves_no_half_written_file(tmp_path) -> None:
     assert not list(tmp_path.glob("*.tmp"))
     assert sum(p.numel() for p in Transformer(TINY_WORLD.model).parameters()) == sum(
         t.numel() for t in load_file(tmp_path / MODEL_FILE).values())
+
+
+def test_a_config_file_is_laid_out_for_reading(tmp_path) -> None:
+    nested = {"one": {"x": "[1,\n 2]"}, "two": ["w" * 70, {"k": "v" * 60}]}
+    value = {"a": [1, 2], "long": list(range(60)), "nested": nested, "none": None, "empty": {}, "umlaut": "ä"}
+    text = readable_json(value)
+    assert json.loads(text) == value
+    assert ' "a": [1, 2],' in text.split("\n") and '  "one": {"x": "[1,\\n 2]"},' in text.split("\n")
+    assert "\n".join(line.lstrip() for line in text.split("\n")[3:64]) == ",\n".join(map(str, range(60))) + "\n],"

@@ -22,8 +22,8 @@ from astra_play.config import ControlsConfig, load_world_config
 from astra_play.model.carried import carried_picture
 from astra_play.model.still_camera import StillCamera, TablePicture
 from astra_play.model.table_blocks import AWAY_M, BLOCK_HALF_M
+from astra_play.model.tabletop_drawing import FADE_M
 from astra_play.model.tabletop_picture import (
-    FADE_M,
     TabletopPicture,
     block_middles,
     distinct,

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import CodecConfig
+from .arm_completer import ArmCompleter
 from .bare_table import TableRestorer
 from .hand import HandFinder
 from .loop_filter import LoopFilter
@@ -73,6 +74,7 @@ class MiniCodec(nn.Module):
         self.shadow = ShadowFinder(config.shadow_width) if config.shadow_width else None
         self.tabletop = TabletopFinder(config.tabletop_width) if config.tabletop_width else None
         self.table = TableRestorer(config.table_width) if config.table_width else None
+        self.arm = ArmCompleter(config.arm_width) if config.arm_width else None
         self.loop_filter = LoopFilter(config.loop_filter_width) if config.loop_filter_width else None
         self.upscaler = Upscaler(config.upscaler_width) if config.upscaler_width else None
 

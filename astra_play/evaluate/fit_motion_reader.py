@@ -1,4 +1,4 @@
-"""`python -m astra_play.evaluate.fit_motion_reader`: a data set of real frames -> the weights that read its motions.
+"""`python -m astra_play.evaluate.fit_motion_reader`: data sets of real frames -> the weights that read their motions.
 
 The shipped weights were made by this command from the training worlds of `data make`, one file for each scenario; each
 tells of how many episodes and steps. It takes a few minutes; the same data give the same weights on the same machine.
@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..errors import DataError
-from ..train.dataset import HELD_OUT_SEED_BASE, Dataset, read_episode
+from ..train.dataset import HELD_OUT_SEED_BASE, Dataset, check_alike, read_episode
 from ..train.optim import learning_rate_factor
 from .motion_reader import BATCH_FRAMES, MotionReader, match_costs, mirrored_order, shipped_reader
 from .motions import Motions, motions_of
@@ -94,18 +94,25 @@ def save_reader(reader: MotionReader, path: Path, **metadata: str | int) -> None
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make the weights of the motion reader.")
-    parser.add_argument("--data", type=Path, required=True, help="folder made by `data make`, of training worlds")
+    parser.add_argument("--data", type=Path, required=True, nargs="+",
+                        help="folders made by `data make`, of training worlds of one scenario")
     parser.add_argument("--out", type=Path, help="weights file (that of the data's scenario in this package)")
     parser.add_argument("--steps", type=int, default=6000, help="training steps (%(default)s)")
     args = parser.parse_args()
-    dataset = Dataset(args.data)
-    settings, scenario = dataset.settings, dataset.manifest["scenario"]
+    check_alike(args.data)
+    datasets = [Dataset(folder) for folder in args.data]
+    settings, scenario = datasets[0].settings, datasets[0].manifest["scenario"]
+    for other in datasets[1:]:
+        if other.manifest["scenario"] != scenario:
+            raise DataError(f"{other.folder} holds {other.manifest['scenario']}, but {datasets[0].folder} {scenario}; "
+                            "a reader reads one scenario")
     kind = motions_of(scenario)
     reader = MotionReader(settings.width, settings.height, len(kind.names))
-    fit(reader, *record(dataset, kind), kind, args.steps)
+    costs, motions = zip(*(record(dataset, kind) for dataset in datasets), strict=True)
+    fit(reader, torch.cat(costs), torch.cat(motions), kind, args.steps)
     save_reader(reader, args.out or shipped_reader(scenario), scenario=scenario, width=settings.width,
-                height=settings.height, steps=args.steps, episodes=len(dataset),
-                data_hash=dataset.manifest["sha256_of_all"])
+                height=settings.height, steps=args.steps, episodes=sum(map(len, datasets)),
+                data_hash=" ".join(dataset.manifest["sha256_of_all"] for dataset in datasets))
 
 
 if __name__ == "__main__":

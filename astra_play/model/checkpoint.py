@@ -39,6 +39,7 @@ from .transformer import Transformer
 
 HEADER_BYTES = 1 << 18  # of a shard, left free for the names and shapes in its header
 MAX_NAMES_SHOWN = 4
+LINE_WIDTH = 120  # characters of a config file, from which on an entry takes several lines
 
 CODECS: dict[str, type[MiniCodec | WanVAE | TAEHV]] = {"mini": MiniCodec, "wan_vae": WanVAE, "taehv": TAEHV}
 
@@ -227,8 +228,21 @@ def save_config(config: WorldConfig, folder: Path) -> None:
     """Write config.json by temp name and rename."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / (CONFIG_FILE + ".tmp")
-    temporary.write_text(json.dumps(to_dict(config), indent=1) + "\n", encoding="utf-8")
+    temporary.write_text(readable_json(to_dict(config)) + "\n", encoding="utf-8")
     os.replace(temporary, folder / CONFIG_FILE)
+
+
+def readable_json(value: Any, indent: str = "") -> str:
+    """JSON in which what fits in a line stands in one, and of all else each entry begins its own."""
+    text, deeper = json.dumps(value), indent + " "
+    if len(text) <= LINE_WIDTH or not isinstance(value, list | dict):
+        return text
+    if isinstance(value, dict):
+        entries = [f"{json.dumps(key)}: {readable_json(own, deeper)}" for key, own in value.items()]
+    else:
+        entries = [readable_json(own, deeper) for own in value]
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    return opening + ",".join(f"\n{deeper}{entry}" for entry in entries) + f"\n{indent}{closing}"
 
 
 def verify_folder(folder: Path) -> list[str]:

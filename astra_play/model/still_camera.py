@@ -59,7 +59,7 @@ class StillCamera(CameraMotion):
         self.num_hypotheses = hypotheses if hypotheses >= HAND_HYPOTHESES else min(hypotheses, 1)
         super().__init__(codec, latent_scale, width, height, controls, coverage, self.num_hypotheses, blocks)
         self._find_hand, self._find_shadow, self._find_tabletop = codec.hand, codec.shadow, codec.tabletop
-        self._restore_table = codec.table
+        self._restore_table, self.completer = codec.table, codec.arm
         self.stroke_m, self.finger_step_m = controls.finger_stroke_m, controls.finger_m_per_frame
         self.rays = torch.cat([self._pixels * self.limits, torch.ones_like(self._pixels[..., :1])], dim=-1)
         told = math.radians(controls.camera_lift_deg), controls.eye_height_m
@@ -93,6 +93,16 @@ class StillCamera(CameraMotion):
     def restore_table(self, pictures: Tensor, hidden: Tensor, dark: Tensor) -> tuple[Tensor, Tensor]:
         """What the tables of (B, 3, H, W) pictures look like alone, and where that differs (codec/bare_table.py)."""
         return self._restore_table(pictures, hidden, dark)
+
+    def around(self, sight: Sight, eye_height_m: Tensor, place_m: Tensor, slant: Tensor) -> tuple[Tensor, Tensor]:
+        """Where pixels are beside hands at places (N, 3), counted from the table under cameras that see as `sight` says
+        from heights (N,): right and down of the hand, as far from the camera as it, (N, 2, H, W) metres; and on the
+        table right and away of where the hand's shadow falls, which goes `slant` (N, 2) for each metre up."""
+        hand_m = (sight.to_camera @ (place_m - F.pad(eye_height_m[:, None], (2, 0)))[..., None])[..., None, 0]
+        beside = self.rays[..., :2].movedim(-1, 0) * hand_m[:, 2:, None] - hand_m[:, :2, None]
+        table_m = torch.einsum("nhwi,nij->njhw", sight.table_m, sight.to_camera)[:, :2]
+        foot_m = along_table(place_m[:, None], slant)[:, 0]
+        return beside, table_m - foot_m[:, :, None, None]
 
     def throw(self, shadow: CastShadow, ways_m: Tensor) -> Tensor:
         """Shares (B, T, 1, H, W) in [0, 1] of the shadow in each pixel when the hand has gone the ways (B, T, 3)."""

@@ -6,14 +6,14 @@ them (codec/bare_table.py), the given picture is cut into all of these, rules sa
 (table_blocks.py), and the network is offered no hypotheses any more: the layers are the anchor, and it corrects that.
 Nothing of what it paints is carried on, so that the table is the same after minutes.
 
-Layers are premultiplied (Porter and Duff, "Compositing digital images", 1984). What they fail to explain of the given
-picture goes with the nearest of them or fades as the hand moves: before anything moves, they make that picture again.
+What the layers fail to explain of the given picture goes with the nearest of them or fades as the hand moves: before
+anything moves, they make that picture again. How they are drawn is told in tabletop_drawing.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,12 +21,12 @@ from torch import Tensor
 
 from ..codec.bare_table import FAINT, hardened, hidden_and_dark
 from ..codec.loop_filter import LoopFilter
-from ..codec.shadow import CastShadow
 from ..codec.tabletop import Tabletop, centres
 from . import table_blocks
 from .carried_picture import CarriedPicture
-from .still_camera import Sight, StillCamera, along_table, covered, darken
-from .table_blocks import AWAY_M, BLOCK_HALF_M, Blocks, Grip
+from .still_camera import Sight, StillCamera, covered, darken
+from .table_blocks import AWAY_M, BLOCK_HALF_M, Grip
+from .tabletop_drawing import Layers, Moving, completed, draw, repeated, told
 
 CLOSE_COLUMN = 6  # of an arm's row: where the fingers are sent, 0 open to 1 closed
 MAX_BLOCKS = 3
@@ -35,40 +35,7 @@ MIDDLE_PX = 3  # about a block's middle, where no other is looked for
 SAME, OTHER = 0.03, 0.08  # differences of colours up to which a pixel is the table's, and from which on it is not
 LEAST_PX = 20  # of a shadow, of which its light can be measured
 DARKEST = 0.15  # that a shadow is taken to be
-FADE_M = 0.02  # of the hand's way, in which what no layer explains fades to a third
 LEVEL = 1e-3  # how little a ray must go down with each metre ahead to meet the table
-IN_FRONT_M = 0.01  # nearer than the hand by this much, a block is before it
-
-
-class Moving(NamedTuple):
-    """Where things are at one frame: `way_m` (B, 3) of the hand since the picture was cut, and what it does."""
-
-    way_m: Tensor
-    grip: Grip
-    blocks: Blocks
-
-
-class Layers(NamedTuple):
-    """What a picture was cut into. Layers are (B, 4, H, W): colours times share, and share.
-
-    `table` (B, 3, H, W): without shadows; `rest` (B, 3, H, W): what is added to it until the hand moves, being no
-    layer's; `hand`: without fingers; `fingers` (B, 2, 4, H, W); `blocks` (B, K, 4, H, W); `shadow`: how shadows fall;
-    `shadows` (B, 1 + K, 4, H, W): the hand's and the blocks'; their colours are not painted but added. `sight`: of B
-    pictures; `shadow_sight`: of their B (1 + K) shadows; `eye_height_m` (B,): of the camera over the table; `start`:
-    where things were.
-    """
-
-    table: Tensor
-    rest: Tensor
-    hand: Tensor
-    fingers: Tensor
-    blocks: Tensor
-    shadow: CastShadow
-    shadows: Tensor
-    sight: Sight
-    shadow_sight: Sight
-    eye_height_m: Tensor
-    start: Moving
 
 
 class TabletopPicture(CarriedPicture):
@@ -111,7 +78,7 @@ class TabletopPicture(CarriedPicture):
         for row in rows.float().unbind(dim=1):
             self._next = follow(self._motion, self._next, row, self._layers.eye_height_m)
             moments.append(self._next)
-        moved = draw(self._motion, self._layers, moments)
+        moved = completed(self._motion, self._layers, moments)
         seen = torch.ones_like(moved[:, :, :1])  # there is no place of which the layers say nothing
         anchors = self._motion.anchor(moved.flatten(0, 1), seen.flatten(0, 1)).unflatten(0, moved.shape[:2])
         return self._offer(rows, moved, seen, None, anchors)
@@ -128,8 +95,6 @@ def follow(motion: StillCamera, now: Moving, row: Tensor, eye_height_m: Tensor) 
     blocks, grip = table_blocks.above_table(blocks, grip, eye_height_m)
     return Moving(now.way_m + row[:, :3], grip, blocks)
 
-
-# --- cutting a picture ----------------------------------------------------------------------------------------------
 
 @torch.no_grad()
 def cut(motion: StillCamera, pictures: Tensor) -> Layers:
@@ -159,7 +124,9 @@ def cut(motion: StillCamera, pictures: Tensor) -> Layers:
     layers = Layers(table, torch.zeros_like(table), layers_of(palm)[:, 0], layers_of(fingers), layers_of(blocks),
                     shadow, torch.cat([nothing, shares], dim=2), sight, repeated(sight, 1 + middles.shape[1]),
                     tabletop.eye_height_m, start)
-    return explain(motion, layers, pictures, differs)
+    layers = explain(motion, layers, pictures, differs)
+    return layers if motion.completer is None else layers._replace(style=motion.completer.style(
+        told(motion, layers, [start], draw(motion, layers, [start]))))
 
 
 def distinct(share: Tensor, pictures: Tensor, table: Tensor) -> Tensor:
@@ -177,16 +144,11 @@ def light_left(pictures: Tensor, table: Tensor, where: Tensor, guess: Tensor) ->
     return torch.where(seen, (shaded / lit.clamp_min(1e-6)).clamp(DARKEST, 1), guess)
 
 
-def repeated(sight: Sight, count: int) -> Sight:
-    """The same, `count` times for each picture of a batch."""
-    return Sight(*(field.repeat_interleave(count, dim=0) for field in sight))
-
-
 def explain(motion: StillCamera, layers: Layers, pictures: Tensor, differs: Tensor) -> Layers:
     """Add what the layers fail to explain of the pictures that they were cut from to the nearest of them: fingers
     before hand before blocks before shadows. What is left is the table's, but where that `differs` (B, 1, H, W) bool
     from the pictures."""
-    rest = pictures - draw(motion, layers, [layers.start])[:, 0]
+    rest = pictures - draw(motion, layers, [layers.start]).pictures[:, 0]
 
     def take(layer: Tensor, of: Callable[[Tensor], Tensor] = lambda rest: rest) -> Tensor:
         """The layer (B, 4, H, W), and with it so much `of` what is left to explain near it."""
@@ -256,57 +218,3 @@ def where_things_are(motion: StillCamera, tabletop: Tabletop, sight: Sight, midd
     places_m = torch.where(in_hand[..., None], beside_hand_m, on_table_m).nan_to_num(nan=AWAY_M)
     blocks, grip = table_blocks.above_table(table_blocks.laid_out(places_m, grip), grip, tabletop.eye_height_m)
     return Moving(torch.zeros_like(hand_m), grip, blocks)
-
-
-# --- drawing it again -----------------------------------------------------------------------------------------------
-
-def draw(motion: StillCamera, layers: Layers, moments: list[Moving]) -> Tensor:
-    """Pictures (B, T, 3, H, W) of the layers at T moments."""
-    start = layers.start
-    ways_m = torch.stack([moment.way_m for moment in moments], dim=1)
-    places_m = torch.stack([moment.blocks.places_m for moment in moments], dim=2)  # (B, K, T, 3)
-    block_ways_m = places_m - start.blocks.places_m[:, :, None]
-    kept = torch.exp(-ways_m.square().sum(dim=-1) / FADE_M**2)[:, :, None, None, None]
-    slants = layers.shadow.slant.repeat_interleave(layers.shadows.shape[1], dim=0)
-    on_table_m = along_table(torch.cat([ways_m[:, None], block_ways_m], dim=1).flatten(0, 1), slants)
-    slid = motion.slide(layers.shadows.flatten(0, 1), on_table_m, layers.shadow_sight)
-    added, thrown = slid.unflatten(0, layers.shadows.shape[:2]).split([3, 1], dim=3)
-    table = layers.table[:, None] + layers.rest[:, None] * kept
-    pictures = darken(table, layers.shadow, thrown.amax(dim=1).clamp(0, 1)) + added.sum(dim=1)
-
-    def over(layer: Tensor, weight: Tensor | float = 1.0) -> None:
-        nonlocal pictures
-        own = weight * layer[:, :, 3:].clamp(0, 1)  # the resampling overshoots at edges
-        pictures = pictures * (1 - own) + weight * layer[:, :, :3]
-
-    blocks, in_front = _moved_blocks(motion, layers, moments, block_ways_m)
-    for block, front in zip(blocks, in_front, strict=True):
-        over(block, 1 - front)
-    hand_away_m = start.grip.place_m[:, 1]
-    closed_m = torch.stack([start.grip.opening_m - moment.grip.opening_m for moment in moments], dim=1)
-    for finger, to_right in zip(layers.fingers.unbind(dim=1), (1, -1), strict=True):
-        finger_ways_m = ways_m + F.pad(to_right * closed_m[..., None], (0, 2))
-        over(motion.go_upright(finger, finger_ways_m, hand_away_m, layers.sight.to_camera))
-    over(motion.go_upright(layers.hand, ways_m, hand_away_m, layers.sight.to_camera))
-    for block, front in zip(blocks, in_front, strict=True):
-        over(block, front)
-    return pictures
-
-
-def _moved_blocks(motion: StillCamera, layers: Layers, moments: list[Moving],
-                  ways_m: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """The blocks' layers (B, T, 4, H, W) by now, the furthest first, and which are before the hand, (B, T, 1, 1, 1)."""
-    count = layers.blocks.shape[1]
-    if not count:
-        return [], []
-    moved = motion.go_upright(layers.blocks.flatten(0, 1), ways_m.flatten(0, 1),
-                              layers.start.blocks.places_m[..., 1].flatten(),
-                              layers.sight.to_camera.repeat_interleave(count, dim=0))
-    moved = moved.unflatten(0, (-1, count))  # (B, K, T, 4, H, W)
-    away_m = torch.stack([moment.blocks.places_m[..., 1] for moment in moments], dim=2)
-    hand_m = torch.stack([moment.grip.place_m[:, None, 1] for moment in moments], dim=2)
-    held = torch.stack([moment.blocks.held for moment in moments], dim=2)
-    in_front = ((away_m < hand_m - IN_FRONT_M) & ~held).to(moved.dtype)
-    order = away_m.argsort(dim=1, descending=True)
-    moved = moved.gather(1, order[..., None, None, None].expand_as(moved))
-    return list(moved.unbind(dim=1)), list(in_front.gather(1, order)[..., None, None, None].unbind(dim=1))

@@ -18,10 +18,12 @@ from torch import Tensor, nn
 from ..codec.mini import MiniCodec
 from ..config import WorldConfig
 from ..model.checkpoint import CODEC_FILE, MODEL_FILE, save_config, save_module
+from .optim import Stepper
 
 # Parts that a codec which learns on has no use for -> how they are taught.
 TAUGHT_LATER = {"shadow": "`train hand --find shadow`", "tabletop": "`train hand --find tabletop`",
-                "table": "`train hand --find table`", "loop_filter": "`train filter` after the world",
+                "table": "`train hand --find table`", "arm": "`train hand --find arm`",
+                "loop_filter": "`train filter` after the world",
                 "upscaler": "`train upscaler`"}
 WARMUP_STEPS = 50
 MAX_NORM = 0.5  # of the gradients of finders that need it; without it a batch now and then undoes what was learned
@@ -34,15 +36,14 @@ def fit_finder(finder: nn.Module, loss_of_batch: Callable[[torch.Generator], Ten
     from tqdm import trange
 
     optimizer = torch.optim.AdamW(finder.parameters(), lr, weight_decay=1e-4)
+    stepper = Stepper(finder, [optimizer], max_norm)
     generator, losses = torch.Generator().manual_seed(seed), []
     for step in trange(num_steps, desc="training", unit="step", leave=False):
         warm = min(1.0, (step + 1) / WARMUP_STEPS)
         optimizer.param_groups[0]["lr"] = lr * warm * 0.5 * (1 + math.cos(math.pi * step / num_steps))
         loss = loss_of_batch(generator)
         loss.backward()
-        nn.utils.clip_grad_norm_(finder.parameters(), max_norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        stepper.take(step)
         losses.append(loss.item())
     return losses
 

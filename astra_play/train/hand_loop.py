@@ -2,8 +2,9 @@
 
 The finder (codec/hand.py) lies in the codec's file; everything else in that file stays as it is. With `--find shadow`
 it is the finder of the hand's shadow that is trained instead (shadow_loop.py), with `--find tabletop` that of its
-fingers, the blocks and the camera's place (tabletop_loop.py), and with `--find table`, after these, the restorer of the
-table behind them (table_loop.py).
+fingers, the blocks and the camera's place (tabletop_loop.py), with `--find table`, after these, the restorer of the
+table behind them (table_loop.py), and with `--find arm`, after all, what draws the arm that the hand is on
+(arm_loop.py).
 """
 
 from __future__ import annotations
@@ -23,18 +24,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..codec import pixels
+from ..codec.arm_completer import ArmCompleter
 from ..codec.bare_table import TableRestorer
 from ..codec.hand import HandFinder
 from ..codec.mini import MiniCodec
 from ..codec.shadow import ShadowFinder
 from ..codec.tabletop import TabletopFinder
 from ..config import ControlsConfig, WorldConfig, written_world_config
+from ..errors import ConfigError
+from ..model.carried import make_motion
 from ..model.checkpoint import load_codec
 from ..paths import CODEC_FILE, world_folder
-from . import scenarios, shadow_loop, table_loop, tabletop_loop
+from . import arm_loop, scenarios, shadow_loop, table_loop, tabletop_loop
 from .arm_play import moments
 from .codec_parts import MAX_NORM, fit_finder, repainted, save_with_part
 from .dataset import HELD_OUT_SEED_BASE, TRAIN_SEED_BASE
+from .only_writer import only_writer
 
 NUM_HELD_OUT_WORLDS = 20
 WIDTH, BATCH, LR = 12, 16, 3e-3
@@ -119,6 +124,19 @@ def learn_table(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_step
                    num_steps)
 
 
+def learn_arm(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps: int) -> dict[str, float]:
+    """Give a codec that has finders and a table restorer an arm completer; return its scores in held-out worlds."""
+    name = next((name for name, own in config.scenarios.items() if own.controls.modality == "arm"), "")
+    own = config.playing(name)
+    if codec.table is None or own.controls.modality != "arm" or own.model.anchor != "moved":
+        raise ConfigError(f"an arm is completed in a world of the arm whose layers are all known, which "
+                          f"{config.name!r} is not; give its codec a table restorer first: `train hand --find table`")
+    codec.arm = None  # what is drawn is what it learns from
+    motion = make_motion(own, codec)
+    codec.arm = ArmCompleter(arm_loop.WIDTH)
+    return _taught(codec.arm, arm_loop, functools.partial(arm_loop.draw_arms, motion), config, num_worlds, num_steps)
+
+
 def _taught(finder: nn.Module, loop: ModuleType, draw: Callable[..., Any], config: WorldConfig, num_worlds: int,
             num_steps: int) -> dict[str, float]:
     """Train a finder as its `loop` does on worlds that `draw` draws, and return its scores in held-out ones."""
@@ -145,9 +163,10 @@ def with_fingers(config: WorldConfig) -> WorldConfig:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec", required=True, metavar="WORLD", help="the world whose codec gets the finder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the codec is written")
-    parser.add_argument("--find", choices=("hand", "shadow", "tabletop", "table"), default="hand",
+    parser.add_argument("--find", choices=("hand", "shadow", "tabletop", "table", "arm"), default="hand",
                         help="what the finder finds: the robot's hand, its shadow on the table, its fingers, the "
-                             "blocks and the camera's place, or, after all these, the table behind them (hand)")
+                             "blocks and the camera's place, or, after all these, the table behind them, or, after "
+                             "that, the arm that the hand is on (hand)")
     parser.add_argument("--worlds", type=int, default=300, metavar="N", help="drawn to learn from (300)")
     parser.add_argument("--steps", type=int, default=1200, metavar="N", help="training steps (1200)")
     parser.add_argument("--threads", type=int, metavar="N", help="compute threads (torch's own choice)")
@@ -156,6 +175,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
+    with only_writer(args.out):
+        return _teach_part(args)
+
+
+def _teach_part(args: argparse.Namespace) -> int:
     folder = world_folder(args.codec)
     config = written_world_config(folder)
     codec = load_codec(folder, config)
@@ -163,7 +187,8 @@ def main(args: argparse.Namespace) -> int:
     learn, width = {"hand": (learn_hand, {"hand_width": WIDTH}),
                     "shadow": (learn_shadow, {"shadow_width": shadow_loop.WIDTH}),
                     "tabletop": (learn_tabletop, {"tabletop_width": tabletop_loop.WIDTH}),
-                    "table": (learn_table, {"table_width": table_loop.WIDTH})}[args.find]
+                    "table": (learn_table, {"table_width": table_loop.WIDTH}),
+                    "arm": (learn_arm, {"arm_width": arm_loop.WIDTH})}[args.find]
     scores = {name: round(score, 4) for name, score in learn(codec, config, args.worlds, args.steps).items()}
     if args.find == "tabletop":
         config = with_fingers(config)
