@@ -12,7 +12,7 @@ from astra_play.actions.rows import camera_motion, camera_row
 from astra_play.codec.mini import MiniCodec, fit_linear
 from astra_play.config import CodecConfig, ControlsConfig
 from astra_play.model.anchor import CameraMotion
-from astra_play.model.surroundings import Surroundings, _farthest
+from astra_play.model.surroundings import KNOWN, Surroundings, _farthest, folded
 
 WIDTH, HEIGHT = 64, 48
 # Nothing stands there, so map and picture move alike.
@@ -28,8 +28,9 @@ def motion() -> CameraMotion:
     return CameraMotion(codec, torch.ones(8), WIDTH, HEIGHT, CONTROLS, coverage=True)
 
 
-def surroundings(motion: CameraMotion, fade_m: float = 8.0) -> Surroundings:
-    return Surroundings(motion, motion.paint, leak=0.0, fade_m=fade_m, controls=CONTROLS, height=HEIGHT, width=WIDTH)
+def surroundings(motion: CameraMotion, fade_m: float = 8.0, imagines: bool = False) -> Surroundings:
+    return Surroundings(motion, motion.paint, leak=0.0, fade_m=fade_m, controls=CONTROLS, height=HEIGHT, width=WIDTH,
+                        imagines=imagines)
 
 
 def smooth_picture(seed: int, batch: int = 1) -> torch.Tensor:
@@ -218,3 +219,95 @@ def test_a_chunk_of_several_frames_turns_into_nothing_that_was_never_painted(mot
     carried.show(picture)
     carried.expect(torch.from_numpy(TURN).expand(1, frames, 12))  # as far as the controls turn
     assert carried._moved.min() > 0.5, "grey is what nobody has painted"
+
+
+def naive_fold(half_deg: int) -> dict[int, int]:
+    """Twin of `folded` in whole degrees: walk round from the right edge, turning back as often as it says."""
+    beyond = 360 - 2 * half_deg
+    to_right = (beyond - 2 * half_deg) // 2
+    count = next(n for n in range(1, 99) if 2 * half_deg * n >= to_right)
+    right, left = to_right / count, (to_right + 2 * half_deg) / (count + 1)
+    assert right == int(right) and left == int(left), "the twin knows whole degrees alone"
+    at, found, ways = half_deg, {half_deg: half_deg}, [-int(left), int(right)] * count + [-int(left)]
+    azimuth = half_deg
+    for way in ways:
+        for _ in range(abs(way)):
+            azimuth, at = azimuth + 1, at + (1 if way > 0 else -1)
+            found[azimuth if azimuth <= 180 else azimuth - 360] = at
+    return found
+
+
+@pytest.mark.parametrize("half_deg", [30, 45, 60, 78])
+def test_what_is_known_goes_on_as_in_a_mirror_and_meets_itself(half_deg: int) -> None:
+    twin = naive_fold(half_deg)
+    assert twin[-half_deg] == -half_deg and max(map(abs, twin.values())) <= half_deg
+    azimuth = torch.tensor(sorted(twin), dtype=torch.float64).deg2rad()
+    ours = folded(azimuth, math.radians(half_deg)).rad2deg()
+    assert torch.allclose(ours, torch.tensor([twin[a] for a in sorted(twin)], dtype=torch.float64), atol=1e-6)
+
+
+@pytest.mark.parametrize("half_deg", [5.0, 37.3, 80.0, 89.0, 91.0, 120.0, 179.0])
+def test_a_fold_leaves_what_is_known_and_is_continuous(half_deg: float) -> None:
+    azimuth = torch.linspace(-180, 180, 7201, dtype=torch.float64).deg2rad()
+    source = folded(azimuth, math.radians(half_deg)).rad2deg()
+    known = azimuth.rad2deg().abs() <= half_deg - 0.1
+    assert torch.allclose(source[known], azimuth[known].rad2deg(), atol=1e-6)
+    assert source.abs().max() <= half_deg + 1e-6
+    jumps = source.diff().abs() > 0.051
+    assert int(jumps.sum()) == 0  # where half the horizon is known, two mirrors meet behind, at the ends of this list
+    assert half_deg > 90 or source[0] == pytest.approx(source[-1].item(), abs=1e-6)
+
+
+def test_who_turns_round_sees_the_place_mirrored_and_as_sharp(motion: CameraMotion) -> None:
+    carried, picture = surroundings(motion, imagines=True), smooth_picture(11)
+    carried.show(picture)
+    for _ in range(6):  # to 120 degrees
+        shown, coverage = play(carried, [TURN])
+        assert coverage.mean() > 0.96 and coverage[0, 1:-1].min() == 1.0  # slivers above and below were in no view
+    level = carried._map[0, :, carried._rows // 2]
+    middle = carried._columns // 2
+    half = int(carried._columns * math.atan(math.tan(math.radians(30)) * WIDTH / HEIGHT) / (2 * math.pi))
+    assert (level[3] > KNOWN).all()
+    # Left of the view's left edge, which lies within a column or two of what the angles say, is its mirror image.
+    wrong = [(level[:3, edge - half // 2:edge].flip(-1) - level[:3, edge:edge + half // 2]).abs().mean()
+             for edge in range(middle - half - 2, middle - half + 3)]
+    assert min(wrong) < 0.01 and (level[:3, :-half] - level[:3, half:]).abs().mean() > 0.1
+
+
+def test_what_is_imagined_is_the_same_for_who_comes_back_to_it(motion: CameraMotion) -> None:
+    carried = surroundings(motion, imagines=True)
+    carried.show(smooth_picture(12))
+    there, _ = play(carried, [TURN] * 6)
+    again, _ = play(carried, back([TURN] * 6) + [TURN] * 6)
+    assert (again - there).abs().mean() < 0.01
+    round_once, _ = play(carried, [TURN] * 18)
+    assert (round_once - there).abs().mean() < 0.02
+
+
+def test_only_the_streams_that_need_it_imagine(motion: CameraMotion) -> None:
+    pictures, together = smooth_picture(13, batch=2), surroundings(motion, imagines=True)
+    together.show(pictures)
+    alone = [surroundings(motion, imagines=True) for _ in range(2)]
+    for index, carried in enumerate(alone):
+        carried.show(pictures[index:index + 1])
+    for rows in [(TURN, camera_row())] * 3 + [(camera_row(0.5), camera_row(0.0, 0.0, -0.3))] * 3 + [(TURN, TURN)] * 4:
+        anchor = together.expect(torch.stack([torch.from_numpy(row) for row in rows])[:, None])
+        made, _ = together.paint_over(anchor[:, :, :8])
+        for index, carried in enumerate(alone):
+            own, _ = play(carried, [rows[index]])
+            assert torch.allclose(made[index:index + 1, 0], own, atol=1e-4)
+
+
+def test_walking_on_imagines_anew_from_what_is_seen_by_then(motion: CameraMotion) -> None:
+    """After a way in which all that was out of view has faded nothing but the view is left to imagine from."""
+    carried = surroundings(motion, fade_m=0.5, imagines=True)
+    carried.show(smooth_picture(14))
+    play(carried, [TURN])
+    play(carried, [camera_row(0.2)] * 10)
+    before = carried._map.clone()
+    carried.show(smooth_picture(15))  # another place
+    _, coverage = play(carried, [TURN])
+    assert coverage.mean() > 0.9
+    behind = slice(0, carried._columns // 8)
+    changed = (carried._map[0, :3, carried._rows // 2, behind] - before[0, :3, carried._rows // 2, behind]).abs()
+    assert changed.mean() > 0.1

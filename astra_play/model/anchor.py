@@ -61,10 +61,12 @@ def camera_poses(rows: Tensor) -> Tensor:
     return torch.cat([rotation, -(rotation @ step[..., None])], dim=-1)
 
 
-def pace(rows: Tensor) -> Tensor:
+def pace(rows: Tensor, turns: bool = True) -> Tensor:
     """How briskly each row (..., A) moves the camera, (...) in [0, 1]; 0 standing still, 1 from BRISK_M or BRISK_RAD
-    on."""
+    on. Without `turns` only its way counts."""
     poses = camera_poses(rows)
+    if not turns:
+        return (poses[..., 3].norm(dim=-1) / BRISK_M).clamp(max=1)
     cos = (poses[..., :3].diagonal(dim1=-2, dim2=-1).sum(dim=-1) - 1) / 2
     turn_rad = torch.acos(cos.clamp(-1, 1))
     return (poses[..., 3].norm(dim=-1) / BRISK_M + turn_rad / BRISK_RAD).clamp(max=1)
@@ -114,18 +116,23 @@ class CameraMotion:
         moved, seen, anchors = (x.unflatten(0, (batch, frames)) for x in (moved, seen, self.anchor(moved, seen)))
         return moved, seen, anchors
 
-    def other_pictures(self, pictures: Tensor, rows: Tensor) -> Tensor | None:
+    def other_pictures(self, pictures: Tensor, rows: Tensor, beyond: Tensor | None = None) -> Tensor | None:
         """What each hypothesis makes of (B, 3, H, W) pictures up to each of the rows: (B, T, K, 3, H, W), or None.
 
-        What a hypothesis would have to take from beyond the edge repeats it; the network knows better than to believe
-        that.
+        What a hypothesis would have to take from beyond the edge repeats it, as the anchor does, or is the anchor's,
+        where that knows better: `beyond` (B, T, 3, H, W).
         """
         if not self._other_points_m:
             return None
         poses = self._accumulate(camera_poses(rows)).flatten(0, 1)
         repeated = pictures.repeat_interleave(rows.shape[1], dim=0)
-        others = [resample(repeated, self.around_bonnet(self.places_before(poses, points)))
-                  for points in self._other_points_m]
+        others = []
+        for points in self._other_points_m:
+            places = self.places_before(poses, points)
+            other = resample(repeated, self.around_bonnet(places))
+            if beyond is not None:
+                other = torch.where((places.abs() <= 1).all(dim=-1)[:, None], other, beyond.flatten(0, 1))
+            others.append(other)
         return torch.stack(others, dim=1).unflatten(0, rows.shape[:2])
 
     def straight_ahead(self, rows: Tensor) -> Tensor | None:

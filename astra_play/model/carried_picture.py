@@ -28,8 +28,8 @@ class CarriedPicture:
     one of `CameraMotion`, which is cheap and what training uses (`StreamConfig.painter`). `loop_filter`, where there is
     one, cleans every picture up before it is shown and carried on (codec/loop_filter.py). `strength` is the share of
     its changes that is made when the camera moves briskly; the slower it goes the less of them: to one that stands
-    nothing new comes into view. The same goes there for what is painted and what leaks, or a place would fade before
-    the eyes of who stands in it.
+    nothing new comes into view, and to one that only turns nothing new of what is known already. The same goes there
+    for what is painted and what leaks, or a place would fade before the eyes of who stands or looks about in it.
     """
 
     def __init__(self, motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float,
@@ -41,7 +41,7 @@ class CarriedPicture:
         self._style: Tensor | None = None  # of that, (B, STYLE_WIDTH), for the filter
         self._moved = self._seen = self._others = self._anchors = None
         self._ahead: Tensor | None = None  # how much of each column is blurred, (B, T, W)
-        self._pace: Tensor | None = None  # of the chunk last expected, (B, T)
+        self._gate: Tensor | None = None  # of the chunk last expected, (B, T, 1, H, W)
         self.filters_at_rest = False  # though nothing comes of it; for those who watch what a filter is given
 
     @property
@@ -52,7 +52,7 @@ class CarriedPicture:
     def reset(self) -> None:
         """Forget the picture."""
         self._picture = self._start = self._style = None
-        self._moved = self._seen = self._others = self._anchors = self._ahead = self._pace = None
+        self._moved = self._seen = self._others = self._anchors = self._ahead = self._gate = None
 
     def snapshot(self) -> dict[str, Any]:
         """Return what `restore` needs to go on from here, between two chunks; playing on changes nothing in it."""
@@ -80,8 +80,7 @@ class CarriedPicture:
 
     def _offer(self, rows: Tensor, moved: Tensor, seen: Tensor, others: Tensor | None, anchors: Tensor) -> Tensor:
         self._moved, self._seen, self._others = moved, seen, others
-        # Frames of a chunk are all moved from the picture before it, so what one of them needs the next one needs too.
-        self._pace = None if self._filter is None else pace(rows).cummax(dim=1).values
+        self._gate = None if self._filter is None else _gate(rows, seen)
         self._ahead = self._motion.straight_ahead(rows)
         self._anchors = self._motion.offer(anchors, moved, others)
         return self._anchors
@@ -105,15 +104,23 @@ class CarriedPicture:
             moved = blur_across(moved, self._ahead.flatten(0, 1))
         change = painted - expected - self._leak * (moved - expected)
         if self._filter is not None:
-            change = change * self._pace.flatten()[:, None, None, None]
+            change = change * self._gate.flatten(0, 1)
         pictures = (moved + change).clamp(-1, 1)
         if self._filter is not None:
             # Who stands still is shown the same picture, and need not wait for a filter.
-            if self.filters_at_rest or bool(self._pace.any()):
+            if self.filters_at_rest or bool(self._gate.any()):
                 style = self._style.repeat_interleave(shape[1], dim=0)
                 filtered = self._filter(pictures, moved, self._seen.flatten(0, 1), style)
-                pictures = torch.lerp(pictures, filtered, self._strength * self._pace.flatten()[:, None, None, None])
+                pictures = torch.lerp(pictures, filtered, self._strength * self._gate.flatten(0, 1))
             pictures = torch.where(self._motion.on_bonnet, self._start.repeat_interleave(shape[1], dim=0), pictures)
         latents, pictures = self._motion.encode(pictures).unflatten(0, shape), pictures.unflatten(0, shape)
         self.carry_on(pictures[:, -1])
         return pictures, latents
+
+
+def _gate(rows: Tensor, seen: Tensor) -> Tensor:
+    """How much of what is new counts in each pixel of the pictures that rows (B, T, A) lead into, (B, T, 1, H, W) in
+    [0, 1]; `seen` (B, T, 1, H, W) in [0, 1]: which of them are known."""
+    # Frames of a chunk are all moved from the picture before it, so what one of them needs the next one needs too.
+    moves, walks = (pace(rows, turns).cummax(dim=1).values[..., None, None, None] for turns in (True, False))
+    return torch.lerp(moves.expand_as(seen), walks.expand_as(seen), seen)

@@ -1,5 +1,8 @@
 """What a player has seen all around: a map of directions that outlives the view, so that a turn back finds the place.
 
+Where nobody has looked yet, or not for long, the place goes on as in a mirror: who turns round finds a whole world of
+the same trees and houses, and not what a small network makes up in an instant, stripe by stripe.
+
 A network whose context is a second long cannot know what lay behind the player ten seconds ago. The map can: it is
 centred on the eye and does not turn with it, so looking around resamples nothing but the view. Walking moves it as
 `CameraMotion` moves a picture, over level ground and whatever stands at one distance, and lets what is out of view
@@ -13,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..codec.loop_filter import LoopFilter
@@ -22,6 +26,10 @@ from .carried_picture import CarriedPicture
 
 MARGIN_RAD = math.radians(2)  # of the map around all that a view can show
 KNOWN = 0.5  # what was seen counts as known while its share is above this
+UNSURE = 0.7  # what is no better known is imagined anew along with what is not known at all: it would be next
+IMAGINED = 0.8  # share to which what is imagined counts as known
+ROUGH_PX = 4  # about each place, over which shares are averaged to tell what is known
+LEVEL_ROWS = 8  # above and below the horizon, where it is told how far around the place is known
 EDGE_COLUMNS = 8  # copied over the seam behind the player: no single step moves a direction further
 
 
@@ -30,10 +38,11 @@ class Surroundings(CarriedPicture):
 
     def __init__(self, motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float, fade_m: float,
                  controls: ControlsConfig, height: int, width: int, loop_filter: LoopFilter | None = None,
-                 strength: float = 1.0, chunk_frames: int = 1) -> None:
-        """`chunk_frames`: pictures of a chunk, all of which are looked up in the map before any is written into it."""
+                 strength: float = 1.0, chunk_frames: int = 1, imagines: bool = True) -> None:
+        """`chunk_frames`: pictures of a chunk, all of which are looked up in the map before any is written into it.
+        Without `imagines` what was never seen is the network's to paint."""
         super().__init__(motion, paint, leak, loop_filter, strength)
-        self._fade_m = fade_m
+        self._fade_m, self._imagines = fade_m, imagines
         tangent = math.tan(math.radians(controls.vertical_fov_deg) / 2)
         per_radian = height / 2 / tangent  # as fine as the middle of a picture
         # The map is as high as what a view can show. The part of it that is read and written is as wide as that and a
@@ -89,12 +98,17 @@ class Surroundings(CarriedPicture):
         for pose in camera_poses(rows).unbind(dim=1):
             self._walk(pose)
             view, known = self._look()
+            # Whether a column is unknown for the most part; specks at the rims are not worth it.
+            needy = (known.mean(dim=2) < 0.5).flatten(1).any(dim=1)
+            if self._imagines and bool(needy.any()):
+                self._imagine(needy)
+                view, known = self._look()
             views.append(view)
             seen.append(known)
         self._view, moved = views[-1], torch.stack(views, dim=1)
         seen = torch.stack(seen, dim=1)
         anchors = self._motion.anchor(moved.flatten(0, 1), seen.flatten(0, 1)).unflatten(0, moved.shape[:2])
-        return self._offer(rows, moved, seen, self._motion.other_pictures(self._picture, rows), anchors)
+        return self._offer(rows, moved, seen, self._motion.other_pictures(self._picture, rows, moved), anchors)
 
     def _walk(self, pose: Tensor) -> None:
         """Turn the head and move the map by one motion (B, 3, 4).
@@ -171,10 +185,64 @@ class Surroundings(CarriedPicture):
             own_map[:3].index_copy_(2, own, torch.where(share > KNOWN, old + change * inside, colours))
             own_map[3].index_copy_(1, own, torch.where(inside, torch.ones_like(share[0]), share[0]))
 
+    def _imagine(self, needy: Tensor) -> None:
+        """Fill what is not known well of some maps of the batch, `needy` (B,) bool, with what is, folded (`folded`)."""
+        per_column_rad = 2 * math.pi / self._columns
+        share = _smoothed(self._map[:, 3:])
+        level = slice(self._rows // 2 - LEVEL_ROWS, self._rows // 2 + LEVEL_ROWS)
+        offsets = torch.arange(self._columns, device=share.device) - self._columns // 2
+        for index in needy.nonzero()[:, 0].tolist():
+            ahead = math.floor((1 - float(self._yaw_rad[index]) / math.pi) / 2 * self._columns)
+            around = (ahead + offsets) % self._columns
+            is_known = share[index, 0, level].mean(dim=0)[around] > KNOWN
+            right, left = _run_of(is_known[self._columns // 2:]), _run_of(is_known[:self._columns // 2].flip(0))
+            if right + left < 2:
+                continue
+            middle, half = (right - left - 1) / 2, (right + left) / 2
+            source = folded((offsets - middle) * per_column_rad, half * per_column_rad) / per_column_rad + middle
+            taken = self._map[index][..., (ahead + source.round().long()) % self._columns]
+            beyond = (offsets >= right) | (offsets < -left)
+            fill = beyond & (share[index, :, :, around] <= UNSURE) & (taken[3:] > KNOWN)
+            taken[3] = IMAGINED
+            self._map[index][..., around] = torch.where(fill, taken, self._map[index][..., around])
+
+
+def _smoothed(share: Tensor) -> Tensor:
+    """Shares (B, 1, rows, columns) all around, without the specks at the rims of what is known."""
+    around = torch.cat([share[..., -ROUGH_PX:], share, share[..., :ROUGH_PX]], dim=-1)
+    return F.avg_pool2d(F.pad(around, (0, 0, ROUGH_PX, ROUGH_PX), mode="replicate"), 2 * ROUGH_PX + 1, stride=1)
+
+
+def _run_of(marks: Tensor) -> int:
+    """How many of the marks (N,) bool come before the first that is not set."""
+    return int((~marks).long().argmax()) if not bool(marks.all()) else len(marks)
+
 
 def _middles(count: int, device: torch.device) -> Tensor:
     """The middles of `count` cells between -1 and 1."""
     return (torch.arange(count, device=device) + 0.5) / count * 2 - 1
+
+
+def folded(azimuth_rad: Tensor, half_rad: float) -> Tensor:
+    """Where within `half_rad` of straight ahead each direction takes what it looks like from, until it is seen.
+
+    What is known goes on past both its edges as in a mirror, to and fro: everywhere as continuous as itself, also
+    behind. With n ways to the right and n + 1 to the left the two ends meet, and for no way to leave what is known n
+    must be so large that the ways to the left are the longer ones. Where half the horizon or more is known, each side
+    has a mirror of its own, and the two meet as they may.
+    """
+    azimuth_rad = azimuth_rad - 2 * math.pi * torch.round(azimuth_rad / (2 * math.pi))
+    beyond = 2 * (math.pi - half_rad)
+    to_right = beyond / 2 - half_rad  # in all
+    if to_right <= 0:
+        return azimuth_rad - 2 * (azimuth_rad - azimuth_rad.clamp(-half_rad, half_rad))
+    count = math.ceil(to_right / (2 * half_rad) - 1e-6)  # or a rounding error were a way more
+    right, left = to_right / count, (to_right + 2 * half_rad) / (count + 1)
+    gone = (azimuth_rad - half_rad) % (2 * math.pi)  # past the right edge
+    pair = torch.div(gone, left + right, rounding_mode="floor")
+    rest = gone - pair * (left + right)
+    off = torch.where(rest <= left, -rest, rest - 2 * left)
+    return torch.where(azimuth_rad.abs() <= half_rad, azimuth_rad, half_rad - pair * (left - right) + off)
 
 
 def _farthest(tangent: float, aspect: float, max_pitch_deg: float) -> tuple[float, float]:
