@@ -23,9 +23,10 @@ from astra_play.model.carried import make_motion
 from astra_play.model.checkpoint import load_codec, read_tensors, save_config, save_module
 from astra_play.model.still_camera import StillCamera
 from astra_play.paths import CODEC_FILE, weights_folder
-from astra_play.train import arm_loop, arm_play, codec_loop, hand_loop
+from astra_play.train import arm_loop, arm_play, codec_loop, hand_loop, scenarios
 from astra_play.train.arm_loop import Arms, Cuts, Sheets, draw_arms, fit, loss_of, scores, varied
-from astra_play.train.dataset import HELD_OUT_SEED_BASE
+from astra_play.train.dataset import HELD_OUT_SEED_BASE, Settings, make_episode, read_episode
+from astra_play.train.scenarios.interface import Seen
 
 WIDTH, HEIGHT = 64, 32
 
@@ -270,9 +271,19 @@ def test_tables_are_drawn_where_the_hand_has_gone(monkeypatch) -> None:
 
 def test_worlds_are_played_as_data_sets_are_made(tmp_path: Path) -> None:
     pytest.importorskip("gymnasium_robotics")
-    from astra_play.train.dataset import Settings, make_episode, read_episode
-
+    simulator = scenarios.make("arm", 64, 48)
+    player = scenarios.player("arm", np.random.default_rng([5, 1]), simulator)
+    naive_frames, naive_rows, seen = [simulator.reset(5)], [simulator.IDLE.row()], None
+    for _ in range(11):
+        control = player.send(seen)
+        naive_rows.append(simulator.row(control))
+        naive_frames.append(simulator.step(control))
+        seen = Seen(simulator.blocked, simulator.pose)
+    simulator.close()
     (frames, rows), = arm_play.plays(5, 1, 64, 48, 12)
     make_episode(tmp_path, Settings("arm", 16, 64, 48, 12), 5)
     episode = read_episode(next(tmp_path.glob("*.npz")))
-    assert np.array_equal(frames, episode.frames) and np.array_equal(rows, episode.rows)
+    for ours in (frames, episode.frames):
+        assert np.array_equal(ours, np.stack(naive_frames))
+    for ours in (rows, episode.rows):
+        assert np.array_equal(ours, np.stack(naive_rows))

@@ -69,13 +69,13 @@ def test_damage_is_told_and_the_rest_is_kept(library) -> None:
     assert by_name["video"].damage == "The video cannot be read." and by_name["video"].length_s == 3.0
 
 
-def test_recording_of_a_killed_player_is_told_to_be_cut_off(library) -> None:
+def test_recording_of_a_killed_player_is_told_to_be_cut_off(library, monkeypatch) -> None:
     library.folder.mkdir()
     make_log(library.folder / "killed.astra", num_chunks=10, ended=False)
     one, = library.clips()
     assert one.damage == "The recording is still being written." and one.length_s == 10 / 16
-    long_ago = time.time() - 60
-    os.utime(one.log, (long_ago, long_ago))
+    later = time.time() + 60
+    monkeypatch.setattr(library_module.time, "time", lambda: later)
     assert library.find(one.name).damage.startswith("The recording was cut off")
 
 

@@ -11,6 +11,7 @@ import torch
 from astra_play.actions.rows import camera_motion, camera_row
 from astra_play.codec.mini import MiniCodec, fit_linear
 from astra_play.config import CodecConfig, ControlsConfig
+from astra_play.model import surroundings as surroundings_module
 from astra_play.model.anchor import CameraMotion
 from astra_play.model.surroundings import KNOWN, Surroundings, _farthest, folded
 
@@ -20,10 +21,14 @@ CONTROLS = ControlsConfig(scene_depth_m=1e5, max_turn_deg_per_frame=20.0)
 TURN = camera_row(0.0, 0.0, math.radians(20))
 
 
+def motion_codec() -> CodecConfig:
+    return CodecConfig(latent_channels=8, spatial_compression=8, decoder_width=16, decoder_blocks=1)
+
+
 @pytest.fixture(scope="module")
 def motion() -> CameraMotion:
     torch.manual_seed(0)
-    codec = MiniCodec(CodecConfig(latent_channels=8, spatial_compression=8, decoder_width=16, decoder_blocks=1))
+    codec = MiniCodec(motion_codec())
     fit_linear(codec, torch.rand(50, 3, HEIGHT, WIDTH) * 2 - 1)
     return CameraMotion(codec, torch.ones(8), WIDTH, HEIGHT, CONTROLS, coverage=True)
 
@@ -180,7 +185,7 @@ def test_walking_goes_level_wherever_the_eyes_look(motion: CameraMotion, pitch: 
 
 def test_the_bonnet_turns_with_the_car_and_leaves_no_trace_on_the_map(motion: CameraMotion) -> None:
     controls = dataclasses.replace(CONTROLS, bonnet=(0.2, 0.7))
-    codec = MiniCodec(CodecConfig(latent_channels=8, spatial_compression=8, decoder_width=16, decoder_blocks=1))
+    codec = MiniCodec(motion_codec())
     fit_linear(codec, torch.rand(50, 3, HEIGHT, WIDTH) * 2 - 1)
     car = CameraMotion(codec, torch.ones(8), WIDTH, HEIGHT, controls, coverage=True)
     carried = Surroundings(car, car.paint, 0.0, 8.0, controls, HEIGHT, WIDTH)
@@ -246,7 +251,14 @@ def test_what_is_known_goes_on_as_in_a_mirror_and_meets_itself(half_deg: int) ->
     assert torch.allclose(ours, torch.tensor([twin[a] for a in sorted(twin)], dtype=torch.float64), atol=1e-6)
 
 
-@pytest.mark.parametrize("half_deg", [5.0, 37.3, 80.0, 89.0, 91.0, 120.0, 179.0])
+@pytest.mark.parametrize("columns", range(100, 620, 2))
+def test_half_a_horizon_is_folded_whatever_it_rounds_to(columns: int) -> None:
+    half_rad = (columns // 2) / 2 * (2 * math.pi / columns)
+    source = folded(torch.linspace(-math.pi, math.pi, 40), half_rad)
+    assert source.isfinite().all() and source.abs().max() <= half_rad + 1e-5
+
+
+@pytest.mark.parametrize("half_deg", [5.0, 37.3, 80.0, 89.0, 90.0, 91.0, 120.0, 179.0])
 def test_a_fold_leaves_what_is_known_and_is_continuous(half_deg: float) -> None:
     azimuth = torch.linspace(-180, 180, 7201, dtype=torch.float64).deg2rad()
     source = folded(azimuth, math.radians(half_deg)).rad2deg()
@@ -258,20 +270,30 @@ def test_a_fold_leaves_what_is_known_and_is_continuous(half_deg: float) -> None:
     assert half_deg > 90 or source[0] == pytest.approx(source[-1].item(), abs=1e-6)
 
 
-def test_who_turns_round_sees_the_place_mirrored_and_as_sharp(motion: CameraMotion) -> None:
-    carried, picture = surroundings(motion, imagines=True), smooth_picture(11)
-    carried.show(picture)
-    for _ in range(6):  # to 120 degrees
-        shown, coverage = play(carried, [TURN])
+def level_of_who_turned_round(motion: CameraMotion) -> torch.Tensor:
+    """The map's row at the horizon, (4, columns), after turns to 120 degrees."""
+    carried = surroundings(motion, imagines=True)
+    carried.show(smooth_picture(11))
+    for _ in range(6):
+        _, coverage = play(carried, [TURN])
         assert coverage.mean() > 0.96 and coverage[0, 1:-1].min() == 1.0  # slivers above and below were in no view
-    level = carried._map[0, :, carried._rows // 2]
-    middle = carried._columns // 2
-    half = int(carried._columns * math.atan(math.tan(math.radians(30)) * WIDTH / HEIGHT) / (2 * math.pi))
-    assert (level[3] > KNOWN).all()
+    return carried._map[0, :, carried._rows // 2]
+
+
+def test_who_turns_round_sees_the_place_mirrored_and_softer_by_a_share(motion: CameraMotion, monkeypatch) -> None:
+    soft = level_of_who_turned_round(motion)
+    monkeypatch.setattr(surroundings_module, "SOFT", 0.0)
+    level = level_of_who_turned_round(motion)
+    assert (level[3] > KNOWN).all() and (soft[3] > KNOWN).all()
+    middle = level.shape[1] // 2
+    half = int(level.shape[1] * math.atan(math.tan(math.radians(30)) * WIDTH / HEIGHT) / (2 * math.pi))
     # Left of the view's left edge, which lies within a column or two of what the angles say, is its mirror image.
     wrong = [(level[:3, edge - half // 2:edge].flip(-1) - level[:3, edge:edge + half // 2]).abs().mean()
              for edge in range(middle - half - 2, middle - half + 3)]
     assert min(wrong) < 0.01 and (level[:3, :-half] - level[:3, half:]).abs().mean() > 0.1
+    beyond = slice(middle - 2 * half, middle - half - 2)
+    deviation = [x[:3, beyond].std(dim=1).mean() for x in (soft, level)]
+    assert 0.7 * deviation[1] < deviation[0] < 0.97 * deviation[1]
 
 
 def test_what_is_imagined_is_the_same_for_who_comes_back_to_it(motion: CameraMotion) -> None:
@@ -311,3 +333,11 @@ def test_walking_on_imagines_anew_from_what_is_seen_by_then(motion: CameraMotion
     behind = slice(0, carried._columns // 8)
     changed = (carried._map[0, :3, carried._rows // 2, behind] - before[0, :3, carried._rows // 2, behind]).abs()
     assert changed.mean() > 0.1
+
+
+def test_who_looks_past_what_is_known_imagines_from_the_nearest_of_it(motion: CameraMotion) -> None:
+    """A turn by more than half the view at once, so that its middle was in no view."""
+    carried = surroundings(motion, imagines=True)
+    carried.show(smooth_picture(16))
+    _, coverage = play(carried, [camera_row(0.0, 0.0, math.radians(70))])
+    assert coverage[0, 1:-1].min() == 1.0

@@ -22,9 +22,11 @@ from astra_play.errors import AstraPlayError, ConfigError, DataError
 from astra_play.model.checkpoint import CODEC_FILE, MODEL_FILE, read_tensors
 from astra_play.model.loading import load_world
 from astra_play.train import codec_loop, filter_loop, world_loop
+from astra_play.train.codec_parts import fit_finder
 from astra_play.train.dataset import EpisodeWriter, Settings
 from astra_play.train.latents import LatentDataset
 from astra_play.train.loop import load_checkpoint, save_checkpoint
+from astra_play.train.optim import Stepper
 from astra_play.train.replicas import Replicas
 
 
@@ -147,6 +149,33 @@ def test_a_step_whose_gradient_is_not_a_number_is_passed_over() -> None:
         assert math.isfinite(measured["gradient_norm"]) != lost
         assert all(torch.equal(p, before[name]) for name, p in training.model.named_parameters()) == lost
     assert training.step == 6 and all(own.isfinite().all() for own in training.ema.shadow.values())
+
+
+def test_lost_gradients_leave_weights_and_the_optimizers_memory_and_their_number_counts_in_a_row() -> None:
+    module = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.Adam(module.parameters(), 0.1)
+    stepper = Stepper(module, [optimizer], math.inf, "mend it")
+    for step in range(20):
+        lost = step % 5 != 4  # four in a row, and one that is none
+        before, memory = module.weight.detach().clone(), optimizer.state.get(module.weight, {}).get("exp_avg")
+        memory = None if memory is None else memory.clone()
+        (module(torch.full((1, 2), math.nan if lost else 1e6)).sum()).backward()
+        assert math.isfinite(stepper.take(step)) != lost
+        assert module.weight.grad is None and torch.equal(module.weight, before) == lost
+        if memory is not None:
+            assert torch.equal(optimizer.state[module.weight]["exp_avg"], memory) == lost
+    with pytest.raises(AstraPlayError, match="5 times in a row, at last in step 24; mend it"):
+        for step in range(20, 26):
+            module(torch.full((1, 2), math.nan)).sum().backward()
+            stepper.take(step)
+
+
+def test_a_finder_passes_over_a_batch_without_numbers() -> None:
+    finder = torch.nn.Linear(2, 1)
+    losses = iter([1.0, math.nan, 1.0, 1.0])
+    trained = fit_finder(finder, lambda generator: (finder(torch.ones(1, 2)) * next(losses)).sum(), 4, 0.1, 0)
+    assert [math.isnan(loss) for loss in trained] == [False, True, False, False]
+    assert all(p.isfinite().all() for p in finder.parameters())
 
 
 def test_a_run_that_diverges_ends_with_the_weights_before(park, monkeypatch) -> None:

@@ -1,11 +1,11 @@
 """A table drawn in layers -> the same with what no layer knows: the arm above the hand, and the shadow that it throws.
 
-The layers (model/tabletop_picture.py) are cut out of the picture that play starts from. So a hand that goes down hangs
-on an arm that ends where that picture ended, and the shadow keeps the shape that it had there. But the robot is always
-the same, and where its hand is says how its arm is bent: this network has seen it in all poses (`train hand --find
-arm`). For each pixel it chooses from what it is offered: the picture as it is, the table behind, lit or in the shadow,
-and colours of the robot, which it picks from the start picture's hand. It invents none, so that what it adds is as
-crisp and as colourful as the picture that it is added to.
+The layers (model/tabletop_picture.py, tabletop_drawing.py) are cut out of the picture that play starts from. So a hand
+that goes down hangs on an arm that ends where that picture ended, and the shadow keeps the shape that it had there. But
+the robot is always the same, and where its hand is says how its arm is bent: this network has seen it in all poses
+(`train hand --find arm`). For each pixel it chooses from what it is offered: the picture as it is, the table behind it,
+lit or in the shadow, and colours of the robot, which it picks from the start picture's hand. It invents none, so that
+what it adds is as crisp and as colourful as the picture that it is added to.
 """
 
 from __future__ import annotations

@@ -116,23 +116,18 @@ class CameraMotion:
         moved, seen, anchors = (x.unflatten(0, (batch, frames)) for x in (moved, seen, self.anchor(moved, seen)))
         return moved, seen, anchors
 
-    def other_pictures(self, pictures: Tensor, rows: Tensor, beyond: Tensor | None = None) -> Tensor | None:
+    def other_pictures(self, pictures: Tensor, rows: Tensor) -> Tensor | None:
         """What each hypothesis makes of (B, 3, H, W) pictures up to each of the rows: (B, T, K, 3, H, W), or None.
 
-        What a hypothesis would have to take from beyond the edge repeats it, as the anchor does, or is the anchor's,
-        where that knows better: `beyond` (B, T, 3, H, W).
+        What a hypothesis would have to take from beyond the edge repeats it; the network knows better than to believe
+        that.
         """
         if not self._other_points_m:
             return None
         poses = self._accumulate(camera_poses(rows)).flatten(0, 1)
         repeated = pictures.repeat_interleave(rows.shape[1], dim=0)
-        others = []
-        for points in self._other_points_m:
-            places = self.places_before(poses, points)
-            other = resample(repeated, self.around_bonnet(places))
-            if beyond is not None:
-                other = torch.where((places.abs() <= 1).all(dim=-1)[:, None], other, beyond.flatten(0, 1))
-            others.append(other)
+        others = [resample(repeated, self.around_bonnet(self.places_before(poses, points)))
+                  for points in self._other_points_m]
         return torch.stack(others, dim=1).unflatten(0, rows.shape[:2])
 
     def straight_ahead(self, rows: Tensor) -> Tensor | None:

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from ..codec.loop_filter import LoopFilter
-from .anchor import CameraMotion, blur_across, mix, mix_pictures, pace
+from .anchor import CameraMotion, blur_across, camera_poses, mix, mix_pictures, pace
+
+EXACT_M = 12.0  # walked, in which what is known becomes so worn that a third of it alone is left as it is in a turn
 
 
 class CarriedPicture:
@@ -28,8 +30,9 @@ class CarriedPicture:
     one of `CameraMotion`, which is cheap and what training uses (`StreamConfig.painter`). `loop_filter`, where there is
     one, cleans every picture up before it is shown and carried on (codec/loop_filter.py). `strength` is the share of
     its changes that is made when the camera moves briskly; the slower it goes the less of them: to one that stands
-    nothing new comes into view, and to one that only turns nothing new of what is known already. The same goes there
-    for what is painted and what leaks, or a place would fade before the eyes of who stands or looks about in it.
+    nothing new comes into view, and to one that only turns nothing new of what is known already, until that is worn by
+    walking. The same goes there for what is painted and what leaks, or a place would fade before the eyes of who stands
+    or looks about in it.
     """
 
     def __init__(self, motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float,
@@ -39,9 +42,13 @@ class CarriedPicture:
         self._picture: Tensor | None = None
         self._start: Tensor | None = None  # the first picture, (B, 3, H, W): the bonnet in it is the car's for good
         self._style: Tensor | None = None  # of that, (B, STYLE_WIDTH), for the filter
+        self._walked_m: Tensor | None = None  # since then, (B,)
         self._moved = self._seen = self._others = self._anchors = None
         self._ahead: Tensor | None = None  # how much of each column is blurred, (B, T, W)
-        self._gate: Tensor | None = None  # of the chunk last expected, (B, T, 1, H, W)
+        # Of the chunk last expected: how briskly it walks, (B, T, 1, 1, 1), and how much of what is new counts in each
+        # pixel, (B, T, 1, H, W), both in [0, 1]; without a filter None, and all counts.
+        self._walks: Tensor | None = None
+        self._gate: Tensor | None = None
         self.filters_at_rest = False  # though nothing comes of it; for those who watch what a filter is given
 
     @property
@@ -51,21 +58,22 @@ class CarriedPicture:
 
     def reset(self) -> None:
         """Forget the picture."""
-        self._picture = self._start = self._style = None
-        self._moved = self._seen = self._others = self._anchors = self._ahead = self._gate = None
+        self._picture = self._start = self._style = self._walked_m = None
+        self._moved = self._seen = self._others = self._anchors = self._ahead = self._walks = self._gate = None
 
     def snapshot(self) -> dict[str, Any]:
         """Return what `restore` needs to go on from here, between two chunks; playing on changes nothing in it."""
-        return {"picture": self._picture, "start": self._start, "style": self._style}
+        return {"picture": self._picture, "start": self._start, "style": self._style, "walked": self._walked_m}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         self.reset()
         self._picture, self._start, self._style = snapshot["picture"], snapshot["start"], snapshot["style"]
+        self._walked_m = snapshot["walked"]
 
     def show(self, pictures: Tensor) -> None:
         """Carry a given picture on from here, (B, 3, H, W) in [-1, 1]; the first one says what the place looks like."""
         if self._start is None:
-            self._start = pictures
+            self._start, self._walked_m = pictures, pictures.new_zeros(len(pictures))
             self._style = None if self._filter is None else self._filter.style(pictures)
         self._picture = pictures
 
@@ -80,7 +88,14 @@ class CarriedPicture:
 
     def _offer(self, rows: Tensor, moved: Tensor, seen: Tensor, others: Tensor | None, anchors: Tensor) -> Tensor:
         self._moved, self._seen, self._others = moved, seen, others
-        self._gate = None if self._filter is None else _gate(rows, seen)
+        if self._filter is not None:
+            walked_m = self._walked_m[:, None] + camera_poses(rows)[..., 3].norm(dim=-1).cumsum(dim=1)
+            self._walked_m = walked_m[:, -1]
+            # Frames of a chunk are all moved from the picture before it: what one of them needs the next one needs too.
+            moves, self._walks = (pace(rows, turns).cummax(dim=1).values[..., None, None, None]
+                                  for turns in (True, False))
+            exact = seen * torch.exp(-walked_m / EXACT_M)[..., None, None, None]
+            self._gate = moves + (self._walks - moves) * exact
         self._ahead = self._motion.straight_ahead(rows)
         self._anchors = self._motion.offer(anchors, moved, others)
         return self._anchors
@@ -99,6 +114,8 @@ class CarriedPicture:
         both = torch.cat([latents, mix(self._anchors, shares, latents.shape[2])])
         painted, expected = self._paint(both.flatten(0, 1).float()).chunk(2)
         moved = self._moved if shares is None else mix_pictures(self._moved, self._others, shares)
+        if shares is not None and self._walks is not None:
+            moved = torch.lerp(self._moved, moved, self._walks)  # in a turn all is as the anchor says, near and far
         moved = moved.flatten(0, 1)
         if self._ahead is not None:
             moved = blur_across(moved, self._ahead.flatten(0, 1))
@@ -116,11 +133,3 @@ class CarriedPicture:
         latents, pictures = self._motion.encode(pictures).unflatten(0, shape), pictures.unflatten(0, shape)
         self.carry_on(pictures[:, -1])
         return pictures, latents
-
-
-def _gate(rows: Tensor, seen: Tensor) -> Tensor:
-    """How much of what is new counts in each pixel of the pictures that rows (B, T, A) lead into, (B, T, 1, H, W) in
-    [0, 1]; `seen` (B, T, 1, H, W) in [0, 1]: which of them are known."""
-    # Frames of a chunk are all moved from the picture before it, so what one of them needs the next one needs too.
-    moves, walks = (pace(rows, turns).cummax(dim=1).values[..., None, None, None] for turns in (True, False))
-    return torch.lerp(moves.expand_as(seen), walks.expand_as(seen), seen)

@@ -39,7 +39,7 @@ from .transformer import Transformer
 
 HEADER_BYTES = 1 << 18  # of a shard, left free for the names and shapes in its header
 MAX_NAMES_SHOWN = 4
-LINE_WIDTH = 120  # characters of a config file, from which on an entry takes several lines
+LINE_WIDTH = 120  # characters of a value in a config file, beyond which it takes several lines
 
 CODECS: dict[str, type[MiniCodec | WanVAE | TAEHV]] = {"mini": MiniCodec, "wan_vae": WanVAE, "taehv": TAEHV}
 
@@ -233,7 +233,7 @@ def save_config(config: WorldConfig, folder: Path) -> None:
 
 
 def readable_json(value: Any, indent: str = "") -> str:
-    """JSON in which what fits in a line stands in one, and of all else each entry begins its own."""
+    """Plain values as JSON; one that fits in a line stands in one, of all others each entry begins its own."""
     text, deeper = json.dumps(value), indent + " "
     if len(text) <= LINE_WIDTH or not isinstance(value, list | dict):
         return text

@@ -28,6 +28,7 @@ MARGIN_RAD = math.radians(2)  # of the map around all that a view can show
 KNOWN = 0.5  # what was seen counts as known while its share is above this
 UNSURE = 0.7  # what is no better known is imagined anew along with what is not known at all: it would be next
 IMAGINED = 0.8  # share to which what is imagined counts as known
+SOFT, SOFT_PX = 0.2, 12  # how much of what is imagined is the mean about each place, within so many pixels
 ROUGH_PX = 4  # about each place, over which shares are averaged to tell what is known
 LEVEL_ROWS = 8  # above and below the horizon, where it is told how far around the place is known
 EDGE_COLUMNS = 8  # copied over the seam behind the player: no single step moves a direction further
@@ -40,7 +41,7 @@ class Surroundings(CarriedPicture):
                  controls: ControlsConfig, height: int, width: int, loop_filter: LoopFilter | None = None,
                  strength: float = 1.0, chunk_frames: int = 1, imagines: bool = True) -> None:
         """`chunk_frames`: pictures of a chunk, all of which are looked up in the map before any is written into it.
-        Without `imagines` what was never seen is the network's to paint."""
+        Without `imagines` the map holds what was seen alone, and all else is the network's to paint; to look into."""
         super().__init__(motion, paint, leak, loop_filter, strength)
         self._fade_m, self._imagines = fade_m, imagines
         tangent = math.tan(math.radians(controls.vertical_fov_deg) / 2)
@@ -108,7 +109,7 @@ class Surroundings(CarriedPicture):
         self._view, moved = views[-1], torch.stack(views, dim=1)
         seen = torch.stack(seen, dim=1)
         anchors = self._motion.anchor(moved.flatten(0, 1), seen.flatten(0, 1)).unflatten(0, moved.shape[:2])
-        return self._offer(rows, moved, seen, self._motion.other_pictures(self._picture, rows, moved), anchors)
+        return self._offer(rows, moved, seen, self._motion.other_pictures(self._picture, rows), anchors)
 
     def _walk(self, pose: Tensor) -> None:
         """Turn the head and move the map by one motion (B, 3, 4).
@@ -192,18 +193,22 @@ class Surroundings(CarriedPicture):
         level = slice(self._rows // 2 - LEVEL_ROWS, self._rows // 2 + LEVEL_ROWS)
         offsets = torch.arange(self._columns, device=share.device) - self._columns // 2
         for index in needy.nonzero()[:, 0].tolist():
+            is_known = share[index, 0, level].mean(dim=0) > KNOWN
             ahead = math.floor((1 - float(self._yaw_rad[index]) / math.pi) / 2 * self._columns)
-            around = (ahead + offsets) % self._columns
-            is_known = share[index, 0, level].mean(dim=0)[around] > KNOWN
-            right, left = _run_of(is_known[self._columns // 2:]), _run_of(is_known[:self._columns // 2].flip(0))
-            if right + left < 2:
+            near = offsets[is_known[(ahead + offsets) % self._columns]]
+            if not len(near):
                 continue
+            ahead = ahead + int(near[near.abs().argmin()])  # what is known, or the nearest to where one looks
+            around = (ahead + offsets) % self._columns
+            is_known = is_known[around]
+            right, left = _run_of(is_known[self._columns // 2:]), _run_of(is_known[:self._columns // 2].flip(0))
             middle, half = (right - left - 1) / 2, (right + left) / 2
             source = folded((offsets - middle) * per_column_rad, half * per_column_rad) / per_column_rad + middle
             taken = self._map[index][..., (ahead + source.round().long()) % self._columns]
             beyond = (offsets >= right) | (offsets < -left)
             fill = beyond & (share[index, :, :, around] <= UNSURE) & (taken[3:] > KNOWN)
-            taken[3] = IMAGINED
+            colours = torch.lerp(taken[:3], _around_each(taken[:3]), SOFT)
+            taken = torch.cat([colours, torch.full_like(taken[3:], IMAGINED)])
             self._map[index][..., around] = torch.where(fill, taken, self._map[index][..., around])
 
 
@@ -211,6 +216,11 @@ def _smoothed(share: Tensor) -> Tensor:
     """Shares (B, 1, rows, columns) all around, without the specks at the rims of what is known."""
     around = torch.cat([share[..., -ROUGH_PX:], share, share[..., :ROUGH_PX]], dim=-1)
     return F.avg_pool2d(F.pad(around, (0, 0, ROUGH_PX, ROUGH_PX), mode="replicate"), 2 * ROUGH_PX + 1, stride=1)
+
+
+def _around_each(colours: Tensor) -> Tensor:
+    """Means (3, rows, columns) about each place, which stray less far from a truth that nobody knows."""
+    return F.avg_pool2d(colours[None], 2 * SOFT_PX + 1, stride=1, padding=SOFT_PX, count_include_pad=False)[0]
 
 
 def _run_of(marks: Tensor) -> int:
@@ -234,7 +244,7 @@ def folded(azimuth_rad: Tensor, half_rad: float) -> Tensor:
     azimuth_rad = azimuth_rad - 2 * math.pi * torch.round(azimuth_rad / (2 * math.pi))
     beyond = 2 * (math.pi - half_rad)
     to_right = beyond / 2 - half_rad  # in all
-    if to_right <= 0:
+    if to_right <= 1e-6 * half_rad:  # or a rounding error were a way of its own
         return azimuth_rad - 2 * (azimuth_rad - azimuth_rad.clamp(-half_rad, half_rad))
     count = math.ceil(to_right / (2 * half_rad) - 1e-6)  # or a rounding error were a way more
     right, left = to_right / count, (to_right + 2 * half_rad) / (count + 1)

@@ -121,11 +121,13 @@ class Library:
         except OSError:
             return None
         key = tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in sorted(stats.items()))
-        if key not in self._known:
-            self._known[key] = _read(files.get(LOG_SUFFIX), files.get(VIDEO_SUFFIX),
-                                     max(stat.st_mtime for stat in stats.values()),
-                                     sum(stat.st_size for stat in stats.values()))
-        return self._known[key]
+        if key in self._known:
+            return self._known[key]
+        one = _read(files.get(LOG_SUFFIX), files.get(VIDEO_SUFFIX), max(stat.st_mtime for stat in stats.values()),
+                    sum(stat.st_size for stat in stats.values()))
+        if UNFINISHED_NOW not in one.damage:  # which a killed player's files say no longer in a while, unchanged
+            self._known[key] = one
+        return one
 
     # --- thumbnails -------------------------------------------------------------------------------------------------
 

@@ -131,7 +131,7 @@ def _cut_and_draw(motion: StillCamera, picture: Tensor, rows: Tensor, truth: Ten
         sheets.append(Sheets(to_bytes(drawn.pictures), share_bytes(drawn.hand), share_bytes(drawn.thrown),
                              ways_of(chosen)[0]))
     cuts = Cuts(to_bytes(drawn.table[:1]), to_bytes(drawn.shaded[:1]), torch.asin(-layers.sight.to_camera[:, 2, 2]),
-                layers.eye_height_m,                layers.start.grip.place_m, layers.shadow.slant)
+                layers.eye_height_m, layers.start.grip.place_m, layers.shadow.slant)
     return cuts, *sheets, to_bytes(truth)
 
 

@@ -1,4 +1,4 @@
-"""The parts of a codec that are taught on their own, each by a command: how two of them learn, and how all are written.
+"""The parts of a codec that are taught on their own, each by a command: how finders learn, and how all are written.
 
 A part lies in the codec's file beside the autoencoder and what was taught before it; the world's network is copied.
 """
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..codec.mini import MiniCodec
 from ..config import WorldConfig
 from ..model.checkpoint import CODEC_FILE, MODEL_FILE, save_config, save_module
-from .optim import Stepper
+from .optim import START_AGAIN, Stepper
 
 # Parts that a codec which learns on has no use for -> how they are taught.
 TAUGHT_LATER = {"shadow": "`train hand --find shadow`", "tabletop": "`train hand --find tabletop`",
@@ -36,7 +36,7 @@ def fit_finder(finder: nn.Module, loss_of_batch: Callable[[torch.Generator], Ten
     from tqdm import trange
 
     optimizer = torch.optim.AdamW(finder.parameters(), lr, weight_decay=1e-4)
-    stepper = Stepper(finder, [optimizer], max_norm)
+    stepper = Stepper(finder, [optimizer], max_norm, START_AGAIN)
     generator, losses = torch.Generator().manual_seed(seed), []
     for step in trange(num_steps, desc="training", unit="step", leave=False):
         warm = min(1.0, (step + 1) / WARMUP_STEPS)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,7 +90,6 @@ class FilterTraining:
         self.optimizer.param_groups[0]["lr"] = factor * self.recipe.lr
         self.critic_optimizer.param_groups[0]["lr"] = factor * self.recipe.critic_lr
         parts = self._learn(batch)
-        self.ema.update(self.filter, self.step)
         self.ema.copy_to(self.average)
         self.step += 1
         return {f"{key}_{name}": value for key, value in parts.items()}
@@ -145,7 +145,8 @@ class FilterTraining:
                 + recipe.truth_weight * (young * wrong).mean())
         loss.backward()
         self.replicas.average_gradients(self.filter)
-        self.stepper.take(self.step)
+        if math.isfinite(self.stepper.take(self.step)):
+            self.ema.update(self.filter, self.step)
         before = (batch.pictures - batch.truth).abs().mean(dim=(1, 2, 3))
         return {"critic": critic.item(), "margin": margin.item(), "doubt": doubt.item(), "change": change.item(),
                 "gain": ((young * (before - wrong)).sum() / young.sum().clamp_min(1e-3)).item(),

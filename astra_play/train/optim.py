@@ -19,6 +19,8 @@ from ..errors import AstraPlayError
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic that drives singular values into about [0.7, 1.2]
 NUM_ITERATIONS = 5
 MAX_GRADIENT_NORM = 1.0  # above which gradients are scaled down: a few bad clips must not undo hours
+RESUME = "the weights before are kept: go on from the checkpoint with a lower lr"
+START_AGAIN = "nothing was written; run it again, with other numbers of worlds or steps if need be"
 MAX_LOST_STEPS = 5  # in a row; one batch that overflows is passed over, a run that has diverged is ended
 
 
@@ -83,8 +85,9 @@ class Stepper:
     """The steps of a module's optimizers, less those whose gradients are not numbers: one would undo the run."""
 
     def __init__(self, module: nn.Module, optimizers: Sequence[torch.optim.Optimizer],
-                 max_norm: float = MAX_GRADIENT_NORM) -> None:
-        self._module, self._optimizers, self._max_norm = module, optimizers, max_norm
+                 max_norm: float = MAX_GRADIENT_NORM, advice: str = RESUME) -> None:
+        """`advice`: what to do when a run has diverged."""
+        self._module, self._optimizers, self._max_norm, self._advice = module, optimizers, max_norm, advice
         self._lost_in_a_row = 0
 
     def take(self, step: int) -> float:
@@ -98,7 +101,7 @@ class Stepper:
         self._lost_in_a_row = 0 if is_finite else self._lost_in_a_row + 1
         if self._lost_in_a_row == MAX_LOST_STEPS:
             raise AstraPlayError(f"the gradient was not a number {MAX_LOST_STEPS} times in a row, at last in step "
-                                 f"{step}; the weights before are kept: go on from the checkpoint with a lower lr")
+                                 f"{step}; {self._advice}")
         for optimizer in self._optimizers:
             if is_finite:
                 optimizer.step()

@@ -36,7 +36,7 @@ from .codec_parts import save_with_part
 from .dataset import HELD_OUT_SEED_BASE, TRAIN_SEED_BASE
 from .loop import psnr_db, schedule_position
 from .only_writer import only_writer
-from .optim import EMA, Stepper, autocast_to, learning_rate_factor, working_dtype
+from .optim import EMA, START_AGAIN, Stepper, autocast_to, learning_rate_factor, working_dtype
 from .scenarios.interface import Seen
 
 FRAMES_BETWEEN = 8  # two pictures of one world; in between there is something else to see
@@ -148,7 +148,7 @@ def fit(upscaler: Upscaler, codec: MiniCodec, pairs: Pairs, num_steps: int, minu
     dtype = working_dtype("auto", device)
     upscaler.to(device)
     optimizer = torch.optim.AdamW(upscaler.parameters(), LR, weight_decay=1e-4)
-    stepper = Stepper(upscaler, [optimizer])
+    stepper = Stepper(upscaler, [optimizer], advice=START_AGAIN)
     ema, losses, at, begin = EMA(upscaler, EMA_DECAY), [], 0, time.perf_counter()
     generator = torch.Generator().manual_seed(0)
     with tqdm(total=num_steps, desc="training", unit="step", leave=False) as bar:
