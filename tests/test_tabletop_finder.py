@@ -110,7 +110,8 @@ def test_mirrored_hands_change_sides_and_facts_stay() -> None:
 def test_codec_keeps_its_finder_on_disk_and_old_ones_have_none(tmp_path: Path) -> None:
     config = load_world_config(weights_folder() / "mini")
     small = dataclasses.replace(config.codec, decoder_width=16, decoder_blocks=1, hand_width=0, shadow_width=0,
-                                tabletop_width=4, table_width=0, loop_filter_width=0, upscaler_width=0)
+                                tabletop_width=4, table_width=0, arm_width=0, loop_filter_width=0,
+                                upscaler_width=0)
     codec = MiniCodec(small)
     save_module(codec, tmp_path / CODEC_FILE)
     save_config(dataclasses.replace(config, codec=small), tmp_path)
