@@ -111,8 +111,10 @@ class ArmCompleter(nn.Module):
 
     def mixed(self, offers: list[Tensor], logits: Tensor) -> Tensor:
         """The pictures (N, 3, H, W) that a choice makes."""
-        shares = (SHARPNESS * logits).softmax(dim=1)[:, :, None].unbind(dim=1)
-        return sum(share * offer for share, offer in zip(shares, offers, strict=True))
+        shares = (SHARPNESS * logits).softmax(dim=1)
+        drawn, colours = torch.stack(offers[:NUM_DRAWN], dim=1), torch.stack(offers[NUM_DRAWN:], dim=1)[..., 0, 0]
+        made = (shares[:, :NUM_DRAWN, None] * drawn).sum(dim=1)
+        return made + torch.einsum("nkhw,nkc->nchw", shares[:, NUM_DRAWN:], colours)
 
     def forward(self, drawn: Drawn, style: Style) -> Tensor:
         return self.mixed(self.offers(drawn, style), self.logits(drawn, style))
