@@ -77,7 +77,7 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
     for name in ("colour_hold", "contrast_hold", "detail_leak", "filter_strength"):
         share = getattr(stream, name)
         yield 0 <= share <= 1, f"stream.{name} must be in [0, 1], but is {share}"
-    for name in ("hand_width", "shadow_width", "tabletop_width", "table_width", "arm_width"):
+    for name in ("hand_width", "shadow_width", "tabletop_width", "table_width", "arm_width", "distances_width"):
         yield getattr(codec, name) >= 0, f"codec.{name} is {getattr(codec, name)}, but cannot be negative"
     yield not codec.table_width or (codec.hand_width and codec.shadow_width and codec.tabletop_width), (
         f"codec.table_width is {codec.table_width}, but a table is restored behind what is found, and the codec needs "

@@ -11,6 +11,8 @@ from torch import Tensor
 from astra_play.config import ControlsConfig, ModelConfig, StreamConfig
 from astra_play.model.anchor import AHEAD_BLUR, AHEAD_PX, STAYS_PX, repeat_last
 from astra_play.model.history import with_mask
+from astra_play.model.place import REACH_M, TILE_M, Place
+from astra_play.model.surroundings import folded
 from astra_play.model.transformer import Transformer
 
 
@@ -251,3 +253,45 @@ def naive_blur_ahead(picture: Tensor, row: Tensor, controls: ControlsConfig) -> 
         left, right = picture[:, :, max(x - 1, 0)], picture[:, :, min(x + 1, width - 1)]
         blurred[:, :, x] += share * ((left + right) / 4 - picture[:, :, x] / 2)
     return blurred
+
+
+def naive_first_met(place: Place, eye: tuple[float, float, float], batch_index: int) -> list[list[float]]:
+    """How far ahead each pixel of a level view from `eye` (metres right and ahead of the start, radians to the left)
+    meets something that stands, rows of columns: every sample of every ray is looked at, the nearest first."""
+    right_m, ahead_m, yaw_rad = eye
+    panorama, samples = place.panorama, place._samples_m.tolist()
+
+    def from_start(x: float, z: float) -> tuple[float, float]:
+        """Azimuth in the panorama and distance of a point."""
+        if x * x + z * z > REACH_M**2:
+            x, z = naive_tiled(x), naive_tiled(z)
+        azimuth = folded(torch.tensor([math.atan2(x, z)]), panorama.half_rad)
+        return float(azimuth), math.hypot(x, z)
+
+    met = []
+    for down in place._down.tolist():
+        met.append([])
+        for across in place._across.tolist():
+            step_x = across * math.cos(yaw_rad) - math.sin(yaw_rad)
+            step_z = across * math.sin(yaw_rad) + math.cos(yaw_rad)
+            found, before = math.inf, None
+            for sample in samples:
+                azimuth, away = from_start(right_m + sample * step_x, ahead_m + sample * step_z)
+                row = int(panorama.row_of(torch.tensor(down * sample / away)))
+                column = int(panorama.column_of(torch.tensor(azimuth)))
+                front = float(panorama.front_m[batch_index, row, column])
+                if front <= away < float(panorama.back_m[batch_index, row, column]):
+                    near, near_away = before or (sample, away)
+                    share = min(max((front - near_away) / (away - near_away + 1e-6), 0.0), 1.0)
+                    found = near + share * (sample - near)
+                    break
+                before = sample, away
+            met[-1].append(found)
+    return met
+
+
+def naive_tiled(metres: float) -> float:
+    """Go back from mirror to mirror until within the first tile."""
+    while abs(metres) > TILE_M:
+        metres = math.copysign(2 * TILE_M, metres) - metres
+    return metres

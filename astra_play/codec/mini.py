@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..config import CodecConfig
 from .arm_completer import ArmCompleter
 from .bare_table import TableRestorer
+from .distances import DistanceFinder
 from .hand import HandFinder
 from .loop_filter import LoopFilter
 from .shadow import ShadowFinder
@@ -51,6 +52,7 @@ class Upsample(nn.Module):
 class MiniCodec(nn.Module):
     """Pictures (B, T, 3, H, W) in [-1, 1] <-> latents (B, T, C, H / s, W / s), one latent frame per picture."""
 
+    IN_BYTES = ("loop_filter",)  # in files; a world is to travel
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         self.config = config
@@ -76,6 +78,7 @@ class MiniCodec(nn.Module):
         self.table = TableRestorer(config.table_width) if config.table_width else None
         # Its convolutions are a quarter faster so, on processors.
         self.arm = ArmCompleter(config.arm_width).to(memory_format=torch.channels_last) if config.arm_width else None
+        self.distances = DistanceFinder(config.distances_width) if config.distances_width else None
         self.loop_filter = LoopFilter(config.loop_filter_width) if config.loop_filter_width else None
         self.upscaler = Upscaler(config.upscaler_width) if config.upscaler_width else None
 

@@ -12,6 +12,7 @@ from ..codec.mini import MiniCodec
 from ..config import WorldConfig
 from .anchor import CameraMotion
 from .carried_picture import CarriedPicture
+from .place_picture import PlacePicture
 from .still_camera import StillCamera, TablePicture
 from .surroundings import Surroundings
 from .tabletop_picture import TabletopPicture
@@ -58,6 +59,8 @@ def carried_picture(config: WorldConfig, codec: MiniCodec,
     leak, fade_m = config.stream.detail_leak, config.stream.memory_fade_m
     if isinstance(motion, StillCamera) and codec.table is not None and motion.stroke_m:
         return TabletopPicture(motion, paint, leak)
+    if codec.distances is not None and config.controls.modality == "camera":
+        return PlacePicture(motion, paint, leak, codec.distances, config.controls, loop_filter, strength)
     if fade_m == 0 or isinstance(motion, StillCamera):
         return carry(motion, paint, leak, loop_filter, strength)
     return Surroundings(motion, paint, leak, fade_m, config.controls, config.height, config.width, loop_filter,

@@ -1,8 +1,8 @@
 """Weights on disk: strict safetensors load and save, always beside the config that they belong to.
 
 A world is a folder: config.json, model.safetensors (the transformer), codec.safetensors (the autoencoder), and, where
-the config has one, preview.safetensors (a cheaper autoencoder of the same latents). Files hold half precision, or what
-the published weights hold, and are read as float32. A file that is too large to travel may be cut into shards with an
+the config has one, preview.safetensors (a cheaper autoencoder of the same latents). Files hold half precision, some
+parts of a codec bytes (eight_bits.py), or what the published weights hold, and are read as float32. A file that is too large to travel may be cut into shards with an
 index beside them, NAME-00001-of-00002.safetensors and NAME.safetensors.index.json, as the Hugging Face libraries do.
 """
 
@@ -35,6 +35,7 @@ from ..paths import (
     TEXT_FOLDER,
     incomplete_sentence,
 )
+from .eight_bits import STEP_SUFFIX, pack, unpack
 from .transformer import Transformer
 
 HEADER_BYTES = 1 << 18  # of a shard, left free for the names and shapes in its header
@@ -52,7 +53,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise WeightsError(f"{path} does not exist; a world folder holds {CONFIG_FILE}, {MODEL_FILE} and {CODEC_FILE}")
     try:
-        return load_file(path)
+        return unpack(load_file(path), path)
     except (SafetensorError, OSError) as error:
         size = path.stat().st_size
         raise WeightsError(f"{path} ({size} bytes) is not a whole safetensors file ({error}); "
@@ -219,8 +220,13 @@ def _load_large_model(folder: Path, config: WorldConfig, dtype: torch.dtype | No
 
 
 def save_module(module: nn.Module, path: Path) -> None:
-    """Write a module's parameters as float16 by temp name and rename."""
-    tensors = {name: p.detach().to("cpu", torch.float16).contiguous() for name, p in module.named_parameters()}
+    """Write a module's parameters as float16 by temp name and rename; of its parts `IN_BYTES` the filters in bytes."""
+    in_bytes, tensors = tuple(f"{part}." for part in getattr(module, "IN_BYTES", ())), {}
+    for name, parameter in module.named_parameters():
+        if name.startswith(in_bytes) and parameter.ndim > 1:
+            tensors[name], tensors[name + STEP_SUFFIX] = pack(parameter)
+        else:
+            tensors[name] = parameter.detach().to("cpu", torch.float16).contiguous()
     _put(path, lambda temporary: save_file(tensors, temporary))
 
 

@@ -23,7 +23,7 @@ from .optim import START_AGAIN, Stepper
 # Parts that a codec which learns on has no use for -> how they are taught.
 TAUGHT_LATER = {"shadow": "`train hand --find shadow`", "tabletop": "`train hand --find tabletop`",
                 "table": "`train hand --find table`", "arm": "`train hand --find arm`",
-                "loop_filter": "`train filter` after the world",
+                "distances": "`train hand --find distances`", "loop_filter": "`train filter` after the world",
                 "upscaler": "`train upscaler`"}
 WARMUP_STEPS = 50
 MAX_NORM = 0.5  # of the gradients of finders that need it; without it a batch now and then undoes what was learned

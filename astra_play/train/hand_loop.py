@@ -4,7 +4,8 @@ The finder (codec/hand.py) lies in the codec's file; everything else in that fil
 it is the finder of the hand's shadow that is trained instead (shadow_loop.py), with `--find tabletop` that of its
 fingers, the blocks and the camera's place (tabletop_loop.py), with `--find table`, after these, the restorer of the
 table behind them (table_loop.py), and with `--find arm`, after all, what draws the arm that the hand is on
-(arm_loop.py).
+(arm_loop.py). With `--find distances` it is no hand at all, but how far away everything in the park is
+(distance_loop.py).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from ..codec import pixels
 from ..codec.arm_completer import ArmCompleter
 from ..codec.bare_table import TableRestorer
+from ..codec.distances import DistanceFinder
 from ..codec.hand import HandFinder
 from ..codec.mini import MiniCodec
 from ..codec.shadow import ShadowFinder
@@ -35,7 +37,7 @@ from ..errors import ConfigError
 from ..model.carried import make_motion
 from ..model.checkpoint import load_codec
 from ..paths import CODEC_FILE, world_folder
-from . import arm_loop, scenarios, shadow_loop, table_loop, tabletop_loop
+from . import arm_loop, distance_loop, scenarios, shadow_loop, table_loop, tabletop_loop
 from .arm_play import moments
 from .codec_parts import MAX_NORM, fit_finder, repainted, save_with_part
 from .dataset import HELD_OUT_SEED_BASE, TRAIN_SEED_BASE
@@ -137,6 +139,12 @@ def learn_arm(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps:
     return _taught(codec.arm, arm_loop, functools.partial(arm_loop.draw_arms, motion), config, num_worlds, num_steps)
 
 
+def learn_distances(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps: int) -> dict[str, float]:
+    """Give a codec a distance finder; return its scores in held-out worlds."""
+    codec.distances = DistanceFinder(distance_loop.WIDTH)
+    return _taught(codec.distances, distance_loop, distance_loop.draw_views, config, num_worlds, num_steps)
+
+
 def _taught(finder: nn.Module, loop: ModuleType, draw: Callable[..., Any], config: WorldConfig, num_worlds: int,
             num_steps: int) -> dict[str, float]:
     """Train a finder as its `loop` does on worlds that `draw` draws, and return its scores in held-out ones."""
@@ -163,10 +171,10 @@ def with_fingers(config: WorldConfig) -> WorldConfig:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec", required=True, metavar="WORLD", help="the world whose codec gets the finder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the codec is written")
-    parser.add_argument("--find", choices=("hand", "shadow", "tabletop", "table", "arm"), default="hand",
+    parser.add_argument("--find", choices=("hand", "shadow", "tabletop", "table", "arm", "distances"), default="hand",
                         help="what the finder finds: the robot's hand, its shadow on the table, its fingers, the "
                              "blocks and the camera's place, or, after all these, the table behind them, or, after "
-                             "that, the arm that the hand is on (hand)")
+                             "that, the arm that the hand is on; or how far away everything in the park is (hand)")
     parser.add_argument("--worlds", type=int, default=300, metavar="N", help="drawn to learn from (300)")
     parser.add_argument("--steps", type=int, default=1200, metavar="N", help="training steps (1200)")
     parser.add_argument("--threads", type=int, metavar="N", help="compute threads (torch's own choice)")
@@ -188,7 +196,8 @@ def _teach_part(args: argparse.Namespace) -> int:
                     "shadow": (learn_shadow, {"shadow_width": shadow_loop.WIDTH}),
                     "tabletop": (learn_tabletop, {"tabletop_width": tabletop_loop.WIDTH}),
                     "table": (learn_table, {"table_width": table_loop.WIDTH}),
-                    "arm": (learn_arm, {"arm_width": arm_loop.WIDTH})}[args.find]
+                    "arm": (learn_arm, {"arm_width": arm_loop.WIDTH}),
+                    "distances": (learn_distances, {"distances_width": distance_loop.WIDTH})}[args.find]
     scores = {name: round(score, 4) for name, score in learn(codec, config, args.worlds, args.steps).items()}
     if args.find == "tabletop":
         config = with_fingers(config)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import mujoco
 
 EYE_HEIGHT_M = 1.2
-VERTICAL_FOV_DEG = 60
+VERTICAL_FOV_DEG = 45
 LINE_M = 0.22  # wider than a real line, or it is thinner than a pixel before the next bend
 # (ahead, height, share of the full width) of its ridge, seen from an eye at 1.2 m: from below the picture to the nose
 BONNET = ((0.62, 0.80, 1.2), (1.62, 0.62, 0.95), (1.72, 0.45, 0.85))
@@ -112,7 +112,7 @@ class _Mjcf(Props):
             {"".join(world)}
             <body name="sky" mocap="true"><geom type="mesh" mesh="dome" material="sky"/></body>
             <body name="car" mocap="true">
-              <camera name="eye" pos="0 0 {EYE_HEIGHT_M}" xyaxes="0 -1 0 0 0 1"/>
+              <camera name="eye" pos="0 0 {EYE_HEIGHT_M}" xyaxes="0 -1 0 0 0 1" fovy="{VERTICAL_FOV_DEG}"/>
               {"".join(self.geoms)}
             </body>
           </worldbody>

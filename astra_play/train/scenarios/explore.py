@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from astra_play.actions import rows
+from astra_play.codec.distances import FARTHEST_M
 from astra_play.config import ControlsConfig
 from astra_play.train.scenarios.drawing import import_mujoco, plain_renderer
-from astra_play.train.scenarios.explore_mjcf import build_model
+from astra_play.train.scenarios.explore_mjcf import VERTICAL_FOV_DEG, build_model
 from astra_play.train.scenarios.explore_scene import make_scene
 from astra_play.train.scenarios.scenery import Obstacles, slide
 
@@ -24,6 +25,7 @@ STEP_M = WALK_SPEED_M_S / FPS
 EYE_HEIGHT_M = 1.6
 PITCH_LIMIT_RAD = 0.45
 BODY_RADIUS_M = 0.6  # a nose against a wall shows one flat colour, from which nothing can be learned
+STANDS_M = 0.06  # above the ground; what is lower is painted on it
 BLOCKED_SHARE = 0.5  # of the commanded way; less than that was walked into something
 
 
@@ -80,7 +82,7 @@ class Explore:
     """The scenario: `reset(seed)` builds a world, `step(control)` moves the person; both return (H, W, 3) uint8."""
 
     FPS = FPS
-    CONTROLS = ControlsConfig(other_depths_m=(4.0, 0.0))
+    CONTROLS = ControlsConfig(vertical_fov_deg=float(VERTICAL_FOV_DEG), other_depths_m=(4.0, 0.0))
     IDLE = WalkControl()
 
     def __init__(self, width: int = 128, height: int = 96) -> None:
@@ -98,7 +100,7 @@ class Explore:
         self._data = self._mujoco.MjData(self._model)
         self._renderer = plain_renderer(self._mujoco, self._model, self.width, self.height)
         self._mujoco.mj_forward(self._model, self._data)  # places the standing things, once
-        return self._render()
+        return self._draw()
 
     def row(self, control: WalkControl) -> np.ndarray:
         """Return the action row of a control."""
@@ -107,7 +109,7 @@ class Explore:
     def step(self, control: WalkControl) -> np.ndarray:
         """Move by the control of one frame and return what is seen after it."""
         self.walker.move(control)
-        return self._render()
+        return self._draw()
 
     @property
     def pose(self) -> np.ndarray:
@@ -119,13 +121,29 @@ class Explore:
         """Say whether the last step walked into something."""
         return self.walker.blocked
 
+    def distances(self) -> tuple[np.ndarray, np.ndarray, float]:
+        """Return what stands on the ground in the present frame, (H, W) bool, how far away along the ground what each
+        pixel shows is, in metres (H, W), and the pitch in radians: the truth of codec/distances.py."""
+        self._renderer.enable_depth_rendering()
+        try:
+            depth_m = self._draw()
+        finally:
+            self._renderer.disable_depth_rendering()
+        pitch_rad, tangent = self.walker.pitch_rad, math.tan(math.radians(self.CONTROLS.vertical_fov_deg) / 2)
+        cos, sin = math.cos(pitch_rad), math.sin(pitch_rad)
+        right = ((np.arange(self.width) + 0.5) / self.width * 2 - 1) * tangent * self.width / self.height
+        down = (((np.arange(self.height) + 0.5) / self.height * 2 - 1) * tangent)[:, None]
+        distance_m = np.hypot(right * depth_m, (cos + down * sin) * depth_m)
+        height_m = EYE_HEIGHT_M - (down * cos - sin) * depth_m
+        return (distance_m < FARTHEST_M) & (height_m > STANDS_M), distance_m, pitch_rad
+
     def close(self) -> None:
         """Free the picture memory now; mujoco's own clean-up at exit comes too late and complains."""
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
 
-    def _render(self) -> np.ndarray:
+    def _draw(self) -> np.ndarray:
         x, y, z, yaw, pitch = self.walker.pose
         ahead = np.array([math.cos(pitch) * math.cos(yaw), math.cos(pitch) * math.sin(yaw), math.sin(pitch)])
         right = np.array([math.sin(yaw), -math.cos(yaw), 0.0])

@@ -18,6 +18,8 @@ from astra_play.train.scenarios.scenery import Spot
 if TYPE_CHECKING:
     import mujoco
 
+VERTICAL_FOV_DEG = 45
+
 
 def build_model(scene: Scene, width: int, height: int) -> mujoco.MjModel:
     """Return the compiled world with its pictures painted in."""
@@ -52,7 +54,7 @@ class _Mjcf(Props):
         width, height = self.size
         return f"""<mujoco>
           <visual>
-            <global fovy="60" offwidth="{width}" offheight="{height}"/>
+            <global fovy="{VERTICAL_FOV_DEG}" offwidth="{width}" offheight="{height}"/>
             <quality offsamples="4" shadowsize="0" numslices="12" numstacks="8"/>
             <headlight ambient="{numbers(rgb(palette.ambient))}" diffuse="0 0 0" specular="0 0 0"/>
             <map znear="0.08" zfar="400"/>
@@ -70,7 +72,7 @@ class _Mjcf(Props):
           </asset>
           <worldbody>
             {lights(self.scene)}
-            <camera name="eye" pos="0 0 1.6"/>
+            <camera name="eye" pos="0 0 1.6" fovy="{VERTICAL_FOV_DEG}"/>
             <geom type="plane" size="{GROUND_HALF_M} {GROUND_HALF_M} 1" material="ground"/>
             <geom type="box" size="230 230 0.1" pos="0 0 -0.15" rgba="{self.colour(palette.grass, 0.2)}"/>
             <geom type="mesh" mesh="dome" material="sky"/>

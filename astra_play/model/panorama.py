@@ -1,0 +1,138 @@
+"""Start picture and how far away everything in it is -> a panorama in depth, which a place is looked up in (place.py).
+
+What one eye sees, by directions: columns are azimuths, rows the tangents of elevations, so that whatever stands upright
+stands in one column. There are two layers, what stands on the ground and what is behind it, ground and sky, where
+things hid them filled in from around. It is finer than the picture: silhouettes stay smooth when one comes near.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..codec.bare_table import fill_in
+from ..codec.distances import Distances
+from ..config import ControlsConfig
+from .anchor import resample
+
+FINER = 2  # places for one pixel of the picture, each way
+WITHIN = 0.97  # of the picture's width is used; its border pixels are repeated otherwise
+UP, DOWN = 1.2, 1.0  # tangents of the elevations that it ends at
+STANDS = 0.1  # share from which on a place belongs to what stands
+INNER = 0.5  # from which on a pixel has that thing's colour, and not some of what is behind it
+THICK_M, THICK_SHARE = 0.6, 0.1  # what stands is so thick, or such a share of its distance, whichever is more
+STEEP = 0.1  # share of its distance by which a slope goes back from place to place; what is further is another thing
+TALLEST_M = 9.0
+ALIKE = 0.2  # logarithms of distances differ by less within one thing
+SOFT_PX = 16  # over which the ground at one's feet, which no picture shows, is blurred across
+
+
+class Panorama:
+    """The directions within `half_rad` of straight ahead, for a batch.
+
+    `things` (B, 4, rows, columns): colours in [-1, 1] of what stands, and its share of each place; `behind` (B, 3,
+    rows, columns): of ground and sky. What stands begins at `front_m` along the ground and ends at `back_m`, each (B,
+    rows, columns); where nothing does they are inf and 0.
+    """
+
+    def __init__(self, pictures: Tensor, distances: Distances, controls: ControlsConfig) -> None:
+        """`pictures` (B, 3, H, W) in [-1, 1], by a camera as `controls` say, and how far away is what they show."""
+        height, width = pictures.shape[-2:]
+        tangent = math.tan(math.radians(controls.vertical_fov_deg) / 2)
+        self._limits, self._eye_m = (tangent * width / height, tangent), controls.eye_height_m
+        self.half_rad = WITHIN * math.atan(self._limits[0])
+        self._per_unit = FINER * height / 2 / tangent  # places per radian across and per tangent down
+        self.columns = 2 * round(self.half_rad * self._per_unit)
+        self.rows = round((UP + DOWN) * self._per_unit)
+        self._azimuth = middles(self.columns, pictures.device) * self.half_rad
+        self._down = (torch.arange(self.rows, device=pictures.device) + 0.5) / self._per_unit - UP
+        top, bottom = self._edges(distances.pitch_rad)
+        where = self._in_pictures(distances.pitch_rad, top, bottom)
+        # Rims of what stands are drawn with its own colours and distances, which go on around it.
+        inner = distances.stands > INNER
+        metres = torch.where(inner, distances.distance_m, _nearest_around(distances.distance_m, inner))
+        metres = F.grid_sample(metres, where, mode="nearest", padding_mode="border", align_corners=False)[:, 0]
+        share = resample(distances.stands, where).clamp(0, 1)
+        self.things = torch.cat([resample(fill_in(pictures, inner), where), share], dim=1)
+        self.behind = self._softened(resample(_without_things(pictures, distances, tangent), where))
+        stands = (share[:, 0] > STANDS) & self._may_stand(metres, top)
+        self.front_m = torch.where(stands, metres, torch.inf)
+        self.back_m = torch.where(stands, metres + _thickness_m(self.front_m), 0.0)
+
+    def _edges(self, pitch_rad: Tensor) -> tuple[Tensor, Tensor]:
+        """Where pictures that look up by `pitch_rad` (B,) begin and end in each column, (B, 1, columns)."""
+        cos, sin = pitch_rad.cos()[:, None, None], pitch_rad.sin()[:, None, None]
+        # (y cos - sin) / (cos + y sin) is the tangent of a pixel row's elevation straight ahead.
+        top, bottom = ((y * cos - sin) / (cos + y * sin) * self._azimuth.cos()
+                       for y in (-self._limits[1], self._limits[1]))
+        return top, bottom
+
+    def _in_pictures(self, pitch_rad: Tensor, top: Tensor, bottom: Tensor) -> Tensor:
+        """Where in pictures that look up by `pitch_rad` (B,) the panorama's places are, (B, rows, columns, 2).
+
+        What is above a picture is taken from below its edge, as in a mirror; what is below it, from its edge.
+        """
+        down = self._down[:, None]
+        down = torch.where(down < top, 2 * top - down, down)
+        down = torch.minimum(torch.maximum(down, top), bottom)
+        cos, sin = pitch_rad.cos()[:, None, None], pitch_rad.sin()[:, None, None]
+        ahead = self._azimuth.cos() * cos - down * sin
+        return torch.stack([(self._azimuth.sin() / ahead) / self._limits[0],
+                            (down * cos + self._azimuth.cos() * sin) / ahead / self._limits[1]], dim=-1)
+
+    def _softened(self, behind: Tensor) -> Tensor:
+        """(B, 3, rows, columns) with what is at one's feet, of which nothing is known, blurred across."""
+        blurred = F.avg_pool2d(F.pad(behind, (SOFT_PX, SOFT_PX, 0, 0), mode="replicate"), (1, 2 * SOFT_PX + 1), 1)
+        share = ((self._down - self._limits[1]) / (DOWN - self._limits[1])).clamp(0, 1)
+        return torch.lerp(behind, blurred, share[:, None])
+
+    def _may_stand(self, metres: Tensor, top: Tensor) -> Tensor:
+        """Where something may stand `metres` (B, rows, columns) away: not above everything else; and above the upper
+        edge of the picture, whose mirror is seen there, only what the edge cuts off."""
+        above = self._down[:, None] < top
+        at_edge = above.sum(dim=1, keepdim=True).clamp_max(self.rows - 1)
+        is_cut = (metres / metres.gather(1, at_edge)).log().abs() < ALIKE
+        return (self._eye_m - self._down[:, None] * metres < TALLEST_M) & (~above | is_cut)
+
+    def column_of(self, azimuth: Tensor) -> Tensor:
+        """Which column shows directions `azimuth` radians to the right, int64."""
+        return ((azimuth / self.half_rad + 1) * (self.columns / 2)).long().clamp(0, self.columns - 1)
+
+    def row_of(self, down: Tensor) -> Tensor:
+        """Which row shows directions that go so far down for every metre away, int64."""
+        return ((down + UP) * self._per_unit).clamp(0, self.rows - 1).long()
+
+    def look_up(self, layer: Tensor, azimuth: Tensor, down: Tensor) -> Tensor:
+        """Colours (B, C, H, W) of `things` or `behind` in directions (B, H, W)."""
+        places = torch.stack([azimuth / self.half_rad, (down + UP) * (2 * self._per_unit / self.rows) - 1], dim=-1)
+        return F.grid_sample(layer, places, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _without_things(pictures: Tensor, distances: Distances, tangent: float) -> Tensor:
+    """Pictures whose things are filled in from around: with the sky above the horizon, with the ground below."""
+    # Rims of things are a little of them, so they go too.
+    free = F.max_pool2d((distances.stands > STANDS).float(), 3, stride=1, padding=1) == 0
+    y = middles(pictures.shape[2], pictures.device) * tangent
+    is_sky = (y < distances.pitch_rad.tan()[:, None])[:, None, :, None].expand_as(free)
+    return torch.where(is_sky, fill_in(pictures, free & is_sky), fill_in(pictures, free & ~is_sky))
+
+
+def _thickness_m(front_m: Tensor) -> Tensor:
+    """How thick what begins at (B, rows, columns) is: at least as far as what is beside it lies further back, or one
+    would see through a roof from where it is steep."""
+    farthest = F.max_pool2d(torch.where(front_m.isfinite(), front_m, 0.0), 3, stride=1, padding=1)
+    step_m = torch.where(farthest < (1 + STEEP) * front_m, farthest - front_m, 0.0)
+    return step_m + (THICK_SHARE * front_m).clamp_min(THICK_M)
+
+
+def _nearest_around(metres: Tensor, known: Tensor) -> Tensor:
+    """The least of the known (B, 1, H, W) distances within two pixels of each; inf where there are none."""
+    return -F.max_pool2d(torch.where(known, -metres, -torch.inf), 5, stride=1, padding=2)
+
+
+def middles(count: int, device: torch.device) -> Tensor:
+    """The middles of `count` cells between -1 and 1."""
+    return (torch.arange(count, device=device) + 0.5) / count * 2 - 1

@@ -1,0 +1,215 @@
+"""A panorama in depth (panorama.py) -> the place around a player, seen from wherever one walks.
+
+A picture that is moved, painted over and moved again for minutes loses what it was made of; a place that stands still
+does not. Every frame follows rays through it: the first thing that a ray meets is seen, else the ground, else the sky.
+
+One picture shows a sixth of the horizon. The rest goes on as in a mirror (`folded`), and beyond REACH_M from the start
+the whole place is laid out again and again like tiles, each the mirror of its neighbours, so that it never ends.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..codec.distances import FARTHEST_M, Distances
+from ..config import ControlsConfig
+from .anchor import resample
+from .panorama import Panorama, middles
+from .surroundings import folded
+
+REACH_M = FARTHEST_M  # from the start, in which the place is as the start picture says; farther off than that from the
+# eye, everything is seen as from the start
+TILE_M = 25.0  # half a side of what is laid out beyond
+NEAREST_M, NUM_SAMPLES = 0.5, 52  # along a ray; from one to the next it is a twelfth further
+NUM_SHELLS = 64  # of distances, in which it is noted where something stands
+LEVEL_RAD = 1e-4
+
+
+class Eyes(NamedTuple):
+    """Where players stand and look, each (B,): metres right and ahead of the start; radians to the left and up."""
+
+    right_m: Tensor
+    ahead_m: Tensor
+    yaw_rad: Tensor
+    pitch_rad: Tensor
+
+    def moved(self, pose: Tensor) -> Eyes:
+        """The eyes after a motion (B, 3, 4) of the camera: p_next = R p_now + t.
+
+        A turn is one of the body, about the vertical, and a nod; feet stay on the ground wherever the eyes look. So a
+        motion is read as the controls behind it (actions.rows.camera_motion), and not multiplied up: that would let
+        the horizon tilt after turns with a lifted head.
+        """
+        rotation = pose[..., :3]
+        right, _, ahead = -torch.einsum("bji,bj->ib", rotation, pose[..., 3])  # of the body, before it turns
+        cos, sin = self.yaw_rad.cos(), self.yaw_rad.sin()
+        return Eyes(self.right_m + cos * right - sin * ahead, self.ahead_m + sin * right + cos * ahead,
+                    self.yaw_rad + torch.atan2(rotation[:, 0, 2], rotation[:, 0, 0]),
+                    self.pitch_rad + torch.atan2(-rotation[:, 2, 1], rotation[:, 1, 1]))
+
+
+class Rays(NamedTuple):
+    """Where rays of level views go for every metre ahead of the eye.
+
+    Columns go `right` and `ahead` of the start, each (B, W), rows `down` (H,); `eyes` are where they begin.
+    """
+
+    eyes: Eyes
+    right: Tensor
+    ahead: Tensor
+    down: Tensor
+
+    def at(self, along_m: Tensor) -> tuple[Tensor, Tensor]:
+        """The points (B, N, W) that are so far ahead, N of them along each column: metres right and ahead of the
+        start."""
+        return (self.eyes.right_m[:, None, None] + along_m * self.right[:, None],
+                self.eyes.ahead_m[:, None, None] + along_m * self.ahead[:, None])
+
+
+class Place:
+    """What stands around the players of a batch, and ground and sky behind it."""
+
+    def __init__(self, pictures: Tensor, distances: Distances, controls: ControlsConfig) -> None:
+        """`pictures` (B, 3, H, W) in [-1, 1], by a camera as `controls` say, and how far away is what they show."""
+        height, width = pictures.shape[-2:]
+        tangent = math.tan(math.radians(controls.vertical_fov_deg) / 2)
+        self._eye_m, self._tangent = controls.eye_height_m, tangent
+        self._across = middles(width, pictures.device) * (tangent * width / height)
+        self._down = middles(height, pictures.device) * tangent
+        self.panorama = Panorama(pictures, distances, controls)
+        step = (FARTHEST_M / NEAREST_M) ** (1 / (NUM_SAMPLES - 1))
+        self._samples_m = NEAREST_M * step ** torch.arange(NUM_SAMPLES, device=pictures.device)
+        self._occupied = _shells_with_something(self.panorama)
+
+    def view(self, eyes: Eyes) -> tuple[Tensor, Tensor]:
+        """Return the pictures (B, 3, H, W) of what is seen, and which pixels the start picture shows, (B, 1, H, W)."""
+        if float(eyes.pitch_rad.abs().max()) < LEVEL_RAD:
+            return self._level_view(eyes, self._across, self._down)
+        across, down = self._wide_enough(eyes.pitch_rad)
+        level = torch.cat(self._level_view(eyes, across, down), dim=1)
+        y, cos, sin = self._down[:, None], eyes.pitch_rad.cos()[:, None, None], eyes.pitch_rad.sin()[:, None, None]
+        ahead = cos + y * sin
+        places = torch.stack([_place_in(across, self._across / ahead),
+                              _place_in(down, (y * cos - sin) / ahead).expand(-1, -1, len(self._across))], dim=-1)
+        pictures, known = resample(level, places).split([3, 1], dim=1)
+        return pictures, (known > 0.5).float()
+
+    def _wide_enough(self, pitch_rad: Tensor) -> tuple[Tensor, Tensor]:
+        """Columns and rows of a level view that holds all that views which look up by `pitch_rad` (B,) see."""
+        half_rad, lowest, highest = math.atan(self._tangent), float(pitch_rad.min()), float(pitch_rad.max())
+        steepest = max(-lowest, highest)
+        wider = 1 / (math.cos(steepest) - self._tangent * math.sin(steepest))
+        top, bottom = math.tan(-half_rad - highest), math.tan(half_rad - lowest)
+        device = pitch_rad.device
+        rows = math.ceil((bottom - top) / (2 * self._tangent) * len(self._down))
+        limit = float(self._across[-1]) * wider
+        return (torch.linspace(-limit, limit, math.ceil(wider * len(self._across)), device=device),
+                torch.linspace(top, bottom, rows, device=device))
+
+    def _level_view(self, eyes: Eyes, across: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of level eyes, with columns that go `across` (W,) and rows that go `down` (H,) for every metre."""
+        cos, sin = eyes.yaw_rad.cos()[:, None], eyes.yaw_rad.sin()[:, None]
+        rays = Rays(eyes, across * cos - sin, across * sin + cos, down)
+        met_m = self._first_met(rays)
+        is_met = met_m.isfinite()[:, None]
+        along_m = met_m.nan_to_num(posinf=1.0)
+        azimuth, away_m, is_copy = self._from_start(*rays.at(along_m))
+        colours, share = self.panorama.look_up(
+            self.panorama.things, azimuth, down[:, None] * along_m / away_m).split([3, 1], dim=1)
+        behind, behind_is_copy = self._behind(rays)
+        return (torch.lerp(behind, colours, share * is_met),
+                (~torch.where(is_met, is_copy[:, None], behind_is_copy[:, None])).float())
+
+    def _first_met(self, rays: Rays) -> Tensor:
+        """How many metres ahead each ray first meets something that stands, (B, H, W); inf: nothing."""
+        batch, width = rays.right.shape
+        azimuth, away_m, _ = self._from_start(*rays.at(self._samples_m[:, None]))  # (B, samples, W)
+        column = self.panorama.column_of(azimuth)
+        # Only where in some row of the column something stands about so far away: few of the samples.
+        first = torch.arange(batch, device=column.device)[:, None, None]
+        of, at, ray = self._occupied[first, column, _shell_of(away_m)].nonzero().unbind(dim=1)
+        away_at_m = away_m[of, at, ray][:, None]
+        row = self.panorama.row_of(rays.down * (self._samples_m[at][:, None] / away_at_m))  # (N, H)
+        cell = self._cell(of[:, None], row, column[of, at, ray][:, None])
+        is_inside = (away_at_m >= self.panorama.front_m.view(-1)[cell]) & (
+            away_at_m < self.panorama.back_m.view(-1)[cell])
+        order = torch.where(is_inside, at[:, None], NUM_SAMPLES)
+        found = torch.full((batch * width, len(rays.down)), NUM_SAMPLES, device=order.device)
+        found.scatter_reduce_(0, (of * width + ray)[:, None].expand_as(order), order, "amin")
+        return self._where_met(rays, found.unflatten(0, (batch, width)).mT, away_m)
+
+    def _where_met(self, rays: Rays, found: Tensor, away_m: Tensor) -> Tensor:
+        """The same for rays whose samples `found` (B, H, W) are the first in something, NUM_SAMPLES for none; all their
+        samples (B, samples, W) are `away_m` from the start. Between it and the one before the way is taken as even."""
+        late = found.clamp_max(NUM_SAMPLES - 1)
+        soon = (late - 1).clamp_min(0)
+        late_m, soon_m, late_away_m, soon_away_m = (
+            self._samples_m[late], self._samples_m[soon], away_m.gather(1, late), away_m.gather(1, soon))
+        azimuth, away_m, _ = self._from_start(*rays.at(late_m))
+        row = self.panorama.row_of(rays.down[:, None] * late_m / away_m)
+        first = torch.arange(len(found), device=found.device)[:, None, None]
+        front_m = self.panorama.front_m.view(-1)[self._cell(first, row, self.panorama.column_of(azimuth))]
+        share = ((front_m - soon_away_m) / (late_away_m - soon_away_m + 1e-6)).clamp(0, 1)
+        return torch.where(found < NUM_SAMPLES, torch.lerp(soon_m, late_m, share), torch.inf)
+
+    def _cell(self, of: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        """Indices into a flat layer of the panorama; `of` tells which of the batch."""
+        return (of * self.panorama.rows + row) * self.panorama.columns + column
+
+    def _behind(self, rays: Rays) -> tuple[Tensor, Tensor]:
+        """Colours (B, 3, H, W) of the ground and the sky behind all that stands, and whether they are copies."""
+        ground_m = (self._eye_m / rays.down.clamp_min(1e-6))[:, None]
+        is_near = ground_m < REACH_M
+        azimuth, away_m, is_copy = self._from_start(*rays.at(torch.where(is_near, ground_m, 0.0)))
+        # What is far away is seen as from the start.
+        far, far_away = (f(rays.right, rays.ahead)[:, None] for f in (torch.atan2, torch.hypot))
+        return (self.panorama.look_up(self.panorama.behind,
+                                      torch.where(is_near, azimuth, folded(far, self.panorama.half_rad)),
+                                      torch.where(is_near, self._eye_m / away_m, rays.down[:, None] / far_away)),
+                torch.where(is_near, is_copy, far.abs() > self.panorama.half_rad))
+
+    def _from_start(self, right_m: Tensor, ahead_m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Points right and ahead of the start -> the azimuth at which the panorama shows them, how many metres from
+        its eye, and whether that is a copy of what the start picture shows."""
+        is_far = right_m.square() + ahead_m.square() > REACH_M**2
+        if bool(is_far.any()):
+            right_m, ahead_m = (torch.where(is_far, tiled(x), x) for x in (right_m, ahead_m))
+        azimuth, half_rad = torch.atan2(right_m, ahead_m), self.panorama.half_rad
+        return (folded(azimuth, half_rad), torch.hypot(right_m, ahead_m).clamp_min(0.05),
+                is_far | (azimuth.abs() > half_rad))
+
+
+def tiled(metres: Tensor) -> Tensor:
+    """A coordinate of the tiling -> that within TILE_M of the middle which it shows; every other tile is mirrored."""
+    return TILE_M - ((metres + TILE_M) % (4 * TILE_M) - 2 * TILE_M).abs()
+
+
+def _shells_with_something(panorama: Panorama) -> Tensor:
+    """Whether a ray may meet anything so far away in a direction, (B, columns, NUM_SHELLS) bool."""
+    stands = panorama.front_m.isfinite()
+    first = torch.where(stands, _shell_of(panorama.front_m), NUM_SHELLS)
+    last = torch.where(stands, _shell_of(panorama.back_m), -1)
+    shells = torch.arange(NUM_SHELLS, device=first.device)
+    # Row by row: all at once they would fill the memory.
+    rows = ((shells >= begin[..., None]) & (shells <= end[..., None])
+            for begin, end in zip(first.unbind(dim=1), last.unbind(dim=1), strict=True))
+    occupied = torch.zeros_like(first[:, 0, :, None].expand(-1, -1, NUM_SHELLS), dtype=torch.bool)
+    for row in rows:
+        occupied |= row
+    return occupied
+
+
+def _shell_of(metres: Tensor) -> Tensor:
+    """Which shell so far from the start is, int64."""
+    shell = (metres / NEAREST_M).log() * (NUM_SHELLS / math.log(2 * FARTHEST_M / NEAREST_M))
+    return shell.clamp(0, NUM_SHELLS - 1).long()
+
+
+def _place_in(axis: Tensor, values: Tensor) -> Tensor:
+    """Where values are along evenly spaced middles of pixels, -1 and 1 being the outer edges of these."""
+    pixel = (values - axis[0]) / (axis[-1] - axis[0]) * (len(axis) - 1)
+    return (pixel + 0.5) / len(axis) * 2 - 1

@@ -1,0 +1,207 @@
+"""A place in three dimensions: seen from anywhere as geometry says, always the same, without end."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from naive import naive_first_met, naive_tiled
+
+from astra_play.actions.rows import camera_row
+from astra_play.codec.distances import FARTHEST_M, Distances
+from astra_play.config import ControlsConfig
+from astra_play.model import panorama as panorama_module
+from astra_play.model.place import REACH_M, TILE_M, Eyes, Place, tiled
+from astra_play.model.surroundings import folded
+
+WIDTH, HEIGHT = 64, 48
+CONTROLS = ControlsConfig(vertical_fov_deg=45.0, eye_height_m=1.6)
+TANGENT = math.tan(math.radians(22.5))
+FOCAL_PX = HEIGHT / 2 / TANGENT
+
+
+def eyes(right: float = 0.0, ahead: float = 0.0, yaw: float = 0.0, pitch: float = 0.0) -> Eyes:
+    return Eyes(*(torch.tensor([value]) for value in (right, ahead, yaw, pitch)))
+
+
+def smooth(seed: int, batch: int = 1) -> torch.Tensor:
+    coarse = torch.rand(batch, 3, 6, 8, generator=torch.Generator().manual_seed(seed)) * 1.2 - 0.6
+    return torch.nn.functional.interpolate(coarse, (HEIGHT, WIDTH), mode="bicubic", align_corners=False).clamp(-1, 1)
+
+
+def nothing_stands(pictures: torch.Tensor, pitch_rad: float = 0.0) -> Distances:
+    zero = torch.zeros_like(pictures[:, :1])
+    return Distances(zero, zero + FARTHEST_M, torch.full((len(pictures),), pitch_rad))
+
+
+def with_post(column: int = 32, half_px: int = 1, away_m: float = 6.0, top: int = 8) -> tuple[torch.Tensor, Distances]:
+    """A green field under a blue sky, and a red post on it `away_m` from the eye."""
+    picture = torch.zeros(1, 3, HEIGHT, WIDTH)
+    picture[:, 2, :HEIGHT // 2], picture[:, 1, HEIGHT // 2:] = 0.8, 0.5
+    foot = round(HEIGHT / 2 + FOCAL_PX * CONTROLS.eye_height_m / away_m)
+    stands = torch.zeros(1, 1, HEIGHT, WIDTH)
+    stands[:, :, top:foot, column - half_px:column + half_px] = 1
+    picture = torch.where(stands > 0, torch.tensor([1.0, -1.0, -1.0])[:, None, None], picture)
+    across = ((torch.arange(WIDTH) + 0.5) / WIDTH * 2 - 1) * TANGENT * WIDTH / HEIGHT
+    # A flat thing that faces the eye: further along the ground the more it is aside.
+    distance = (away_m * (1 + across.square()).sqrt()).expand_as(stands)
+    return picture, Distances(stands, distance, torch.zeros(1))
+
+
+def redness(picture: torch.Tensor) -> torch.Tensor:
+    """Where (H, W) a picture (1, 3, H, W) is red."""
+    return ((picture[0, 0] - picture[0, 1]) / 2).clamp(0, 1) * (picture[0, 0] > 0)
+
+
+def rough_place(seed: int = 0, batch: int = 2) -> Place:
+    """Things of random shapes and distances."""
+    generator = torch.Generator().manual_seed(seed)
+    small = torch.rand(batch, 2, 6, 8, generator=generator)
+    stands, near = torch.nn.functional.interpolate(small, (12, 16), mode="bilinear").split(1, dim=1)
+    distances = Distances((stands > 0.55).float(), 2 + 25 * near, torch.tensor([0.0, 0.1])[:batch])
+    return Place(torch.rand(batch, 3, 12, 16, generator=generator) * 2 - 1, distances, CONTROLS)
+
+
+@pytest.mark.parametrize("eye", [(0.0, 0.0, 0.0), (1.5, 4.0, 0.7), (-3.0, -9.0, 2.6), (31.0, 55.0, -2.0)])
+def test_rays_meet_what_every_sample_of_them_would_find(eye: tuple[float, float, float]) -> None:
+    place = rough_place()
+    both = Eyes(*(torch.tensor([value, 0.5 * value]) for value in (*eye, 0.0)))
+    seen = []
+    place._where_met = lambda *args: seen.append(Place._where_met(place, *args)) or seen[0]
+    place.view(both)
+    for index, scale in enumerate((1.0, 0.5)):
+        naive = torch.tensor(naive_first_met(place, tuple(scale * value for value in eye), index))
+        ours = seen[0][index]
+        # A sample that lies on the border of two places may fall either way.
+        same = (ours == naive) | ((ours - naive).abs() < 1e-3)
+        assert same.float().mean() > 0.99 and 0.05 < naive.isfinite().float().mean() < 1
+
+
+@pytest.mark.parametrize("pitch", [0.0, 0.12, -0.2])
+def test_who_has_not_moved_sees_the_start_picture(pitch: float) -> None:
+    picture = smooth(1)
+    shown, known = Place(picture, nothing_stands(picture, pitch), CONTROLS).view(eyes(pitch=pitch))
+    inside = (..., slice(2, -2), slice(3, -3))
+    assert (shown - picture)[inside].abs().mean() < 0.02
+    assert known.mean() > 0.9
+
+
+def test_what_stands_is_seen_where_the_start_picture_has_it() -> None:
+    picture, distances = with_post()
+    shown, _ = Place(picture, distances, CONTROLS).view(eyes())
+    assert (redness(shown) - redness(picture)).abs().mean() < 0.006
+    assert (shown - picture).abs().mean() < 0.02
+
+
+@pytest.mark.parametrize(("right", "ahead", "yaw"), [(0.8, 0.0, 0.0), (-0.5, 2.0, 0.1), (0.0, -2.0, 0.0)])
+def test_a_post_moves_as_geometry_says(right: float, ahead: float, yaw: float) -> None:
+    away = 6.0
+    picture, distances = with_post(away_m=away)
+    shown, _ = Place(picture, distances, CONTROLS).view(eyes(right, ahead, yaw))
+    red = redness(shown)
+    column = float((red.sum(dim=0) * (torch.arange(WIDTH) + 0.5)).sum() / red.sum())
+    x, z = -right, away - ahead  # of the post from the eye, before it turns
+    x, z = x * math.cos(yaw) + z * math.sin(yaw), z * math.cos(yaw) - x * math.sin(yaw)
+    assert column == pytest.approx(WIDTH / 2 + FOCAL_PX * x / z, abs=0.8)
+    rows = (red.sum(dim=1) > 0.5).nonzero()[:, 0]
+    assert int(rows.max()) + 1 == pytest.approx(HEIGHT / 2 + FOCAL_PX * CONTROLS.eye_height_m / z, abs=1.5)
+    width = float(red[HEIGHT // 2].sum())
+    assert width == pytest.approx(2 * away / z, rel=0.3)
+
+
+def test_ground_and_sky_show_where_a_thing_was() -> None:
+    picture, distances = with_post()
+    shown, _ = Place(picture, distances, CONTROLS).view(eyes(right=1.5))
+    behind = shown[0, :, :, WIDTH // 2]
+    assert float(behind[0].max()) < 0.1  # no red is left where the post stood
+    assert float(behind[2, 4]) > 0.6 and float(behind[1, -4]) > 0.3
+
+
+def test_a_picture_that_looks_up_is_set_up_level() -> None:
+    """Its horizon is below its middle; level eyes see it in the middle."""
+    picture = torch.full((1, 3, HEIGHT, WIDTH), -0.5)
+    horizon = round(HEIGHT / 2 + FOCAL_PX * math.tan(0.15))
+    picture[:, :, :horizon] = 0.5
+    shown, _ = Place(picture, nothing_stands(picture, 0.15), CONTROLS).view(eyes())
+    assert (shown[0, 0, :HEIGHT // 2 - 1] > 0.3).all() and (shown[0, 0, HEIGHT // 2 + 1:] < -0.3).all()
+
+
+def test_walking_and_turning_back_find_the_place_as_it_was() -> None:
+    """However far: nothing is forgotten, for nothing is carried along."""
+    place = rough_place(3, 1)
+    here = eyes()
+    for row in [camera_row(0.19, 0.05, 0.1)] * 400:
+        here = here.moved(torch.from_numpy(row).float().view(1, 3, 4))
+    assert torch.isfinite(place.view(here)[0]).all()
+    at = eyes(1.0, 2.0, 0.3)
+    first = place.view(at)[0]
+    assert torch.equal(first, place.view(eyes(1.0, 2.0, 0.3))[0])
+    round_about = place.view(eyes(1.0, 2.0, 0.3 + 2 * math.pi))[0]
+    assert ((first - round_about).abs() > 1e-3).float().mean() < 0.01
+
+
+def test_eyes_move_as_rows_say() -> None:
+    """First the step, then the turn; a nod changes the direction of neither."""
+    here = eyes(yaw=0.5, pitch=0.2).moved(torch.from_numpy(camera_row(1.0, 0.0, 0.3, 0.1)).float().view(1, 3, 4))
+    assert float(here.right_m) == pytest.approx(-math.sin(0.5), abs=1e-5)
+    assert float(here.ahead_m) == pytest.approx(math.cos(0.5), abs=1e-5)
+    assert float(here.yaw_rad) == pytest.approx(0.8, abs=1e-5) and float(here.pitch_rad) == pytest.approx(0.3, abs=1e-5)
+
+
+def test_each_of_a_batch_is_as_it_is_alone() -> None:
+    pictures, one = torch.cat([with_post()[0], with_post(20, 2, 4.0)[0]]), with_post(20, 2, 4.0)
+    distances = Distances(*(torch.cat(both) for both in zip(with_post()[1], one[1], strict=True)))
+    places = Eyes(*(torch.tensor(both) for both in ((0.5, -1.0), (1.0, 40.0), (0.2, 2.0), (0.0, 0.0))))
+    together = Place(pictures, distances, CONTROLS).view(places)[0]
+    alone = Place(*one, CONTROLS).view(Eyes(*(own[1:] for own in places)))[0]
+    assert torch.allclose(together[1:], alone, atol=1e-5)
+
+
+def test_tiles_meet_and_mirror_each_other() -> None:
+    metres = torch.linspace(-4 * TILE_M, 4 * TILE_M, 1001)
+    ours = tiled(metres)
+    assert ours.tolist() == pytest.approx([naive_tiled(float(m)) for m in metres], abs=1e-3)
+    assert ours.abs().max() <= TILE_M + 1e-4
+    assert ours.diff().abs().max() <= metres.diff().max() + 1e-3  # no jump
+
+
+def test_there_is_always_something_ahead() -> None:
+    """A row of posts at the start is met again and again by who walks on for minutes."""
+    picture, distances = with_post(half_px=4)
+    place = Place(picture, distances, CONTROLS)
+    reds = [float(redness(place.view(eyes(ahead=float(ahead)))[0]).sum()) for ahead in range(0, 500, 5)]
+    beyond = reds[int(REACH_M) // 5 + 1:]
+    assert min(beyond) >= 0 and sum(red > 3 for red in beyond) > len(beyond) / 3
+
+
+def test_what_the_upper_edge_cuts_goes_on_and_the_horizon_does_not_hang_in_the_sky() -> None:
+    """The panorama mirrors the picture above its edge."""
+    picture, distances = with_post(top=0, away_m=4.0)
+    low = with_post(50, 2, 20.0, top=22)
+    stands = torch.maximum(distances.stands, low[1].stands)
+    distance = torch.where(low[1].stands > 0, low[1].distance_m, distances.distance_m)
+    panorama = Place(picture, Distances(stands, distance, torch.zeros(1)), CONTROLS).panorama
+    edge = int(panorama.row_of(torch.tensor(-TANGENT)))
+    above = panorama.front_m[0, :edge - 2].isfinite()
+    middle = panorama.columns // 2
+    assert above[edge - 12:, middle - 2:middle + 2].all()
+    aside = int(panorama.column_of(torch.tensor(math.atan((50 - WIDTH / 2) / FOCAL_PX))))
+    assert not above[:, aside - 4:aside + 4].any()
+    assert not panorama.front_m[0, 0].isfinite().any() or (
+        4.0 * panorama_module.UP + CONTROLS.eye_height_m < panorama_module.TALLEST_M)
+
+
+def test_all_around_there_is_a_mirror_of_what_is_known() -> None:
+    picture = smooth(4)
+    place = Place(picture, nothing_stands(picture), CONTROLS)
+    half = place.panorama.half_rad
+    for turn in (0.8, 2.0, 3.0):
+        shown, known = place.view(eyes(yaw=-turn))
+        azimuth = turn + math.atan((10.5 / WIDTH * 2 - 1) * TANGENT * WIDTH / HEIGHT)
+        source = float(folded(torch.tensor([azimuth]), half))
+        column = WIDTH / 2 + FOCAL_PX * math.tan(source)
+        # At the height of the eyes, where all directions are level.
+        expected = picture[0, :, HEIGHT // 2, min(int(column), WIDTH - 1)]
+        assert (shown[0, :, HEIGHT // 2, 10] - expected).abs().max() < 0.2
+        assert known[0, 0, :, 10].max() == (abs(azimuth) < half)
