@@ -143,7 +143,7 @@ class CodecConfig:
     tabletop_width: int = 0  # "mini" only: of the one that finds that hand's fingers and blocks in it; 0: there is none
     table_width: int = 0  # "mini" only: of the one that says how the table looks behind all of that; 0: there is none
     arm_width: int = 0  # "mini" only: of the one that draws the arm that this hand is on, and its shadow; 0: none
-    distances_width: int = 0  # "mini" only: of the one that finds how far away everything in a park is; 0: there is none
+    distances_width: int = 0  # "mini" only: of the one that finds how far away all in a park is; 0: there is none
     loop_filter_width: int = 0  # "mini" only: of the network that cleans up every picture that is carried on; 0: none
     upscaler_width: int = 0  # "mini" only: of the network that draws shown pictures twice as large; 0: as they are
     base_width: int = 0  # "wan_vae" and "taehv" only: channels at full resolution; 0: the published 96 and 64

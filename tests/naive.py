@@ -276,6 +276,8 @@ def naive_first_met(place: Place, eye: tuple[float, float, float], batch_index: 
             step_z = across * math.sin(yaw_rad) + math.cos(yaw_rad)
             found, before = math.inf, None
             for sample in samples:
+                if sample * math.hypot(step_x, step_z) >= REACH_M:
+                    break
                 azimuth, away = from_start(right_m + sample * step_x, ahead_m + sample * step_z)
                 row = int(panorama.row_of(torch.tensor(down * sample / away)))
                 column = int(panorama.column_of(torch.tensor(azimuth)))
@@ -295,3 +297,39 @@ def naive_tiled(metres: float) -> float:
     while abs(metres) > TILE_M:
         metres = math.copysign(2 * TILE_M, metres) - metres
     return metres
+
+
+def naive_upright(stands: Tensor, guess: Tensor, foot: Tensor, limits: dict[str, float]) -> Tensor:
+    """Logarithms of distances (H, W) that agree best with a guess, their neighbours and the feet: every equation of the
+    least squares problem is written down in a matrix, which is solved. `foot` (H, W) is inf where there is no ground
+    to be seen."""
+    height, width = guess.shape
+    index = torch.arange(height * width).view(height, width)
+    matrix, right = torch.zeros(height * width, height * width).double(), torch.zeros(height * width).double()
+
+    def add(i: int, strength: float, wanted: float) -> None:
+        matrix[i, i] += strength
+        right[i] += strength * wanted
+
+    for row in range(height):
+        for column in range(width):
+            i, own = int(index[row, column]), float(guess[row, column])
+            if not stands[row, column]:
+                add(i, 1.0, own)
+                continue
+            on_ground = row + 1 < height and not stands[row + 1, column]
+            if on_ground and abs(float(foot[row, column]) - own) < limits["believed"]:
+                add(i, limits["guess"] + limits["foot"], float(foot[row, column]))
+            else:
+                add(i, limits["guess"], own)
+            for down, across, alike, strength in ((1, 0, limits["alike_down"], limits["down"]),
+                                                  (0, 1, limits["alike_across"], limits["across"])):
+                if row + down >= height or column + across >= width or not stands[row + down, column + across]:
+                    continue
+                if abs(float(guess[row + down, column + across]) - own) < alike:
+                    j = int(index[row + down, column + across])
+                    matrix[i, i] += strength
+                    matrix[j, j] += strength
+                    matrix[i, j] -= strength
+                    matrix[j, i] -= strength
+    return torch.linalg.solve(matrix, right).view(height, width)

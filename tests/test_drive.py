@@ -325,7 +325,7 @@ def test_lens_limits_and_buttons_of_play_are_those_of_the_simulator() -> None:
     assert controls.modality == "vehicle" and controls.buttons == (
         "accelerate", "brake", "steer_left", "steer_right")
     text = drive_mjcf._Mjcf(world(0), 64, 48).text()
-    assert f'fovy="{controls.vertical_fov_deg:g}"' in text
+    assert text.count(f'fovy="{controls.vertical_fov_deg:g}"') == 2  # the file's and the camera's own, which counts
     assert f'<camera name="eye" pos="0 0 {controls.eye_height_m:g}"' in text
     assert controls.max_turn_deg_per_frame == pytest.approx(math.degrees(vehicle.max_yaw_rad_s()) / FPS)
 

@@ -11,11 +11,19 @@ from fakes import fake_config
 from astra_play.actions import rows
 from astra_play.actions.row_makers import make_row_maker
 from astra_play.chunks import ActionSample
-from astra_play.config import ControlsConfig
+from astra_play.codec.distances import FARTHEST_M
 from astra_play.errors import ConfigError
 from astra_play.train import scenarios
-from astra_play.train.scenarios.explore import BODY_RADIUS_M, FPS, PITCH_LIMIT_RAD, STEP_M, WalkControl, Walker
-from astra_play.train.scenarios.explore_mjcf import _Mjcf
+from astra_play.train.scenarios.explore import (
+    BODY_RADIUS_M,
+    EYE_HEIGHT_M,
+    FPS,
+    PITCH_LIMIT_RAD,
+    STEP_M,
+    Explore,
+    WalkControl,
+    Walker,
+)
 from astra_play.train.scenarios.explore_scene import WORLD_RADIUS_M, make_scene
 from astra_play.train.scenarios.interface import Seen
 from astra_play.train.scenarios.policy import KEY_TURN_RAD, MAX_YAW_RAD, wander
@@ -93,11 +101,30 @@ def test_keys_in_play_give_the_rows_that_training_saw(keys: tuple[int, int], tur
     assert ours == pytest.approx(trained, abs=1e-7)
 
 
-def test_limits_and_lens_of_play_are_those_of_the_simulator() -> None:
-    controls = ControlsConfig()
+def test_limits_and_lens_of_play_are_those_of_the_simulator(simulator) -> None:
+    controls = Explore.CONTROLS
     assert math.radians(controls.max_turn_deg_per_frame) == MAX_YAW_RAD
-    text = _Mjcf(make_scene(0), 64, 48).text()
-    assert f'fovy="{controls.vertical_fov_deg:g}"' in text
+    # The camera's own, and not the file's: MuJoCo has another for cameras that are not told.
+    assert simulator._model.cam_fovy.tolist() == [controls.vertical_fov_deg]
+
+
+def test_distances_are_those_of_the_ground_and_of_what_stands_on_it(simulator) -> None:
+    """Ground is seen as far down as it is far away, and what stands is not further than the ground behind it."""
+    simulator.reset(3)
+    simulator.step(WalkControl(pitch_up_rad=-0.1))
+    stands, metres, pitch = simulator.distances()
+    before = simulator.step(WalkControl())
+    assert pitch == pytest.approx(-0.1) and stands.dtype == bool and stands.shape == metres.shape == (48, 64)
+    tangent = math.tan(math.radians(Explore.CONTROLS.vertical_fov_deg / 2))
+    y, x = np.meshgrid(((np.arange(48) + 0.5) / 24 - 1) * tangent, ((np.arange(64) + 0.5) / 32 - 1) * tangent * 4 / 3,
+                       indexing="ij")
+    down, ahead = y * math.cos(pitch) - math.sin(pitch), math.cos(pitch) + y * math.sin(pitch)
+    on_ground_m = EYE_HEIGHT_M / np.maximum(down, 1e-6) * np.hypot(x, ahead)
+    ground = ~stands & (on_ground_m < 20)
+    assert ground.sum() > 300
+    assert np.abs(metres[ground] / on_ground_m[ground] - 1).mean() < 0.02
+    assert stands.any() and (metres[stands] < FARTHEST_M).all() and (metres[stands] < on_ground_m[stands] * 1.02).all()
+    assert np.array_equal(simulator.step(WalkControl()), before)  # pictures are drawn as before
 
 
 def test_head_on_obstacle_stops_and_a_slanted_one_lets_slide():

@@ -113,13 +113,13 @@ def test_finders_follow_each_other_into_one_world_which_the_upscaler_goes_on_wit
     job = FakeJob(recipe, tmp_path, RECIPES, tmp_path / "ship")
     job.run()
     phases = [phase for phase, _ in job.commands]
-    assert phases[5:] == ["world", *["filter"] * bool(filter_recipe), *["finders"] * 4, "upscaler", "ship"]
+    assert phases[5:] == ["world", *["filter"] * bool(filter_recipe), *["finders"] * 5, "upscaler", "ship"]
     assert float(option(job.commands[5][1], "--minutes")) == pytest.approx(
         20 - 2 - 2 - 1 - recipe.filter_minutes - 2 - 1.5)
     finders = [command for phase, command in job.commands if phase == "finders"]
     out, before = str(tmp_path / "finders"), str(tmp_path / ("filter" if filter_recipe else "world"))
-    assert [option(command, "--find") for command in finders] == ["shadow", "tabletop", "table", "arm"]
-    assert [option(command, "--codec") for command in finders] == [before, out, out, out]
+    assert [option(command, "--find") for command in finders] == ["shadow", "tabletop", "table", "arm", "distances"]
+    assert [option(command, "--codec") for command in finders] == [before, out, out, out, out]
     assert {option(command, "--out") for command in finders} == {out}
     assert {(option(command, "--worlds"), option(command, "--steps")) for command in finders} == {("30", "70")}
     assert option(job.commands[-2][1], "--world") == out

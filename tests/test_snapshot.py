@@ -23,6 +23,8 @@ WORLDS = {
     "no anchor": {"model": dataclasses.replace(TINY.model, anchor="none", prediction="velocity")},
     "surroundings": {"model": dataclasses.replace(TINY.model, anchor_coverage=True),
                      "stream": dataclasses.replace(TINY.stream, memory_fade_m=4.0)},
+    "place": {"model": dataclasses.replace(TINY.model, anchor_coverage=True),
+              "codec": dataclasses.replace(TINY.codec, distances_width=4)},
     "hypotheses": {"model": dataclasses.replace(TINY.model, hypotheses=2, hypothesis_blocks=2),
                    "controls": dataclasses.replace(TINY.controls, other_depths_m=(0.0, 3.0))},
     "arm": {"model": dataclasses.replace(TINY.model, hypotheses=3, hypothesis_blocks=2, modalities={"arm": 8}),

@@ -46,7 +46,7 @@ class CarriedPicture:
         self._moved = self._seen = self._others = self._anchors = None
         self._ahead: Tensor | None = None  # how much of each column is blurred, (B, T, W)
         # Of the chunk last expected: how briskly it walks, (B, T, 1, 1, 1), and how much of what is new counts in each
-        # pixel, (B, T, 1, H, W), both in [0, 1]; without a filter None, and all counts.
+        # pixel, (B, T, 1, H, W), both in [0, 1]; where they are None all counts.
         self._walks: Tensor | None = None
         self._gate: Tensor | None = None
         self.filters_at_rest = False  # though nothing comes of it; for those who watch what a filter is given
@@ -120,7 +120,7 @@ class CarriedPicture:
         if self._ahead is not None:
             moved = blur_across(moved, self._ahead.flatten(0, 1))
         change = painted - expected - self._leak * (moved - expected)
-        if self._filter is not None:
+        if self._gate is not None:
             change = change * self._gate.flatten(0, 1)
         pictures = (moved + change).clamp(-1, 1)
         if self._filter is not None:

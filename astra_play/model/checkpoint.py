@@ -2,8 +2,9 @@
 
 A world is a folder: config.json, model.safetensors (the transformer), codec.safetensors (the autoencoder), and, where
 the config has one, preview.safetensors (a cheaper autoencoder of the same latents). Files hold half precision, some
-parts of a codec bytes (eight_bits.py), or what the published weights hold, and are read as float32. A file that is too large to travel may be cut into shards with an
-index beside them, NAME-00001-of-00002.safetensors and NAME.safetensors.index.json, as the Hugging Face libraries do.
+parts of a codec bytes (eight_bits.py), or what the published weights hold, and are read as float32. A file that is too
+large to travel may be cut into shards with an index beside them, NAME-00001-of-00002.safetensors and
+NAME.safetensors.index.json, as the Hugging Face libraries do.
 """
 
 from __future__ import annotations

@@ -16,12 +16,11 @@ LARGEST = 127
 
 
 def pack(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return weights (N, ...) as whole numbers, int8, and their steps (N, 1, ...), float16."""
+    """Return weights (N, ...) as whole numbers, int8, and their steps (N, 1, ...), float32."""
     weight = weight.detach().to("cpu", torch.float32)
     largest = weight.abs().amax(dim=tuple(range(1, weight.ndim)), keepdim=True)
-    step = (largest / LARGEST).half()
-    # A step that rounds to nothing, or down, must not let its largest weight leave the byte.
-    numbers = (weight / step.float().clamp_min(1e-12)).round().clamp(-LARGEST, LARGEST)
+    step = largest / LARGEST
+    numbers = (weight / step.clamp_min(1e-30)).round().clamp(-LARGEST, LARGEST)
     return numbers.to(torch.int8).contiguous(), step.contiguous()
 
 
@@ -36,6 +35,6 @@ def unpack(tensors: dict[str, Tensor], source: object) -> dict[str, Tensor]:
             if step is None or step.shape != (len(tensor), *[1] * (tensor.ndim - 1)):
                 raise WeightsError(f"{source} holds {name} in whole numbers, but not what their steps are; copy or "
                                    "download it again")
-            tensor = tensor.float() * step.float()
+            tensor = tensor.float() * step
         whole[name] = tensor
     return whole

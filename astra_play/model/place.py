@@ -13,6 +13,7 @@ import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..codec.distances import FARTHEST_M, Distances
@@ -24,9 +25,12 @@ from .surroundings import folded
 REACH_M = FARTHEST_M  # from the start, in which the place is as the start picture says; farther off than that from the
 # eye, everything is seen as from the start
 TILE_M = 25.0  # half a side of what is laid out beyond
-NEAREST_M, NUM_SAMPLES = 0.5, 52  # along a ray; from one to the next it is a twelfth further
+NEAREST_M, NUM_SAMPLES = 1.5, 52  # along a ray; from one to the next it is a twelfth further
 NUM_SHELLS = 64  # of distances, in which it is noted where something stands
 LEVEL_RAD = 1e-4
+EDGE = 0.2  # logarithms of how far ahead neighbours are differ by more at a silhouette
+NOTHING_M = 100.0  # that nothing is taken to be ahead there
+SMOOTH_M = 1.0
 
 
 class Eyes(NamedTuple):
@@ -68,6 +72,10 @@ class Rays(NamedTuple):
         start."""
         return (self.eyes.right_m[:, None, None] + along_m * self.right[:, None],
                 self.eyes.ahead_m[:, None, None] + along_m * self.ahead[:, None])
+
+    def reach(self, along_m: Tensor) -> Tensor:
+        """Whether the points (B, N, W) so far ahead are near enough to be seen in depth."""
+        return along_m * torch.hypot(self.right, self.ahead)[:, None] < REACH_M
 
 
 class Place:
@@ -121,7 +129,8 @@ class Place:
         colours, share = self.panorama.look_up(
             self.panorama.things, azimuth, down[:, None] * along_m / away_m).split([3, 1], dim=1)
         behind, behind_is_copy = self._behind(rays)
-        return (torch.lerp(behind, colours, share * is_met),
+        pictures = torch.lerp(behind, colours, share * is_met)
+        return (_smoothed(pictures, met_m, torch.hypot(eyes.right_m, eyes.ahead_m)),
                 (~torch.where(is_met, is_copy[:, None], behind_is_copy[:, None])).float())
 
     def _first_met(self, rays: Rays) -> Tensor:
@@ -131,7 +140,8 @@ class Place:
         column = self.panorama.column_of(azimuth)
         # Only where in some row of the column something stands about so far away: few of the samples.
         first = torch.arange(batch, device=column.device)[:, None, None]
-        of, at, ray = self._occupied[first, column, _shell_of(away_m)].nonzero().unbind(dim=1)
+        may_be_met = self._occupied[first, column, _shell_of(away_m)] & rays.reach(self._samples_m[:, None])
+        of, at, ray = may_be_met.nonzero().unbind(dim=1)
         away_at_m = away_m[of, at, ray][:, None]
         row = self.panorama.row_of(rays.down * (self._samples_m[at][:, None] / away_at_m))  # (N, H)
         cell = self._cell(of[:, None], row, column[of, at, ray][:, None])
@@ -163,7 +173,7 @@ class Place:
     def _behind(self, rays: Rays) -> tuple[Tensor, Tensor]:
         """Colours (B, 3, H, W) of the ground and the sky behind all that stands, and whether they are copies."""
         ground_m = (self._eye_m / rays.down.clamp_min(1e-6))[:, None]
-        is_near = ground_m < REACH_M
+        is_near = rays.reach(ground_m)
         azimuth, away_m, is_copy = self._from_start(*rays.at(torch.where(is_near, ground_m, 0.0)))
         # What is far away is seen as from the start.
         far, far_away = (f(rays.right, rays.ahead)[:, None] for f in (torch.atan2, torch.hypot))
@@ -186,6 +196,20 @@ class Place:
 def tiled(metres: Tensor) -> Tensor:
     """A coordinate of the tiling -> that within TILE_M of the middle which it shows; every other tile is mirrored."""
     return TILE_M - ((metres + TILE_M) % (4 * TILE_M) - 2 * TILE_M).abs()
+
+
+def _smoothed(pictures: Tensor, met_m: Tensor, walked_m: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) with their silhouettes smoothed, in full where eyes are SMOOTH_M from the start (B,).
+
+    A ray meets something or does not, so silhouettes are stairs; those of the start picture were drawn smooth.
+    `met_m` (B, H, W): how far ahead things are, inf for none.
+    """
+    logs = met_m.clamp_max(NOTHING_M).log()[:, None]
+    is_edge = F.max_pool2d(logs, 3, stride=1, padding=1) + F.max_pool2d(-logs, 3, stride=1, padding=1) > EDGE
+    binomial = torch.tensor([1.0, 2.0, 1.0], device=pictures.device) / 4
+    kernel = (binomial[:, None] * binomial).expand(3, 1, 3, 3)
+    smooth = F.conv2d(F.pad(pictures, (1, 1, 1, 1), mode="replicate"), kernel, groups=3)
+    return torch.lerp(pictures, smooth, is_edge * (walked_m / SMOOTH_M).clamp(max=1)[:, None, None, None])
 
 
 def _shells_with_something(panorama: Panorama) -> Tensor:

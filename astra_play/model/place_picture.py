@@ -2,7 +2,7 @@
 
 `Surroundings` carries on what it has painted, which after minutes is made of its own mistakes. Where the codec finds
 how far away everything is (codec/distances.py), the start picture is set up as a place instead, every view of it is
-the anchor of the network, and what that paints is shown and not carried on.
+the anchor of the network, and what that paints is shown and not carried on. So nothing has to be filtered either.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import torch
 from torch import Tensor
 
 from ..codec.distances import DistanceFinder
-from ..codec.loop_filter import LoopFilter
 from ..config import ControlsConfig
-from .anchor import CameraMotion, camera_poses
+from .anchor import CameraMotion, camera_poses, pace
 from .carried_picture import CarriedPicture
 from .place import Eyes, Place
+from .upright import upright
 
 
 class PlacePicture(CarriedPicture):
     """A `CarriedPicture` of a place that is set up from the picture given last."""
 
     def __init__(self, motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float, finder: DistanceFinder,
-                 controls: ControlsConfig, loop_filter: LoopFilter | None = None, strength: float = 1.0) -> None:
-        super().__init__(motion, paint, leak, loop_filter, strength)
+                 controls: ControlsConfig) -> None:
+        super().__init__(motion, paint, leak)
         self._find, self._controls = finder, controls
         self._given: Tensor | None = None  # what is to be set up before the next view
         self._place: Place | None = None
@@ -68,9 +68,16 @@ class PlacePicture(CarriedPicture):
         anchors = self._motion.anchor(moved.flatten(0, 1), seen.flatten(0, 1)).unflatten(0, moved.shape[:2])
         return self._offer(rows, moved, seen, None, anchors)
 
+    def _offer(self, rows: Tensor, moved: Tensor, seen: Tensor, others: Tensor | None, anchors: Tensor) -> Tensor:
+        anchors = super()._offer(rows, moved, seen, others, anchors)
+        self._ahead = None  # nothing is drawn apart here that would have to be blurred
+        moves, walks = (pace(rows, turns).cummax(dim=1).values[..., None, None, None] for turns in (True, False))
+        self._gate = moves + (walks - moves) * seen  # never worn
+        return anchors
+
     def _set_up(self) -> None:
         with torch.no_grad():
-            distances = self._find(self._given)
+            distances = upright(self._find(self._given), self._controls)
         self._place = Place(self._given, distances, self._controls)
         zero = torch.zeros_like(distances.pitch_rad)
         self._eyes, self._given = Eyes(zero, zero, zero, distances.pitch_rad), None

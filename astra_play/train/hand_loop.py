@@ -168,6 +168,19 @@ def with_fingers(config: WorldConfig) -> WorldConfig:
         for name, scenario in config.scenarios.items()})
 
 
+def with_lens(config: WorldConfig) -> WorldConfig:
+    """A world whose walks are seen by the camera that the simulator of the park has."""
+    own = scenarios.controls("explore")
+
+    def seen(controls: ControlsConfig) -> ControlsConfig:
+        return (controls if controls.modality != own.modality else
+                dataclasses.replace(controls, vertical_fov_deg=own.vertical_fov_deg))
+
+    return dataclasses.replace(config, controls=seen(config.controls), scenarios={
+        name: dataclasses.replace(scenario, controls=seen(scenario.controls)) if name == "explore" else scenario
+        for name, scenario in config.scenarios.items()})
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec", required=True, metavar="WORLD", help="the world whose codec gets the finder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the codec is written")
@@ -201,6 +214,8 @@ def _teach_part(args: argparse.Namespace) -> int:
     scores = {name: round(score, 4) for name, score in learn(codec, config, args.worlds, args.steps).items()}
     if args.find == "tabletop":
         config = with_fingers(config)
+    if args.find == "distances":
+        config = with_lens(config)
     asked = "" if args.find == "hand" else f" --find {args.find}"
     told = {"command": f"train hand{asked} --worlds {args.worlds} --steps {args.steps}", **scores}
     save_with_part(codec, config, width, {f"{args.find}_finder": told}, folder, args.out)

@@ -33,7 +33,7 @@ STATE_FILE, LOG_FILE, PID_FILE = "job.json", "job.log", "job.pid"
 MIB = 1 << 20
 POLL_S = 0.2
 END_S = 40.0  # torchrun gives its replicas half a minute to end before it kills them
-FINDERS = ("shadow", "tabletop", "table", "arm", "distances")  # what `train hand` finds, in this order; the codec has the hand
+FINDERS = ("shadow", "tabletop", "table", "arm", "distances")  # by `train hand`, in order; the codec has the hand
 Clock = Callable[[], float]
 
 

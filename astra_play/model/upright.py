@@ -1,0 +1,86 @@
+"""Distances as a network guesses them -> distances of things that stand upright with their feet on the ground.
+
+A guess that strays from row to row bends a post as soon as one steps aside. But what stands is upright, so that its
+distance hardly changes along a column, and where it meets the ground that says how far away it is: the eye's height
+over the tangent of how far down it is seen. The distances that agree best with all of that are the solution of a
+weighted least squares problem (Farbman et al., "Edge-preserving decompositions", 2008), in logarithms, by conjugate
+gradients.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..codec.distances import Distances
+from ..config import ControlsConfig
+from .panorama import middles
+
+STANDS = 0.5  # share from which on a pixel belongs to what stands
+ALIKE_DOWN, ALIKE_ACROSS = 0.25, 0.15  # logarithms of neighbours that differ by less are taken for one thing
+DOWN, ACROSS = 8.0, 0.3  # how much neighbours count above each other, and beside each other
+GUESS, FOOT = 0.01, 2.0  # how much the guess counts, and where the ground is met
+LEAST_DOWN = 0.02  # tangent; nearer to the horizon the ground says little
+BELIEVED = 0.2  # difference of logarithms from the guess up to which a foot is one: a tree's crown ends in mid-air
+NUM_STEPS = 80
+
+
+@torch.no_grad()
+def upright(distances: Distances, controls: ControlsConfig) -> Distances:
+    """Return the distances (B, 1, H, W) set upright; seen by a camera as `controls` say."""
+    stands, guess = distances.stands > STANDS, distances.distance_m.log()
+    foot = _log_of_foot(distances, controls)
+    is_foot = stands & ~_below(stands) & foot.isfinite() & ((foot - guess).abs() < BELIEVED)
+    weight = torch.where(stands, GUESS, 1.0) + FOOT * is_foot
+    wanted = torch.where(is_foot, foot, guess)
+    links = []
+    for dim, alike, strength in ((2, ALIKE_DOWN, DOWN), (3, ALIKE_ACROSS, ACROSS)):
+        both = stands.narrow(dim, 1, stands.shape[dim] - 1) & stands.narrow(dim, 0, stands.shape[dim] - 1)
+        links.append((dim, strength * (both & (guess.diff(dim=dim).abs() < alike))))
+    return distances._replace(distance_m=_solve(weight, wanted, links, guess).exp())
+
+
+def _log_of_foot(distances: Distances, controls: ControlsConfig) -> Tensor:
+    """The logarithm of how far away the ground is that the lower edge of each pixel shows, (B, 1, H, W); inf: none."""
+    height, width = distances.stands.shape[2:]
+    tangent = math.tan(math.radians(controls.vertical_fov_deg) / 2)
+    y = (middles(height, distances.stands.device)[:, None] + 1 / height) * tangent
+    x = middles(width, distances.stands.device) * (tangent * width / height)
+    cos, sin = (f(distances.pitch_rad)[:, None, None, None] for f in (torch.cos, torch.sin))
+    down = (y * cos - sin) / ((cos + y * sin).square() + x.square()).sqrt()
+    return torch.where(down > LEAST_DOWN, (controls.eye_height_m / down.clamp_min(LEAST_DOWN)).log(), torch.inf)
+
+
+def _below(marks: Tensor) -> Tensor:
+    """Of each pixel the mark (B, 1, H, W) of the one below it; the lowest row is taken to go on."""
+    return torch.cat([marks[:, :, 1:], torch.ones_like(marks[:, :, :1])], dim=2)
+
+
+def _solve(weight: Tensor, wanted: Tensor, links: list[tuple[int, Tensor]], begin: Tensor) -> Tensor:
+    """Return the x (B, 1, H, W) for which sum weight (x - wanted)^2 + sum of links (x - its neighbour)^2 is least.
+
+    `links` along a dimension lie between neighbours, so there is one less of them.
+    """
+    def times(x: Tensor) -> Tensor:
+        result = weight * x
+        for dim, link in links:
+            pull = link * x.diff(dim=dim)
+            result.narrow(dim, 0, pull.shape[dim]).sub_(pull)
+            result.narrow(dim, 1, pull.shape[dim]).add_(pull)
+        return result
+
+    def inner(a: Tensor, b: Tensor) -> Tensor:
+        return (a * b).sum(dim=(1, 2, 3), keepdim=True)
+
+    x = begin
+    rest = weight * wanted - times(x)
+    way, size = rest, inner(rest, rest)
+    for _ in range(NUM_STEPS):
+        image = times(way)
+        step = size / inner(way, image).clamp_min(1e-12)
+        x, rest = x + step * way, rest - step * image
+        size, before = inner(rest, rest), size
+        way = rest + size / before.clamp_min(1e-12) * way
+    return x

@@ -1,0 +1,83 @@
+"""Distances set upright: what agrees best with the guess, the neighbours and the ground is found, and posts stand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from naive import naive_upright
+
+from astra_play.codec.distances import Distances
+from astra_play.config import ControlsConfig
+from astra_play.model import upright as upright_module
+from astra_play.model.upright import _log_of_foot, upright
+
+CONTROLS = ControlsConfig(vertical_fov_deg=45.0, eye_height_m=1.6)
+HEIGHT, WIDTH = 48, 64
+FOCAL_PX = HEIGHT / 2 / math.tan(math.radians(22.5))
+
+
+def rough(seed: int, height: int = 9, width: int = 7) -> Distances:
+    generator = torch.Generator().manual_seed(seed)
+    stands = (torch.rand(2, 1, height, width, generator=generator) > 0.3).float()
+    logs = 1.5 + 0.3 * torch.rand(2, 1, height, width, generator=generator)
+    return Distances(stands, logs.exp(), torch.tensor([0.0, -0.1]))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_least_squares_problem_is_solved(seed: int, monkeypatch) -> None:
+    monkeypatch.setattr(upright_module, "NUM_STEPS", 300)
+    distances = rough(seed)
+    ours = upright(distances, CONTROLS).distance_m.log()
+    foot = _log_of_foot(distances, CONTROLS)
+    limits = {name.lower(): getattr(upright_module, name)
+              for name in ("BELIEVED", "GUESS", "FOOT", "ALIKE_DOWN", "ALIKE_ACROSS", "DOWN", "ACROSS")}
+    for index in range(2):
+        naive = naive_upright(distances.stands[index, 0] > 0.5, distances.distance_m[index, 0].log(), foot[index, 0],
+                              limits)
+        assert (ours[index, 0] - naive).abs().max() < 1e-3
+    assert (ours - distances.distance_m.log()).abs().max() > 0.05
+
+
+def post(away_m: float, guess: torch.Tensor) -> Distances:
+    """A post straight ahead, to whose rows the guess (HEIGHT,) gives distances."""
+    stands = torch.zeros(1, 1, HEIGHT, WIDTH)
+    stands[:, :, 10:round(HEIGHT / 2 + FOCAL_PX * 1.6 / away_m), 30:34] = 1
+    return Distances(stands, guess[:, None].expand_as(stands).clone(), torch.zeros(1))
+
+
+def test_a_post_that_leans_in_the_guess_stands_where_it_meets_the_ground() -> None:
+    leaning = post(6.0, torch.linspace(7.2, 5.6, HEIGHT))
+    own = upright(leaning, CONTROLS).distance_m[leaning.stands > 0]
+    assert own.max() / own.min() < 1.06  # was 1.2
+    assert float(own.median()) == pytest.approx(6.0, rel=0.05)
+
+
+def test_what_does_not_stand_keeps_its_guess_and_so_does_what_hangs_in_mid_air() -> None:
+    """A crown beside its trunk has no ground under it, and the ground that is seen below it is far behind."""
+    hanging = post(6.0, torch.full((HEIGHT,), 6.0))
+    hanging.stands[:, :, 26:] = 0
+    ours = upright(hanging, CONTROLS)
+    assert torch.allclose(ours.distance_m, hanging.distance_m, rtol=1e-3)
+    assert torch.equal(ours.stands, hanging.stands) and torch.equal(ours.pitch_rad, hanging.pitch_rad)
+
+
+def test_two_things_at_two_distances_stay_apart() -> None:
+    near = post(4.0, torch.full((HEIGHT,), 4.0))
+    stands, metres = near.stands.clone(), near.distance_m.clone()
+    stands[:, :, 18:27, 34:40], metres[:, :, 18:27, 34:40] = 1, 12.0
+    ours = upright(Distances(stands, metres, near.pitch_rad), CONTROLS).distance_m
+    assert float(ours[0, 0, 20, 33]) == pytest.approx(4.0, rel=0.05)
+    assert float(ours[0, 0, 20, 34]) == pytest.approx(12.0, rel=0.05)
+
+
+def test_the_ground_is_as_far_away_as_it_is_seen_down() -> None:
+    looking_up = 0.1
+    level = _log_of_foot(Distances(torch.zeros(1, 1, HEIGHT, WIDTH), torch.ones(1, 1, HEIGHT, WIDTH),
+                                   torch.tensor([looking_up])), CONTROLS)
+    row = 40
+    angle = math.atan((row + 1 - HEIGHT / 2) / FOCAL_PX) - looking_up
+    middle = level[0, 0, row, WIDTH // 2 - 1:WIDTH // 2 + 1].mean().exp()
+    assert float(middle) == pytest.approx(1.6 / math.tan(angle), rel=0.01)
+    assert torch.isinf(level[0, 0, :24]).all()
