@@ -94,6 +94,17 @@ def test_what_stands_is_seen_where_the_start_picture_has_it() -> None:
     assert (shown - picture).abs().mean() < 0.02
 
 
+def test_a_picture_drawn_larger_makes_the_same_place_with_more_in_it() -> None:
+    picture, distances = with_post()
+    larger = torch.nn.functional.interpolate(picture, scale_factor=2)
+    plain, fine = (Place(own, distances, CONTROLS).view(eyes(0.5, 3.0, 0.1))[0] for own in (picture, larger))
+    assert plain.shape == fine.shape and (plain - fine).abs().mean() < 0.02
+    stripes = torch.ones(1, 3, 2 * HEIGHT, 2 * WIDTH)
+    stripes[..., ::2] = -1  # finer than a pixel
+    near = Place(stripes, nothing_stands(picture), CONTROLS).panorama.behind
+    assert near.std() > 0.5
+
+
 @pytest.mark.parametrize(("right", "ahead", "yaw"), [(0.8, 0.0, 0.0), (-0.5, 2.0, 0.1), (0.0, -2.0, 0.0)])
 def test_a_post_moves_as_geometry_says(right: float, ahead: float, yaw: float) -> None:
     away = 6.0

@@ -60,7 +60,8 @@ def carried_picture(config: WorldConfig, codec: MiniCodec,
     if isinstance(motion, StillCamera) and codec.table is not None and motion.stroke_m:
         return TabletopPicture(motion, paint, leak)
     if codec.distances is not None and config.controls.modality == "camera":
-        return PlacePicture(motion, paint, leak, codec.distances, config.controls)
+        return PlacePicture(motion, paint, leak, codec.distances, config.controls,
+                            codec.upscaler)
     if fade_m == 0 or isinstance(motion, StillCamera):
         return carry(motion, paint, leak, loop_filter, strength)
     return Surroundings(motion, paint, leak, fade_m, config.controls, config.height, config.width, loop_filter,

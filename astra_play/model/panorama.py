@@ -39,8 +39,9 @@ class Panorama:
     """
 
     def __init__(self, pictures: Tensor, distances: Distances, controls: ControlsConfig) -> None:
-        """`pictures` (B, 3, H, W) in [-1, 1], by a camera as `controls` say, and how far away is what they show."""
-        height, width = pictures.shape[-2:]
+        """`pictures` (B, 3, H, W) in [-1, 1], or drawn larger, by a camera as `controls` say, and how far away is what
+        they show, for H times W pixels."""
+        height, width = distances.stands.shape[-2:]
         tangent = math.tan(math.radians(controls.vertical_fov_deg) / 2)
         self._limits, self._eye_m = (tangent * width / height, tangent), controls.eye_height_m
         self.half_rad = WITHIN * math.atan(self._limits[0])
@@ -56,7 +57,8 @@ class Panorama:
         metres = torch.where(inner, distances.distance_m, _nearest_around(distances.distance_m, inner))
         metres = F.grid_sample(metres, where, mode="nearest", padding_mode="border", align_corners=False)[:, 0]
         share = resample(distances.stands, where).clamp(0, 1)
-        self.things = torch.cat([resample(fill_in(pictures, inner), where), share], dim=1)
+        things = fill_in(pictures, F.interpolate(inner.float(), pictures.shape[-2:]) > 0.5)
+        self.things = torch.cat([resample(things, where), share], dim=1)
         self.behind = self._softened(resample(_without_things(pictures, distances, tangent), where))
         stands = (share[:, 0] > STANDS) & self._may_stand(metres, top)
         self.front_m = torch.where(stands, metres, torch.inf)
@@ -115,6 +117,7 @@ def _without_things(pictures: Tensor, distances: Distances, tangent: float) -> T
     """Pictures whose things are filled in from around: with the sky above the horizon, with the ground below."""
     # Rims of things are a little of them, so they go too.
     free = F.max_pool2d((distances.stands > STANDS).float(), 3, stride=1, padding=1) == 0
+    free = F.interpolate(free.float(), pictures.shape[-2:]) > 0.5
     y = middles(pictures.shape[2], pictures.device) * tangent
     is_sky = (y < distances.pitch_rad.tan()[:, None])[:, None, :, None].expand_as(free)
     return torch.where(is_sky, fill_in(pictures, free & is_sky), fill_in(pictures, free & ~is_sky))

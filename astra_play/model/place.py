@@ -82,8 +82,9 @@ class Place:
     """What stands around the players of a batch, and ground and sky behind it."""
 
     def __init__(self, pictures: Tensor, distances: Distances, controls: ControlsConfig) -> None:
-        """`pictures` (B, 3, H, W) in [-1, 1], by a camera as `controls` say, and how far away is what they show."""
-        height, width = pictures.shape[-2:]
+        """`pictures` (B, 3, H, W) in [-1, 1], or drawn larger, by a camera as `controls` say, and how far away is what
+        they show, for H times W pixels, which are those of views too."""
+        height, width = distances.stands.shape[-2:]
         tangent = math.tan(math.radians(controls.vertical_fov_deg) / 2)
         self._eye_m, self._tangent = controls.eye_height_m, tangent
         self._across = middles(width, pictures.device) * (tangent * width / height)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..codec.distances import DistanceFinder
+from ..codec.upscaler import Upscaler
 from ..config import ControlsConfig
 from .anchor import CameraMotion, camera_poses, pace
 from .carried_picture import CarriedPicture
@@ -25,9 +26,10 @@ class PlacePicture(CarriedPicture):
     """A `CarriedPicture` of a place that is set up from the picture given last."""
 
     def __init__(self, motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float, finder: DistanceFinder,
-                 controls: ControlsConfig) -> None:
+                 controls: ControlsConfig, upscaler: Upscaler | None = None) -> None:
+        """With an `upscaler` the place is set up in a picture that it has drawn larger: who comes near sees more."""
         super().__init__(motion, paint, leak)
-        self._find, self._controls = finder, controls
+        self._find, self._controls, self._upscaler = finder, controls, upscaler
         self._given: Tensor | None = None  # what is to be set up before the next view
         self._place: Place | None = None
         self._eyes: Eyes | None = None
@@ -78,6 +80,7 @@ class PlacePicture(CarriedPicture):
     def _set_up(self) -> None:
         with torch.no_grad():
             distances = upright(self._find(self._given), self._controls)
-        self._place = Place(self._given, distances, self._controls)
+            pictures = self._given if self._upscaler is None else self._upscaler(self._given)
+        self._place = Place(pictures, distances, self._controls)
         zero = torch.zeros_like(distances.pitch_rad)
         self._eyes, self._given = Eyes(zero, zero, zero, distances.pitch_rad), None
