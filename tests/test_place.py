@@ -216,3 +216,14 @@ def test_all_around_there_is_a_mirror_of_what_is_known() -> None:
         expected = picture[0, :, HEIGHT // 2, min(int(column), WIDTH - 1)]
         assert (shown[0, :, HEIGHT // 2, 10] - expected).abs().max() < 0.2
         assert known[0, 0, :, 10].max() == (abs(azimuth) < half)
+
+
+def test_a_share_without_a_thing_nearby_is_none() -> None:
+    """Faint shares, far from anything that has a distance of its own."""
+    picture, distances = with_post()
+    place = Place(picture, distances._replace(stands=distances.stands.clamp_min(0.2)), CONTROLS)
+    assert torch.isfinite(place.panorama.back_m).all()
+    shown, _ = place.view(eyes(0.3, 1.0))
+    assert torch.isfinite(shown).all()
+    plain, _ = Place(picture, distances, CONTROLS).view(eyes(0.3, 1.0))
+    assert (shown - plain).abs().mean() < 0.06

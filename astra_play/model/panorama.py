@@ -60,7 +60,7 @@ class Panorama:
         things = fill_in(pictures, F.interpolate(inner.float(), pictures.shape[-2:]) > 0.5)
         self.things = torch.cat([resample(things, where), share], dim=1)
         self.behind = self._softened(resample(_without_things(pictures, distances, tangent), where))
-        stands = (share[:, 0] > STANDS) & self._may_stand(metres, top)
+        stands = (share[:, 0] > STANDS) & metres.isfinite() & self._may_stand(metres, top)
         self.front_m = torch.where(stands, metres, torch.inf)
         self.back_m = torch.where(stands, metres + _thickness_m(self.front_m), 0.0)
 
@@ -120,7 +120,15 @@ def _without_things(pictures: Tensor, distances: Distances, tangent: float) -> T
     free = F.interpolate(free.float(), pictures.shape[-2:]) > 0.5
     y = middles(pictures.shape[2], pictures.device) * tangent
     is_sky = (y < distances.pitch_rad.tan()[:, None])[:, None, :, None].expand_as(free)
-    return torch.where(is_sky, fill_in(pictures, free & is_sky), fill_in(pictures, free & ~is_sky))
+    sky, ground = (_filled(pictures, free, part) for part in (is_sky, ~is_sky))
+    return torch.where(is_sky, sky, ground)
+
+
+def _filled(pictures: Tensor, free: Tensor, part: Tensor) -> Tensor:
+    """Pictures filled in from what is `free` in a `part` of them, (B, 1, H, W) bool; where that is nothing, as when one
+    begins with one's nose against a wall, from all of the part."""
+    known = free & part
+    return fill_in(pictures, torch.where(known.flatten(1).any(dim=1)[:, None, None, None], known, part))
 
 
 def _thickness_m(front_m: Tensor) -> Tensor:

@@ -215,17 +215,12 @@ def _smoothed(pictures: Tensor, met_m: Tensor, walked_m: Tensor) -> Tensor:
 
 def _shells_with_something(panorama: Panorama) -> Tensor:
     """Whether a ray may meet anything so far away in a direction, (B, columns, NUM_SHELLS) bool."""
-    stands = panorama.front_m.isfinite()
-    first = torch.where(stands, _shell_of(panorama.front_m), NUM_SHELLS)
-    last = torch.where(stands, _shell_of(panorama.back_m), -1)
-    shells = torch.arange(NUM_SHELLS, device=first.device)
-    # Row by row: all at once they would fill the memory.
-    rows = ((shells >= begin[..., None]) & (shells <= end[..., None])
-            for begin, end in zip(first.unbind(dim=1), last.unbind(dim=1), strict=True))
-    occupied = torch.zeros_like(first[:, 0, :, None].expand(-1, -1, NUM_SHELLS), dtype=torch.bool)
-    for row in rows:
-        occupied |= row
-    return occupied
+    stands = panorama.front_m.isfinite().mT.to(torch.int16)
+    first, last = (_shell_of(metres).mT for metres in (panorama.front_m, panorama.back_m))
+    # Counted up where something begins and down after its end; what lies between has been counted.
+    begun = torch.zeros(*stands.shape[:2], NUM_SHELLS + 1, dtype=torch.int16, device=stands.device)
+    begun.scatter_add_(2, first, stands).scatter_add_(2, last + 1, -stands)
+    return begun.cumsum(dim=2)[..., :NUM_SHELLS] > 0
 
 
 def _shell_of(metres: Tensor) -> Tensor:
