@@ -113,6 +113,9 @@ class StreamConfig:
     # Metres of walking after which the surroundings out of view are forgotten by two thirds; 0 remembers none. Needs a
     # network that is told what was seen before (anchor_coverage).
     memory_fade_m: float = 0.0
+    # Metres that a place reaches as which the start picture is set up in depth (model/place.py), in place of carrying a
+    # picture on; 0 sets up none. Needs a codec that finds distances, and a camera that walks.
+    place_reach_m: float = 0.0
     # "framepack" worlds only: sigma from which on the keys and values of the past are kept for the chunk's remaining
     # denoise steps. An approximation, since the past is modulated by the target's sigma and sees the noisy target:
     # 1 makes them once, at the first step; 0 makes them anew at every step, which is exact.

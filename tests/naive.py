@@ -11,7 +11,8 @@ from torch import Tensor
 from astra_play.config import ControlsConfig, ModelConfig, StreamConfig
 from astra_play.model.anchor import AHEAD_BLUR, AHEAD_PX, STAYS_PX, repeat_last
 from astra_play.model.history import with_mask
-from astra_play.model.place import REACH_M, TILE_M, Place
+from astra_play.model.panorama import UP
+from astra_play.model.place import CLEAR_M, SMOOTH_M, Place
 from astra_play.model.surroundings import folded
 from astra_play.model.transformer import Transformer
 
@@ -259,12 +260,12 @@ def naive_first_met(place: Place, eye: tuple[float, float, float], batch_index: 
     """How far ahead each pixel of a level view from `eye` (metres right and ahead of the start, radians to the left)
     meets something that stands, rows of columns: every sample of every ray is looked at, the nearest first."""
     right_m, ahead_m, yaw_rad = eye
-    panorama, samples = place.panorama, place._samples_m.tolist()
+    panorama, samples, reach = place.panorama, place._samples_m.tolist(), place._reach_m
+    clear = min(math.hypot(right_m, ahead_m), CLEAR_M)
 
     def from_start(x: float, z: float) -> tuple[float, float]:
         """Azimuth in the panorama and distance of a point."""
-        if x * x + z * z > REACH_M**2:
-            x, z = naive_tiled(x), naive_tiled(z)
+        x, z = naive_tiled(x, reach), naive_tiled(z, reach)
         azimuth = folded(torch.tensor([math.atan2(x, z)]), panorama.half_rad)
         return float(azimuth), math.hypot(x, z)
 
@@ -276,26 +277,32 @@ def naive_first_met(place: Place, eye: tuple[float, float, float], batch_index: 
             step_z = across * math.sin(yaw_rad) + math.cos(yaw_rad)
             found, before = math.inf, None
             for sample in samples:
-                if sample * math.hypot(step_x, step_z) >= REACH_M:
+                if sample * math.hypot(step_x, step_z) >= reach:
                     break
                 azimuth, away = from_start(right_m + sample * step_x, ahead_m + sample * step_z)
+                soon, soon_away = before or (sample, away)
+                before = sample, away
+                if sample < clear or down * sample / away <= -UP:
+                    continue
                 row = int(panorama.row_of(torch.tensor(down * sample / away)))
                 column = int(panorama.column_of(torch.tensor(azimuth)))
-                front = float(panorama.front_m[batch_index, row, column])
-                if front <= away < float(panorama.back_m[batch_index, row, column]):
-                    near, near_away = before or (sample, away)
-                    share = min(max((front - near_away) / (away - near_away + 1e-6), 0.0), 1.0)
-                    found = near + share * (sample - near)
+                front, back = (float(own[batch_index, row, column]) for own in (panorama.front_m, panorama.back_m))
+                if math.hypot(right_m, ahead_m) >= SMOOTH_M / 2 and panorama.things[batch_index, 3, row, column] <= 0.5:
+                    front = math.inf
+                if front <= max(away, soon_away) and min(away, soon_away) < back:
+                    face = back if soon_away >= back else front
+                    share = (face - soon_away) / (away - soon_away) if abs(away - soon_away) > 1e-6 else 0.0
+                    from_aside = front <= soon_away < back
+                    found = sample if from_aside else soon + min(max(share, 0.0), 1.0) * (sample - soon)
                     break
-                before = sample, away
             met[-1].append(found)
     return met
 
 
-def naive_tiled(metres: float) -> float:
+def naive_tiled(metres: float, half_m: float) -> float:
     """Go back from mirror to mirror until within the first tile."""
-    while abs(metres) > TILE_M:
-        metres = math.copysign(2 * TILE_M, metres) - metres
+    while abs(metres) > half_m:
+        metres = math.copysign(2 * half_m, metres) - metres
     return metres
 
 

@@ -18,7 +18,7 @@ from astra_play.errors import ConfigError
 from astra_play.model.carried import carried_picture
 from astra_play.model.checkpoint import load_codec, read_tensors
 from astra_play.model.place_picture import PlacePicture
-from astra_play.paths import CODEC_FILE
+from astra_play.paths import CODEC_FILE, weights_folder
 from astra_play.train import codec_loop, distance_loop, hand_loop, scenarios
 from astra_play.train.dataset import HELD_OUT_SEED_BASE
 from astra_play.train.distance_loop import Views, draw_views, fit, scores, varied
@@ -120,8 +120,8 @@ def test_command_adds_the_finder_and_the_lens_and_leaves_the_rest_alone(tmp_path
     assert set(made.provenance["distances_finder"]) >= {"command", "overlap", "distance_off", "pitch_error_rad"}
     codec = load_codec(out, made)
     assert isinstance(carried_picture(made, codec), PlacePicture)
-    without = dataclasses.replace(made, codec=dataclasses.replace(made.codec, distances_width=0))
-    assert not isinstance(carried_picture(without, MiniCodec(without.codec)), PlacePicture)
+    without = dataclasses.replace(made, stream=dataclasses.replace(made.stream, place_reach_m=0.0))
+    assert not isinstance(carried_picture(without, codec), PlacePicture)
 
 
 def test_a_codec_that_learns_on_leaves_it_behind_and_widths_are_checked(tmp_path: Path) -> None:
@@ -129,5 +129,21 @@ def test_a_codec_that_learns_on_leaves_it_behind_and_widths_are_checked(tmp_path
     with_it = dataclasses.replace(config.codec, distances_width=4)
     with pytest.raises(ConfigError, match="--find distances"):
         codec_loop.begin(codec_loop.CodecRecipe(codec=with_it, minutes=1.0), MiniCodec(with_it), None, None)
-    wrong = dataclasses.replace(config, codec=dataclasses.replace(config.codec, distances_width=-1))
-    assert "distances_width is -1" in first_contradiction(wrong)
+    for codec, stream, sentence in (({"distances_width": -1}, {}, "distances_width is -1"),
+                                    ({}, {"place_reach_m": 30.0}, "place_reach_m is 30"),
+                                    ({"distances_width": 4}, {"place_reach_m": 1.0}, "place_reach_m is 1.0")):
+        wrong = dataclasses.replace(config, codec=dataclasses.replace(config.codec, **codec),
+                                    stream=dataclasses.replace(config.stream, **stream))
+        assert sentence in first_contradiction(wrong)
+    anchorless = dataclasses.replace(config, codec=with_it, model=dataclasses.replace(config.model, anchor="none"))
+    assert "distances_width is 4" in first_contradiction(anchorless)
+
+
+def test_only_a_park_is_set_up_in_depth() -> None:
+    config = load_world_config(weights_folder() / "mini")
+    made, before = hand_loop.with_place(config), config.scenarios
+    assert made.scenarios["drive"] == before["drive"] and made.scenarios["arm"] == before["arm"]
+    assert made.playing("explore").stream.place_reach_m > 0
+    others = dataclasses.replace(config, scenarios={"drive": before["drive"]}, scenario="drive")
+    with pytest.raises(ConfigError, match="no park"):
+        hand_loop.with_place(others)

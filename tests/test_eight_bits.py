@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from astra_play.errors import WeightsError
-from astra_play.model.checkpoint import load_strict, read_tensors, save_module
+from astra_play.model import checkpoint
+from astra_play.model.checkpoint import load_strict, read_tensors, save_module, write_shards
 from astra_play.model.eight_bits import LARGEST, pack, unpack
 
 
@@ -46,6 +47,16 @@ def test_a_module_keeps_its_parts_in_bytes_and_is_read_as_ever(tmp_path) -> None
     load_strict(again, read_tensors(path), path)
     assert torch.allclose(again.fine.weight, module.fine.weight, atol=2e-3)
     assert torch.allclose(again.plain.weight, module.plain.weight, atol=1e-3)
+
+
+def test_a_file_that_was_cut_into_shards_is_read_as_the_whole(tmp_path, monkeypatch) -> None:
+    """Numbers and steps may lie in different shards."""
+    monkeypatch.setattr(checkpoint, "HEADER_BYTES", 0)
+    path = tmp_path / "two.safetensors"
+    save_module(Two(), path)
+    assert len(write_shards(path, tmp_path / "cut", 140)) > 2
+    whole, cut = read_tensors(path), read_tensors(tmp_path / "cut" / path.name)
+    assert whole.keys() == cut.keys() and all(torch.equal(cut[name], own) for name, own in whole.items())
 
 
 @pytest.mark.parametrize("damage", ["missing", "shape"])

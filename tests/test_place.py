@@ -12,10 +12,10 @@ from astra_play.actions.rows import camera_row
 from astra_play.codec.distances import FARTHEST_M, Distances
 from astra_play.config import ControlsConfig
 from astra_play.model import panorama as panorama_module
-from astra_play.model.place import REACH_M, TILE_M, Eyes, Place, tiled
+from astra_play.model.place import Eyes, Place, tiled
 from astra_play.model.surroundings import folded
 
-WIDTH, HEIGHT = 64, 48
+WIDTH, HEIGHT, REACH_M = 64, 48, 30.0
 CONTROLS = ControlsConfig(vertical_fov_deg=45.0, eye_height_m=1.6)
 TANGENT = math.tan(math.radians(22.5))
 FOCAL_PX = HEIGHT / 2 / TANGENT
@@ -60,28 +60,31 @@ def rough_place(seed: int = 0, batch: int = 2) -> Place:
     small = torch.rand(batch, 2, 6, 8, generator=generator)
     stands, near = torch.nn.functional.interpolate(small, (12, 16), mode="bilinear").split(1, dim=1)
     distances = Distances((stands > 0.55).float(), 2 + 25 * near, torch.tensor([0.0, 0.1])[:batch])
-    return Place(torch.rand(batch, 3, 12, 16, generator=generator) * 2 - 1, distances, CONTROLS)
+    return Place(torch.rand(batch, 3, 12, 16, generator=generator) * 2 - 1, distances, CONTROLS, REACH_M)
 
 
-@pytest.mark.parametrize("eye", [(0.0, 0.0, 0.0), (1.5, 4.0, 0.7), (-3.0, -9.0, 2.6), (31.0, 55.0, -2.0)])
+@pytest.mark.parametrize("eye", [(0.0, 0.0, 0.0), (1.5, 4.0, 0.7), (-3.0, -9.0, 2.6), (25.0, 40.0, -2.0)])
 def test_rays_meet_what_every_sample_of_them_would_find(eye: tuple[float, float, float]) -> None:
     place = rough_place()
     both = Eyes(*(torch.tensor([value, 0.5 * value]) for value in (*eye, 0.0)))
     seen = []
     place._where_met = lambda *args: seen.append(Place._where_met(place, *args)) or seen[0]
     place.view(both)
+    num_met = 0
     for index, scale in enumerate((1.0, 0.5)):
         naive = torch.tensor(naive_first_met(place, tuple(scale * value for value in eye), index))
         ours = seen[0][index]
         # A sample that lies on the border of two places may fall either way.
         same = (ours == naive) | ((ours - naive).abs() < 1e-3)
-        assert same.float().mean() > 0.99 and 0.05 < naive.isfinite().float().mean() < 1
+        assert same.float().mean() > 0.99
+        num_met += int(naive.isfinite().sum())
+    assert 0.05 * ours.numel() < num_met < 2 * ours.numel()
 
 
 @pytest.mark.parametrize("pitch", [0.0, 0.12, -0.2])
 def test_who_has_not_moved_sees_the_start_picture(pitch: float) -> None:
     picture = smooth(1)
-    shown, known = Place(picture, nothing_stands(picture, pitch), CONTROLS).view(eyes(pitch=pitch))
+    shown, known = Place(picture, nothing_stands(picture, pitch), CONTROLS, REACH_M).view(eyes(pitch=pitch))
     inside = (..., slice(2, -2), slice(3, -3))
     assert (shown - picture)[inside].abs().mean() < 0.02
     assert known.mean() > 0.9
@@ -89,7 +92,7 @@ def test_who_has_not_moved_sees_the_start_picture(pitch: float) -> None:
 
 def test_what_stands_is_seen_where_the_start_picture_has_it() -> None:
     picture, distances = with_post()
-    shown, _ = Place(picture, distances, CONTROLS).view(eyes())
+    shown, _ = Place(picture, distances, CONTROLS, REACH_M).view(eyes())
     assert (redness(shown) - redness(picture)).abs().mean() < 0.006
     assert (shown - picture).abs().mean() < 0.02
 
@@ -97,11 +100,11 @@ def test_what_stands_is_seen_where_the_start_picture_has_it() -> None:
 def test_a_picture_drawn_larger_makes_the_same_place_with_more_in_it() -> None:
     picture, distances = with_post()
     larger = torch.nn.functional.interpolate(picture, scale_factor=2)
-    plain, fine = (Place(own, distances, CONTROLS).view(eyes(0.5, 3.0, 0.1))[0] for own in (picture, larger))
+    plain, fine = (Place(own, distances, CONTROLS, REACH_M).view(eyes(0.5, 3.0, 0.1))[0] for own in (picture, larger))
     assert plain.shape == fine.shape and (plain - fine).abs().mean() < 0.02
     stripes = torch.ones(1, 3, 2 * HEIGHT, 2 * WIDTH)
     stripes[..., ::2] = -1  # finer than a pixel
-    near = Place(stripes, nothing_stands(picture), CONTROLS).panorama.behind
+    near = Place(stripes, nothing_stands(picture), CONTROLS, REACH_M).panorama.behind
     assert near.std() > 0.5
 
 
@@ -109,7 +112,7 @@ def test_a_picture_drawn_larger_makes_the_same_place_with_more_in_it() -> None:
 def test_a_post_moves_as_geometry_says(right: float, ahead: float, yaw: float) -> None:
     away = 6.0
     picture, distances = with_post(away_m=away)
-    shown, _ = Place(picture, distances, CONTROLS).view(eyes(right, ahead, yaw))
+    shown, _ = Place(picture, distances, CONTROLS, REACH_M).view(eyes(right, ahead, yaw))
     red = redness(shown)
     column = float((red.sum(dim=0) * (torch.arange(WIDTH) + 0.5)).sum() / red.sum())
     x, z = -right, away - ahead  # of the post from the eye, before it turns
@@ -123,7 +126,7 @@ def test_a_post_moves_as_geometry_says(right: float, ahead: float, yaw: float) -
 
 def test_ground_and_sky_show_where_a_thing_was() -> None:
     picture, distances = with_post()
-    shown, _ = Place(picture, distances, CONTROLS).view(eyes(right=1.5))
+    shown, _ = Place(picture, distances, CONTROLS, REACH_M).view(eyes(right=1.5))
     behind = shown[0, :, :, WIDTH // 2]
     assert float(behind[0].max()) < 0.1  # no red is left where the post stood
     assert float(behind[2, 4]) > 0.6 and float(behind[1, -4]) > 0.3
@@ -134,7 +137,7 @@ def test_a_picture_that_looks_up_is_set_up_level() -> None:
     picture = torch.full((1, 3, HEIGHT, WIDTH), -0.5)
     horizon = round(HEIGHT / 2 + FOCAL_PX * math.tan(0.15))
     picture[:, :, :horizon] = 0.5
-    shown, _ = Place(picture, nothing_stands(picture, 0.15), CONTROLS).view(eyes())
+    shown, _ = Place(picture, nothing_stands(picture, 0.15), CONTROLS, REACH_M).view(eyes())
     assert (shown[0, 0, :HEIGHT // 2 - 1] > 0.3).all() and (shown[0, 0, HEIGHT // 2 + 1:] < -0.3).all()
 
 
@@ -160,30 +163,86 @@ def test_eyes_move_as_rows_say() -> None:
     assert float(here.yaw_rad) == pytest.approx(0.8, abs=1e-5) and float(here.pitch_rad) == pytest.approx(0.3, abs=1e-5)
 
 
-def test_each_of_a_batch_is_as_it_is_alone() -> None:
+@pytest.mark.parametrize("pitches", [(0.0, 0.0), (0.2, -0.1)])
+def test_each_of_a_batch_is_as_it_is_alone(pitches: tuple[float, float]) -> None:
     pictures, one = torch.cat([with_post()[0], with_post(20, 2, 4.0)[0]]), with_post(20, 2, 4.0)
     distances = Distances(*(torch.cat(both) for both in zip(with_post()[1], one[1], strict=True)))
-    places = Eyes(*(torch.tensor(both) for both in ((0.5, -1.0), (1.0, 40.0), (0.2, 2.0), (0.0, 0.0))))
-    together = Place(pictures, distances, CONTROLS).view(places)[0]
-    alone = Place(*one, CONTROLS).view(Eyes(*(own[1:] for own in places)))[0]
+    places = Eyes(*(torch.tensor(both) for both in ((0.5, -1.0), (1.0, 40.0), (0.2, 2.0), pitches)))
+    together = Place(pictures, distances, CONTROLS, REACH_M).view(places)[0]
+    alone = Place(*one, CONTROLS, REACH_M).view(Eyes(*(own[1:] for own in places)))[0]
     assert torch.allclose(together[1:], alone, atol=1e-5)
 
 
 def test_tiles_meet_and_mirror_each_other() -> None:
-    metres = torch.linspace(-4 * TILE_M, 4 * TILE_M, 1001)
-    ours = tiled(metres)
-    assert ours.tolist() == pytest.approx([naive_tiled(float(m)) for m in metres], abs=1e-3)
-    assert ours.abs().max() <= TILE_M + 1e-4
+    metres = torch.linspace(-4 * REACH_M, 4 * REACH_M, 1001)
+    ours = tiled(metres, REACH_M)
+    assert ours.tolist() == pytest.approx([naive_tiled(float(m), REACH_M) for m in metres], abs=1e-3)
+    assert ours.abs().max() <= REACH_M + 1e-4
     assert ours.diff().abs().max() <= metres.diff().max() + 1e-3  # no jump
 
 
 def test_there_is_always_something_ahead() -> None:
-    """A row of posts at the start is met again and again by who walks on for minutes."""
+    """A post at the start is met again and again by who walks on for minutes."""
     picture, distances = with_post(half_px=4)
-    place = Place(picture, distances, CONTROLS)
+    place = Place(picture, distances, CONTROLS, REACH_M)
     reds = [float(redness(place.view(eyes(ahead=float(ahead)))[0]).sum()) for ahead in range(0, 500, 5)]
     beyond = reds[int(REACH_M) // 5 + 1:]
-    assert min(beyond) >= 0 and sum(red > 3 for red in beyond) > len(beyond) / 3
+    assert sum(red > 3 for red in beyond) > len(beyond) / 3
+
+
+def test_across_the_border_of_a_tile_stands_the_mirror_of_what_is_before_it() -> None:
+    """Eyes at the border that look back, and ahead, see the same, left and right exchanged."""
+    picture, distances = with_post(column=24, half_px=2, away_m=20.0)
+    place = Place(picture, distances, CONTROLS, REACH_M)
+    ahead = place.view(eyes(ahead=REACH_M))[0]
+    back = place.view(eyes(ahead=REACH_M, yaw=math.pi))[0]
+    assert redness(back).sum() > 3
+    assert (redness(ahead) - redness(back).flip(-1)).abs().mean() < 0.004
+    near, far = (place.view(eyes(ahead=REACH_M + off))[0] for off in (-0.01, 0.01))
+    assert (near - far).abs().mean() < 0.01  # no seam where one walks across
+
+
+@pytest.mark.parametrize("away", [4.0, 8.0, 12.0, 16.0, 20.0])
+def test_a_thin_thing_does_not_flicker_with_distance(away: float) -> None:
+    """A post that is seen from the side, from many places close to each other."""
+    picture, distances = with_post(half_px=2)
+    place = Place(picture, distances, CONTROLS, REACH_M)
+    seen = [float(redness(place.view(eyes(right=away + 0.05 * step, ahead=6.3, yaw=math.pi / 2))[0]).sum())
+            for step in range(12)]
+    assert min(seen) > 0.35 * max(seen) > 5
+
+
+def test_what_is_met_from_behind_is_where_its_back_is() -> None:
+    picture, distances = with_post(half_px=3)
+    place, met = Place(picture, distances, CONTROLS, REACH_M), []
+    place._where_met = lambda *args: met.append(Place._where_met(place, *args)) or met[-1]
+    for ahead in (9.0, 10.0, 11.0):
+        place.view(eyes(ahead=ahead, yaw=math.pi))
+        assert float(met[-1][0, HEIGHT // 2, WIDTH // 2]) == pytest.approx(ahead - 6.6, abs=0.1)
+
+
+@pytest.mark.parametrize("away", [1.0, 1.2, 1.6])
+def test_a_wall_before_ones_nose_is_seen_until_one_has_walked(away: float) -> None:
+    picture, distances = with_post(column=16, half_px=16, away_m=away, top=0)
+    place = Place(picture, distances, CONTROLS, REACH_M)
+    assert (redness(place.view(eyes())[0])[:, 2:28] > 0.5).float().mean() > 0.97
+    assert redness(place.view(eyes(right=-away, ahead=1.2))[0]).sum() == 0  # one walks through it
+
+
+def test_what_is_above_or_below_the_start_picture_is_not_known() -> None:
+    picture = smooth(2)
+    place = Place(picture, nothing_stands(picture), CONTROLS, REACH_M)
+    _, known = place.view(eyes(pitch=-0.45))
+    below = HEIGHT - FOCAL_PX * math.tan(0.45)  # about the row in which the start picture's lower edge is seen
+    assert known[0, 0, :round(below) - 6, 8:-8].mean() > 0.9
+    assert known[0, 0, round(below) + 4:].max() == 0
+
+
+@pytest.mark.parametrize("pitch", [1.0, 1.4, -2.0])
+def test_eyes_that_look_straight_up_or_down_cost_no_more_than_others(pitch: float) -> None:
+    picture = smooth(3)
+    shown, _ = Place(picture, nothing_stands(picture), CONTROLS, REACH_M).view(eyes(pitch=pitch))
+    assert shown.shape == picture.shape and torch.isfinite(shown).all()
 
 
 def test_what_the_upper_edge_cuts_goes_on_and_the_horizon_does_not_hang_in_the_sky() -> None:
@@ -192,20 +251,25 @@ def test_what_the_upper_edge_cuts_goes_on_and_the_horizon_does_not_hang_in_the_s
     low = with_post(50, 2, 20.0, top=22)
     stands = torch.maximum(distances.stands, low[1].stands)
     distance = torch.where(low[1].stands > 0, low[1].distance_m, distances.distance_m)
-    panorama = Place(picture, Distances(stands, distance, torch.zeros(1)), CONTROLS).panorama
+    panorama = Place(picture, Distances(stands, distance, torch.zeros(1)), CONTROLS, REACH_M).panorama
     edge = int(panorama.row_of(torch.tensor(-TANGENT)))
     above = panorama.front_m[0, :edge - 2].isfinite()
     middle = panorama.columns // 2
     assert above[edge - 12:, middle - 2:middle + 2].all()
     aside = int(panorama.column_of(torch.tensor(math.atan((50 - WIDTH / 2) / FOCAL_PX))))
     assert not above[:, aside - 4:aside + 4].any()
-    assert not panorama.front_m[0, 0].isfinite().any() or (
-        4.0 * panorama_module.UP + CONTROLS.eye_height_m < panorama_module.TALLEST_M)
+    # Above the panorama nothing is known to stand, however far one steps back.
+    place, met = Place(picture, distances, CONTROLS, REACH_M), []
+    place._where_met = lambda *args: met.append(Place._where_met(place, *args)) or met[-1]
+    place.view(eyes(ahead=-20.0))
+    height_m = -place._down[:, None] * met[0][0]
+    highest_m = panorama_module.UP * place.panorama.back_m.max()
+    assert 2 < height_m[met[0][0].isfinite()].max() < highest_m < -place._down[0] * 20
 
 
 def test_all_around_there_is_a_mirror_of_what_is_known() -> None:
     picture = smooth(4)
-    place = Place(picture, nothing_stands(picture), CONTROLS)
+    place = Place(picture, nothing_stands(picture), CONTROLS, REACH_M)
     half = place.panorama.half_rad
     for turn in (0.8, 2.0, 3.0):
         shown, known = place.view(eyes(yaw=-turn))
@@ -221,9 +285,9 @@ def test_all_around_there_is_a_mirror_of_what_is_known() -> None:
 def test_a_share_without_a_thing_nearby_is_none() -> None:
     """Faint shares, far from anything that has a distance of its own."""
     picture, distances = with_post()
-    place = Place(picture, distances._replace(stands=distances.stands.clamp_min(0.2)), CONTROLS)
+    place = Place(picture, distances._replace(stands=distances.stands.clamp_min(0.2)), CONTROLS, REACH_M)
     assert torch.isfinite(place.panorama.back_m).all()
     shown, _ = place.view(eyes(0.3, 1.0))
     assert torch.isfinite(shown).all()
-    plain, _ = Place(picture, distances, CONTROLS).view(eyes(0.3, 1.0))
+    plain, _ = Place(picture, distances, CONTROLS, REACH_M).view(eyes(0.3, 1.0))
     assert (shown - plain).abs().mean() < 0.06

@@ -44,7 +44,7 @@ def motion() -> CameraMotion:
 @pytest.fixture
 def carried(motion: CameraMotion) -> PlacePicture:
     torch.manual_seed(1)
-    return PlacePicture(motion, motion.paint, 0.0, Finder(8).eval(), CONTROLS)
+    return PlacePicture(motion, motion.paint, 0.0, Finder(8).eval(), CONTROLS, 30.0)
 
 
 def smooth(seed: int, batch: int = 1) -> torch.Tensor:
@@ -100,6 +100,15 @@ def test_the_place_is_set_up_once_and_in_the_picture_given_last(carried: PlacePi
     assert (shown - smooth(3))[inside].abs().mean() < 0.06 < (shown - smooth(2))[inside].abs().mean()
 
 
+def test_one_picture_given_several_times_is_set_up_once(carried: PlacePicture) -> None:
+    for _ in range(4):
+        carried.show(smooth(7))
+        first = play(carried, STEP, TURN)
+    assert carried._find.looked == 1
+    carried.show(smooth(7))
+    assert torch.equal(play(carried, STEP, TURN), first)  # from its start again
+
+
 def test_a_chunk_of_several_frames_moves_step_by_step(carried: PlacePicture) -> None:
     carried.show(smooth(4))
     before = carried.snapshot()
@@ -135,7 +144,7 @@ def test_eyes_begin_as_the_start_picture_looks(motion: CameraMotion) -> None:
             return found._replace(stands=torch.zeros_like(found.stands),
                                   pitch_rad=torch.full_like(found.pitch_rad, 0.15))
 
-    carried, picture = PlacePicture(motion, motion.paint, 0.0, LooksUp(8).eval(), CONTROLS), smooth(6)
+    carried, picture = PlacePicture(motion, motion.paint, 0.0, LooksUp(8).eval(), CONTROLS, 30.0), smooth(6)
     carried.show(picture)
     inside = (..., slice(2, -2), slice(3, -3))
     assert (play(carried, STAND) - picture)[inside].abs().mean() < 0.02

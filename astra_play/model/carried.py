@@ -59,8 +59,8 @@ def carried_picture(config: WorldConfig, codec: MiniCodec,
     leak, fade_m = config.stream.detail_leak, config.stream.memory_fade_m
     if isinstance(motion, StillCamera) and codec.table is not None and motion.stroke_m:
         return TabletopPicture(motion, paint, leak)
-    if codec.distances is not None and config.controls.modality == "camera":
-        return PlacePicture(motion, paint, leak, codec.distances, config.controls,
+    if config.stream.place_reach_m:
+        return PlacePicture(motion, paint, leak, codec.distances, config.controls, config.stream.place_reach_m,
                             codec.upscaler)
     if fade_m == 0 or isinstance(motion, StillCamera):
         return carry(motion, paint, leak, loop_filter, strength)

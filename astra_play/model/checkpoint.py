@@ -49,12 +49,15 @@ CODECS: dict[str, type[MiniCodec | WanVAE | TAEHV]] = {"mini": MiniCodec, "wan_v
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file or its shards; WeightsError says whether it is missing or damaged."""
     index = path.with_name(path.name + INDEX_SUFFIX)
-    if not path.is_file() and index.is_file():
-        return _read_shards(index)
+    is_cut = not path.is_file() and index.is_file()
+    return unpack(_read_shards(index) if is_cut else _read_file(path), path)
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise WeightsError(f"{path} does not exist; a world folder holds {CONFIG_FILE}, {MODEL_FILE} and {CODEC_FILE}")
     try:
-        return unpack(load_file(path), path)
+        return load_file(path)
     except (SafetensorError, OSError) as error:
         size = path.stat().st_size
         raise WeightsError(f"{path} ({size} bytes) is not a whole safetensors file ({error}); "
@@ -70,7 +73,7 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
     for name in sorted(set(shard_of.values())):
         if Path(name).name != name:
             raise WeightsError(f"{index} points to {name!r}, which is not a file beside it")
-        tensors |= read_tensors(index.with_name(name))
+        tensors |= _read_file(index.with_name(name))
     if tensors.keys() != shard_of.keys():
         raise WeightsError(f"the shards of {index} hold other tensors than it lists; copy or download all of them "
                            "again")

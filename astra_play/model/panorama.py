@@ -7,6 +7,7 @@ things hid them filled in from around. It is finer than the picture: silhouettes
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
@@ -19,7 +20,7 @@ from ..config import ControlsConfig
 from .anchor import resample
 
 FINER = 2  # places for one pixel of the picture, each way
-WITHIN = 0.97  # of the picture's width is used; its border pixels are repeated otherwise
+WITHIN = 0.97  # of a level picture's width is used; its border pixels would be repeated otherwise
 UP, DOWN = 1.2, 1.0  # tangents of the elevations that it ends at
 STANDS = 0.1  # share from which on a place belongs to what stands
 INNER = 0.5  # from which on a pixel has that thing's colour, and not some of what is behind it
@@ -33,14 +34,15 @@ SOFT_PX = 16  # over which the ground at one's feet, which no picture shows, is 
 class Panorama:
     """The directions within `half_rad` of straight ahead, for a batch.
 
-    `things` (B, 4, rows, columns): colours in [-1, 1] of what stands, and its share of each place; `behind` (B, 3,
-    rows, columns): of ground and sky. What stands begins at `front_m` along the ground and ends at `back_m`, each (B,
-    rows, columns); where nothing does they are inf and 0.
+    `things` (B, 4, rows, columns): colours in [-1, 1] of what stands, and its share of each place; `behind` (B, 4,
+    rows, columns): of ground and sky, and whether the picture shows them, in [0, 1]. What stands begins at `front_m`
+    along the ground and ends at `back_m`, each (B, rows, columns); where nothing does they are inf and 0.
     """
 
-    def __init__(self, pictures: Tensor, distances: Distances, controls: ControlsConfig) -> None:
+    def __init__(self, pictures: Tensor, distances: Distances, controls: ControlsConfig, reach_m: float) -> None:
         """`pictures` (B, 3, H, W) in [-1, 1], or drawn larger, by a camera as `controls` say, and how far away is what
-        they show, for H times W pixels."""
+        they show, for H times W pixels; farther off than `reach_m` nothing stands."""
+        distances = distances._replace(stands=distances.stands * (distances.distance_m < reach_m))
         height, width = distances.stands.shape[-2:]
         tangent = math.tan(math.radians(controls.vertical_fov_deg) / 2)
         self._limits, self._eye_m = (tangent * width / height, tangent), controls.eye_height_m
@@ -59,7 +61,9 @@ class Panorama:
         share = resample(distances.stands, where).clamp(0, 1)
         things = fill_in(pictures, F.interpolate(inner.float(), pictures.shape[-2:]) > 0.5)
         self.things = torch.cat([resample(things, where), share], dim=1)
-        self.behind = self._softened(resample(_without_things(pictures, distances, tangent), where))
+        behind = self._softened(resample(_without_things(pictures, distances, tangent), where))
+        is_shown = (self._down[:, None] >= top) & (self._down[:, None] <= bottom)
+        self.behind = torch.cat([behind, is_shown[:, None].to(behind.dtype)], dim=1)
         stands = (share[:, 0] > STANDS) & metres.isfinite() & self._may_stand(metres, top)
         self.front_m = torch.where(stands, metres, torch.inf)
         self.back_m = torch.where(stands, metres + _thickness_m(self.front_m), 0.0)
@@ -98,6 +102,13 @@ class Panorama:
         at_edge = above.sum(dim=1, keepdim=True).clamp_max(self.rows - 1)
         is_cut = (metres / metres.gather(1, at_edge)).log().abs() < ALIKE
         return (self._eye_m - self._down[:, None] * metres < TALLEST_M) & (~above | is_cut)
+
+    def part(self, index: int) -> Panorama:
+        """That of one of the batch alone."""
+        one = copy.copy(self)
+        one.things, one.behind, one.front_m, one.back_m = (
+            layer[index:index + 1] for layer in (self.things, self.behind, self.front_m, self.back_m))
+        return one
 
     def column_of(self, azimuth: Tensor) -> Tensor:
         """Which column shows directions `azimuth` radians to the right, int64."""

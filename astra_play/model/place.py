@@ -2,13 +2,15 @@
 
 A picture that is moved, painted over and moved again for minutes loses what it was made of; a place that stands still
 does not. Every frame follows rays through it: the first thing that a ray meets is seen, else the ground, else the sky.
+Farther off than the place reaches everything is seen as from the start.
 
-One picture shows a sixth of the horizon. The rest goes on as in a mirror (`folded`), and beyond REACH_M from the start
-the whole place is laid out again and again like tiles, each the mirror of its neighbours, so that it never ends.
+One picture shows a sixth of the horizon. The rest goes on as in a mirror (`folded`), and the whole place, as far as it
+reaches, is laid out again and again like tiles, each the mirror of its neighbours, so that it never ends.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import NamedTuple
 
@@ -16,21 +18,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..codec.distances import FARTHEST_M, Distances
+from ..codec.distances import Distances
 from ..config import ControlsConfig
 from .anchor import resample
-from .panorama import Panorama, middles
+from .panorama import INNER, UP, Panorama, middles
 from .surroundings import folded
 
-REACH_M = FARTHEST_M  # from the start, in which the place is as the start picture says; farther off than that from the
-# eye, everything is seen as from the start
-TILE_M = 25.0  # half a side of what is laid out beyond
-NEAREST_M, NUM_SAMPLES = 1.5, 52  # along a ray; from one to the next it is a twelfth further
-NUM_SHELLS = 64  # of distances, in which it is noted where something stands
+NEAREST_M, NUM_SAMPLES = 0.7, 80  # along a ray; from one to the next it is a twentieth further
+CLEAR_M = 1.5  # about one who has walked as far, in which nothing is seen: one walks through things
+NUM_SHELLS, FARTHEST_SHELL_M = 64, 80.0  # of distances, in which it is noted where something stands
 LEVEL_RAD = 1e-4
+STEEPEST_RAD = math.radians(75)  # that a ray may go up or down: level views of steeper ones would be endless
 EDGE = 0.2  # logarithms of how far ahead neighbours are differ by more at a silhouette
 NOTHING_M = 100.0  # that nothing is taken to be ahead there
-SMOOTH_M = 1.0
+SMOOTH_M = 1.0  # from the start, where they are drawn smooth, in which they become stairs to be smoothed
 
 
 class Eyes(NamedTuple):
@@ -73,24 +74,25 @@ class Rays(NamedTuple):
         return (self.eyes.right_m[:, None, None] + along_m * self.right[:, None],
                 self.eyes.ahead_m[:, None, None] + along_m * self.ahead[:, None])
 
-    def reach(self, along_m: Tensor) -> Tensor:
-        """Whether the points (B, N, W) so far ahead are near enough to be seen in depth."""
-        return along_m * torch.hypot(self.right, self.ahead)[:, None] < REACH_M
+    def length_m(self, along_m: Tensor) -> Tensor:
+        """How far from the eye along the ground the points (B, N, W) so far ahead are."""
+        return along_m * torch.hypot(self.right, self.ahead)[:, None]
 
 
 class Place:
     """What stands around the players of a batch, and ground and sky behind it."""
 
-    def __init__(self, pictures: Tensor, distances: Distances, controls: ControlsConfig) -> None:
+    def __init__(self, pictures: Tensor, distances: Distances, controls: ControlsConfig, reach_m: float) -> None:
         """`pictures` (B, 3, H, W) in [-1, 1], or drawn larger, by a camera as `controls` say, and how far away is what
-        they show, for H times W pixels, which are those of views too."""
+        they show, for H times W pixels, which are those of views too. `reach_m`: how far the place reaches."""
         height, width = distances.stands.shape[-2:]
         tangent = math.tan(math.radians(controls.vertical_fov_deg) / 2)
-        self._eye_m, self._tangent = controls.eye_height_m, tangent
+        self._eye_m, self._tangent, self._reach_m = controls.eye_height_m, tangent, reach_m
+        self._steepest_rad = STEEPEST_RAD - math.atan(tangent)
         self._across = middles(width, pictures.device) * (tangent * width / height)
         self._down = middles(height, pictures.device) * tangent
-        self.panorama = Panorama(pictures, distances, controls)
-        step = (FARTHEST_M / NEAREST_M) ** (1 / (NUM_SAMPLES - 1))
+        self.panorama = Panorama(pictures, distances, controls, reach_m)
+        step = (reach_m / NEAREST_M) ** (1 / (NUM_SAMPLES - 1))
         self._samples_m = NEAREST_M * step ** torch.arange(NUM_SAMPLES, device=pictures.device)
         self._occupied = _shells_with_something(self.panorama)
 
@@ -98,7 +100,13 @@ class Place:
         """Return the pictures (B, 3, H, W) of what is seen, and which pixels the start picture shows, (B, 1, H, W)."""
         if float(eyes.pitch_rad.abs().max()) < LEVEL_RAD:
             return self._level_view(eyes, self._across, self._down)
-        across, down = self._wide_enough(eyes.pitch_rad)
+        if len(eyes.pitch_rad) > 1:  # or what one sees would depend on how far others look up
+            alone = [self._part(index).view(Eyes(*(own[index:index + 1] for own in eyes)))
+                     for index in range(len(eyes.pitch_rad))]
+            pictures, known = (torch.cat(each) for each in zip(*alone, strict=True))
+            return pictures, known
+        eyes = eyes._replace(pitch_rad=eyes.pitch_rad.clamp(-self._steepest_rad, self._steepest_rad))
+        across, down = self._wide_enough(float(eyes.pitch_rad))
         level = torch.cat(self._level_view(eyes, across, down), dim=1)
         y, cos, sin = self._down[:, None], eyes.pitch_rad.cos()[:, None, None], eyes.pitch_rad.sin()[:, None, None]
         ahead = cos + y * sin
@@ -107,13 +115,17 @@ class Place:
         pictures, known = resample(level, places).split([3, 1], dim=1)
         return pictures, (known > 0.5).float()
 
-    def _wide_enough(self, pitch_rad: Tensor) -> tuple[Tensor, Tensor]:
-        """Columns and rows of a level view that holds all that views which look up by `pitch_rad` (B,) see."""
-        half_rad, lowest, highest = math.atan(self._tangent), float(pitch_rad.min()), float(pitch_rad.max())
-        steepest = max(-lowest, highest)
-        wider = 1 / (math.cos(steepest) - self._tangent * math.sin(steepest))
-        top, bottom = math.tan(-half_rad - highest), math.tan(half_rad - lowest)
-        device = pitch_rad.device
+    def _part(self, index: int) -> Place:
+        """The place of one of the batch alone."""
+        one = copy.copy(self)
+        one.panorama, one._occupied = self.panorama.part(index), self._occupied[index:index + 1]
+        return one
+
+    def _wide_enough(self, pitch_rad: float) -> tuple[Tensor, Tensor]:
+        """Columns and rows of a level view that holds all that a view sees which looks up by `pitch_rad`."""
+        half_rad, device = math.atan(self._tangent), self._down.device
+        wider = 1 / (math.cos(pitch_rad) - self._tangent * math.sin(abs(pitch_rad)))
+        top, bottom = math.tan(-half_rad - pitch_rad), math.tan(half_rad - pitch_rad)
         rows = math.ceil((bottom - top) / (2 * self._tangent) * len(self._down))
         limit = float(self._across[-1]) * wider
         return (torch.linspace(-limit, limit, math.ceil(wider * len(self._across)), device=device),
@@ -123,37 +135,50 @@ class Place:
         """The same of level eyes, with columns that go `across` (W,) and rows that go `down` (H,) for every metre."""
         cos, sin = eyes.yaw_rad.cos()[:, None], eyes.yaw_rad.sin()[:, None]
         rays = Rays(eyes, across * cos - sin, across * sin + cos, down)
-        met_m = self._first_met(rays)
+        # From elsewhere the rims of things are no longer shares of pixels: what counts is solid then.
+        away = (torch.hypot(eyes.right_m, eyes.ahead_m) / SMOOTH_M).clamp(max=1)[:, None, None]
+        solid = self.panorama.things[:, 3] > INNER
+        front_m = torch.where((away < 0.5) | solid, self.panorama.front_m, torch.inf)
+        met_m = self._first_met(rays, front_m)
         is_met = met_m.isfinite()[:, None]
         along_m = met_m.nan_to_num(posinf=1.0)
         azimuth, away_m, is_copy = self._from_start(*rays.at(along_m))
         colours, share = self.panorama.look_up(
             self.panorama.things, azimuth, down[:, None] * along_m / away_m).split([3, 1], dim=1)
-        behind, behind_is_copy = self._behind(rays)
-        pictures = torch.lerp(behind, colours, share * is_met)
-        return (_smoothed(pictures, met_m, torch.hypot(eyes.right_m, eyes.ahead_m)),
-                (~torch.where(is_met, is_copy[:, None], behind_is_copy[:, None])).float())
+        behind, known = self._behind(rays)
+        pictures = torch.lerp(behind, colours, torch.lerp(share, torch.ones_like(share), away[:, None]) * is_met)
+        return (_smoothed(pictures, met_m, away[:, None]),
+                torch.where(is_met, ~is_copy[:, None], known).float())
 
-    def _first_met(self, rays: Rays) -> Tensor:
-        """How many metres ahead each ray first meets something that stands, (B, H, W); inf: nothing."""
+    def _first_met(self, rays: Rays, front_m: Tensor) -> Tensor:
+        """How many metres ahead each ray first meets something that stands at `front_m` (B, rows, columns) in the
+        panorama, (B, H, W); inf: nothing.
+
+        Something is met between two samples where what it takes up in the direction of the second overlaps with the
+        way between them.
+        """
         batch, width = rays.right.shape
         azimuth, away_m, _ = self._from_start(*rays.at(self._samples_m[:, None]))  # (B, samples, W)
+        before_m = torch.cat([away_m[:, :1], away_m[:, :-1]], dim=1)
         column = self.panorama.column_of(azimuth)
         # Only where in some row of the column something stands about so far away: few of the samples.
         first = torch.arange(batch, device=column.device)[:, None, None]
-        may_be_met = self._occupied[first, column, _shell_of(away_m)] & rays.reach(self._samples_m[:, None])
+        walked_m = torch.hypot(rays.eyes.right_m, rays.eyes.ahead_m)[:, None, None]
+        may_be_met = self._occupied[first, column, _shell_of(away_m)] & (
+            rays.length_m(self._samples_m[:, None]) < self._reach_m) & (
+            self._samples_m[:, None] >= walked_m.clamp(max=CLEAR_M))
         of, at, ray = may_be_met.nonzero().unbind(dim=1)
-        away_at_m = away_m[of, at, ray][:, None]
-        row = self.panorama.row_of(rays.down * (self._samples_m[at][:, None] / away_at_m))  # (N, H)
-        cell = self._cell(of[:, None], row, column[of, at, ray][:, None])
-        is_inside = (away_at_m >= self.panorama.front_m.view(-1)[cell]) & (
-            away_at_m < self.panorama.back_m.view(-1)[cell])
+        way_m = torch.stack([away_m[of, at, ray], before_m[of, at, ray]])
+        down = rays.down * (self._samples_m[at] / way_m[0])[:, None]  # (N, H)
+        cell = self._cell(of[:, None], self.panorama.row_of(down), column[of, at, ray][:, None])
+        is_inside = (way_m.amax(dim=0)[:, None] >= front_m.view(-1)[cell]) & (
+            way_m.amin(dim=0)[:, None] < self.panorama.back_m.view(-1)[cell]) & (down > -UP)
         order = torch.where(is_inside, at[:, None], NUM_SAMPLES)
         found = torch.full((batch * width, len(rays.down)), NUM_SAMPLES, device=order.device)
         found.scatter_reduce_(0, (of * width + ray)[:, None].expand_as(order), order, "amin")
-        return self._where_met(rays, found.unflatten(0, (batch, width)).mT, away_m)
+        return self._where_met(rays, front_m, found.unflatten(0, (batch, width)).mT, away_m)
 
-    def _where_met(self, rays: Rays, found: Tensor, away_m: Tensor) -> Tensor:
+    def _where_met(self, rays: Rays, front_m: Tensor, found: Tensor, away_m: Tensor) -> Tensor:
         """The same for rays whose samples `found` (B, H, W) are the first in something, NUM_SAMPLES for none; all their
         samples (B, samples, W) are `away_m` from the start. Between it and the one before the way is taken as even."""
         late = found.clamp_max(NUM_SAMPLES - 1)
@@ -163,8 +188,13 @@ class Place:
         azimuth, away_m, _ = self._from_start(*rays.at(late_m))
         row = self.panorama.row_of(rays.down[:, None] * late_m / away_m)
         first = torch.arange(len(found), device=found.device)[:, None, None]
-        front_m = self.panorama.front_m.view(-1)[self._cell(first, row, self.panorama.column_of(azimuth))]
-        share = ((front_m - soon_away_m) / (late_away_m - soon_away_m + 1e-6)).clamp(0, 1)
+        cell = self._cell(first, row, self.panorama.column_of(azimuth))
+        front_m, back_m = (layer.view(-1)[cell] for layer in (front_m, self.panorama.back_m))
+        face_m = torch.where(soon_away_m >= back_m, back_m, front_m)  # one may come from behind
+        way_m = late_away_m - soon_away_m
+        share = ((face_m - soon_away_m) / torch.where(way_m.abs() < 1e-6, 1e-6, way_m)).clamp(0, 1)
+        is_from_aside = (soon_away_m >= front_m) & (soon_away_m < back_m)  # as far away as it, beside it
+        share = torch.where(is_from_aside, 1.0, share)
         return torch.where(found < NUM_SAMPLES, torch.lerp(soon_m, late_m, share), torch.inf)
 
     def _cell(self, of: Tensor, row: Tensor, column: Tensor) -> Tensor:
@@ -172,35 +202,38 @@ class Place:
         return (of * self.panorama.rows + row) * self.panorama.columns + column
 
     def _behind(self, rays: Rays) -> tuple[Tensor, Tensor]:
-        """Colours (B, 3, H, W) of the ground and the sky behind all that stands, and whether they are copies."""
+        """Colours (B, 3, H, W) of the ground and the sky behind all that stands, and whether the start picture shows
+        them, (B, 1, H, W) bool."""
         ground_m = (self._eye_m / rays.down.clamp_min(1e-6))[:, None]
-        is_near = rays.reach(ground_m)
+        is_near = rays.length_m(ground_m) < self._reach_m
         azimuth, away_m, is_copy = self._from_start(*rays.at(torch.where(is_near, ground_m, 0.0)))
         # What is far away is seen as from the start.
         far, far_away = (f(rays.right, rays.ahead)[:, None] for f in (torch.atan2, torch.hypot))
-        return (self.panorama.look_up(self.panorama.behind,
-                                      torch.where(is_near, azimuth, folded(far, self.panorama.half_rad)),
-                                      torch.where(is_near, self._eye_m / away_m, rays.down[:, None] / far_away)),
-                torch.where(is_near, is_copy, far.abs() > self.panorama.half_rad))
+        half_rad = self.panorama.half_rad
+        behind, is_shown = self.panorama.look_up(
+            self.panorama.behind, torch.where(is_near, azimuth, folded(far, half_rad)),
+            torch.where(is_near, self._eye_m / away_m, rays.down[:, None] / far_away)).split([3, 1], dim=1)
+        is_copy = torch.where(is_near, is_copy, far.abs() > half_rad)
+        return behind, (is_shown > 0.5) & ~is_copy[:, None]
 
     def _from_start(self, right_m: Tensor, ahead_m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Points right and ahead of the start -> the azimuth at which the panorama shows them, how many metres from
         its eye, and whether that is a copy of what the start picture shows."""
-        is_far = right_m.square() + ahead_m.square() > REACH_M**2
-        if bool(is_far.any()):
-            right_m, ahead_m = (torch.where(is_far, tiled(x), x) for x in (right_m, ahead_m))
+        is_beyond = torch.maximum(right_m.abs(), ahead_m.abs()) > self._reach_m
+        if bool(is_beyond.any()):
+            right_m, ahead_m = tiled(right_m, self._reach_m), tiled(ahead_m, self._reach_m)
         azimuth, half_rad = torch.atan2(right_m, ahead_m), self.panorama.half_rad
         return (folded(azimuth, half_rad), torch.hypot(right_m, ahead_m).clamp_min(0.05),
-                is_far | (azimuth.abs() > half_rad))
+                is_beyond | (azimuth.abs() > half_rad))
 
 
-def tiled(metres: Tensor) -> Tensor:
-    """A coordinate of the tiling -> that within TILE_M of the middle which it shows; every other tile is mirrored."""
-    return TILE_M - ((metres + TILE_M) % (4 * TILE_M) - 2 * TILE_M).abs()
+def tiled(metres: Tensor, half_m: float) -> Tensor:
+    """A coordinate of the tiling -> that within `half_m` of the middle which it shows; every other tile is mirrored."""
+    return half_m - ((metres + half_m) % (4 * half_m) - 2 * half_m).abs()
 
 
-def _smoothed(pictures: Tensor, met_m: Tensor, walked_m: Tensor) -> Tensor:
-    """Pictures (B, 3, H, W) with their silhouettes smoothed, in full where eyes are SMOOTH_M from the start (B,).
+def _smoothed(pictures: Tensor, met_m: Tensor, share: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) with their silhouettes smoothed to a share (B, 1, 1, 1).
 
     A ray meets something or does not, so silhouettes are stairs; those of the start picture were drawn smooth.
     `met_m` (B, H, W): how far ahead things are, inf for none.
@@ -210,13 +243,15 @@ def _smoothed(pictures: Tensor, met_m: Tensor, walked_m: Tensor) -> Tensor:
     binomial = torch.tensor([1.0, 2.0, 1.0], device=pictures.device) / 4
     kernel = (binomial[:, None] * binomial).expand(3, 1, 3, 3)
     smooth = F.conv2d(F.pad(pictures, (1, 1, 1, 1), mode="replicate"), kernel, groups=3)
-    return torch.lerp(pictures, smooth, is_edge * (walked_m / SMOOTH_M).clamp(max=1)[:, None, None, None])
+    return torch.lerp(pictures, smooth, is_edge * share)
 
 
 def _shells_with_something(panorama: Panorama) -> Tensor:
     """Whether a ray may meet anything so far away in a direction, (B, columns, NUM_SHELLS) bool."""
     stands = panorama.front_m.isfinite().mT.to(torch.int16)
     first, last = (_shell_of(metres).mT for metres in (panorama.front_m, panorama.back_m))
+    # The way between two samples is up to two shells long.
+    first, last = (first - 2).clamp_min(0), (last + 2).clamp_max(NUM_SHELLS - 1)
     # Counted up where something begins and down after its end; what lies between has been counted.
     begun = torch.zeros(*stands.shape[:2], NUM_SHELLS + 1, dtype=torch.int16, device=stands.device)
     begun.scatter_add_(2, first, stands).scatter_add_(2, last + 1, -stands)
@@ -225,7 +260,7 @@ def _shells_with_something(panorama: Panorama) -> Tensor:
 
 def _shell_of(metres: Tensor) -> Tensor:
     """Which shell so far from the start is, int64."""
-    shell = (metres / NEAREST_M).log() * (NUM_SHELLS / math.log(2 * FARTHEST_M / NEAREST_M))
+    shell = (metres / NEAREST_M).log() * (NUM_SHELLS / math.log(FARTHEST_SHELL_M / NEAREST_M))
     return shell.clamp(0, NUM_SHELLS - 1).long()
 
 

@@ -21,37 +21,44 @@ from .carried_picture import CarriedPicture
 from .place import Eyes, Place
 from .upright import upright
 
+DOUBTFUL_RAD = 0.03  # pitch that a finder may see in a level picture
+
 
 class PlacePicture(CarriedPicture):
     """A `CarriedPicture` of a place that is set up from the picture given last."""
 
     def __init__(self, motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float, finder: DistanceFinder,
-                 controls: ControlsConfig, upscaler: Upscaler | None = None) -> None:
-        """With an `upscaler` the place is set up in a picture that it has drawn larger: who comes near sees more."""
+                 controls: ControlsConfig, reach_m: float, upscaler: Upscaler | None = None) -> None:
+        """`reach_m`: how far the place reaches. With an `upscaler` it is set up in a picture that that has drawn
+        larger: who comes near sees more."""
         super().__init__(motion, paint, leak)
-        self._find, self._controls, self._upscaler = finder, controls, upscaler
-        self._given: Tensor | None = None  # what is to be set up before the next view
+        self._find, self._controls, self._reach_m, self._upscaler = finder, controls, reach_m, upscaler
+        self._given: Tensor | None = None  # what the place is set up in, before its first view
         self._place: Place | None = None
+        self._start_eyes: Eyes | None = None
         self._eyes: Eyes | None = None
         self._next_eyes: Eyes | None = None  # after the chunk last expected
 
     def reset(self) -> None:
         super().reset()
-        self._given = self._place = self._eyes = self._next_eyes = None
+        self._given = self._place = self._start_eyes = self._eyes = self._next_eyes = None
 
     def snapshot(self) -> dict[str, Any]:
-        return {**super().snapshot(), "given": self._given, "place": self._place, "eyes": self._eyes}
+        return {**super().snapshot(), "given": self._given, "place": self._place, "start_eyes": self._start_eyes,
+                "eyes": self._eyes}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         super().restore(snapshot)
-        self._given, self._place, self._eyes = snapshot["given"], snapshot["place"], snapshot["eyes"]
+        self._given, self._place, self._start_eyes, self._eyes = (
+            snapshot[name] for name in ("given", "place", "start_eyes", "eyes"))
 
     def show(self, pictures: Tensor) -> None:
         """Go on in the place that pictures (B, 3, H, W) in [-1, 1] show."""
-        self._start = None  # a bonnet and a style are those of the new pictures
         super().show(pictures)
-        # A session begins with several pictures, and is set up in the last of them alone.
-        self._given, self._place, self._eyes, self._next_eyes = pictures, None, None, None
+        # A session begins with one and the same picture several times over; setting up costs as much as two frames.
+        if self._given is None or not torch.equal(pictures, self._given):
+            self._given, self._place = pictures, None
+        self._eyes, self._next_eyes = self._start_eyes, None
 
     def carry_on(self, pictures: Tensor) -> None:
         self._eyes = self._next_eyes
@@ -79,8 +86,11 @@ class PlacePicture(CarriedPicture):
 
     def _set_up(self) -> None:
         with torch.no_grad():
-            distances = upright(self._find(self._given), self._controls)
+            found = self._find(self._given)
+            # Most look ahead, and what is drawn level is sharper than what is turned afterwards.
+            pitch_rad = found.pitch_rad * (found.pitch_rad.abs() > DOUBTFUL_RAD)
+            distances = upright(found._replace(pitch_rad=pitch_rad), self._controls)
             pictures = self._given if self._upscaler is None else self._upscaler(self._given)
-        self._place = Place(pictures, distances, self._controls)
+        self._place = Place(pictures, distances, self._controls, self._reach_m)
         zero = torch.zeros_like(distances.pitch_rad)
-        self._eyes, self._given = Eyes(zero, zero, zero, distances.pitch_rad), None
+        self._start_eyes = self._eyes = Eyes(zero, zero, zero, distances.pitch_rad)

@@ -9,6 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
+from .panorama import Panorama
+from .place import Place
+
 
 @dataclass(frozen=True)
 class WorldSnapshot:
@@ -47,3 +50,5 @@ def _note_storages(value: Any, seen: dict[int, int]) -> None:
     elif dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
             _note_storages(getattr(value, field.name), seen)
+    elif isinstance(value, Place | Panorama):
+        _note_storages(vars(value), seen)

@@ -95,8 +95,10 @@ class FreeStreams:
 
     def __init__(self, config: WorldConfig, model: Transformer, codec: MiniCodec, loop_filter: LoopFilter,
                  data: LatentDataset, recipe: FilterRecipe, generator: torch.Generator) -> None:
-        # At full strength, whatever the world is played with: the filter has to meet what it does.
-        config = dataclasses.replace(config, stream=dataclasses.replace(config.stream, filter_strength=1.0))
+        # At full strength, whatever the world is played with: the filter has to meet what it does. And a picture is
+        # carried on, which needs no filter where it is a view of a place.
+        config = dataclasses.replace(config, stream=dataclasses.replace(config.stream, filter_strength=1.0,
+                                                                        place_reach_m=0.0))
         self._data, self._recipe, self._generator = data, recipe, generator
         self._watched = Watched(loop_filter)
         self._stream = config.stream

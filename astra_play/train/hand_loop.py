@@ -1,6 +1,7 @@
 """`train hand`: pictures of the arm and the simulator's own outline of the robot -> the hand finder of a codec.
 
-The finder (codec/hand.py) lies in the codec's file; everything else in that file stays as it is. With `--find shadow`
+The finder (codec/hand.py) lies in the codec's file; everything else there stays as it is, but for what is kept in
+bytes (model/eight_bits.py) and was not yet. With `--find shadow`
 it is the finder of the hand's shadow that is trained instead (shadow_loop.py), with `--find tabletop` that of its
 fingers, the blocks and the camera's place (tabletop_loop.py), with `--find table`, after these, the restorer of the
 table behind them (table_loop.py), and with `--find arm`, after all, what draws the arm that the hand is on
@@ -44,6 +45,9 @@ from .dataset import HELD_OUT_SEED_BASE, TRAIN_SEED_BASE
 from .only_writer import only_writer
 
 NUM_HELD_OUT_WORLDS = 20
+# How a park is played that is set up in depth: nothing is carried on, so nothing has to be held, leaked or filtered.
+PLACE_STREAM = {"place_reach_m": 30.0, "correction_gate": 0.3, "painter": "patches", "colour_hold": 0.0,
+                "contrast_hold": 0.0, "detail_leak": 0.0, "filter_strength": 0.0}
 WIDTH, BATCH, LR = 12, 16, 3e-3
 
 
@@ -141,6 +145,10 @@ def learn_arm(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps:
 
 def learn_distances(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps: int) -> dict[str, float]:
     """Give a codec a distance finder; return its scores in held-out worlds."""
+    if config.model.anchor != "moved":
+        raise ConfigError(f"a place is set up in depth where pictures move with the camera, and {config.name!r} has "
+                          f"the anchor {config.model.anchor!r}; train a world with the anchor \"moved\" first")
+    with_place(config)  # or there is no park to be set up
     codec.distances = DistanceFinder(distance_loop.WIDTH)
     return _taught(codec.distances, distance_loop, distance_loop.draw_views, config, num_worlds, num_steps)
 
@@ -168,17 +176,23 @@ def with_fingers(config: WorldConfig) -> WorldConfig:
         for name, scenario in config.scenarios.items()})
 
 
-def with_lens(config: WorldConfig) -> WorldConfig:
-    """A world whose walks are seen by the camera that the simulator of the park has."""
+def with_place(config: WorldConfig) -> WorldConfig:
+    """A world whose park is set up in depth, seen by the camera that the simulator has."""
     own = scenarios.controls("explore")
 
     def seen(controls: ControlsConfig) -> ControlsConfig:
-        return (controls if controls.modality != own.modality else
-                dataclasses.replace(controls, vertical_fov_deg=own.vertical_fov_deg))
+        return dataclasses.replace(controls, vertical_fov_deg=own.vertical_fov_deg)
 
-    return dataclasses.replace(config, controls=seen(config.controls), scenarios={
-        name: dataclasses.replace(scenario, controls=seen(scenario.controls)) if name == "explore" else scenario
-        for name, scenario in config.scenarios.items()})
+    if "explore" in config.scenarios:
+        park = config.scenarios["explore"]
+        park = dataclasses.replace(park, controls=seen(park.controls), stream={**park.stream, **PLACE_STREAM})
+        controls = seen(config.controls) if config.scenario == "explore" else config.controls
+        return dataclasses.replace(config, controls=controls, scenarios={**config.scenarios, "explore": park})
+    if config.scenarios or config.controls.modality != own.modality or config.scenario not in ("", "explore"):
+        raise ConfigError(f"the world {config.name!r} has no park, which alone is set up in depth; distances are found "
+                          "in worlds of the scenario explore")
+    return dataclasses.replace(config, controls=seen(config.controls),
+                               stream=dataclasses.replace(config.stream, **PLACE_STREAM))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -215,7 +229,7 @@ def _teach_part(args: argparse.Namespace) -> int:
     if args.find == "tabletop":
         config = with_fingers(config)
     if args.find == "distances":
-        config = with_lens(config)
+        config = with_place(config)
     asked = "" if args.find == "hand" else f" --find {args.find}"
     told = {"command": f"train hand{asked} --worlds {args.worlds} --steps {args.steps}", **scores}
     save_with_part(codec, config, width, {f"{args.find}_finder": told}, folder, args.out)
