@@ -18,7 +18,7 @@ from . import scenarios
 from .codec_parts import MAX_NORM, fit_finder, repainted
 from .optim import autocast_to, fast_dtype
 
-WIDTH, BATCH, LR = 16, 16, 3e-3
+WIDTH, BATCH, LR = 24, 16, 3e-3
 PICTURES_PER_WORLD, FRAMES_BETWEEN = 8, 20
 LOGS_WEIGHT, EDGES_WEIGHT = 0.5, 1.0  # of errors of the distances, and of their steps from pixel to pixel
 PITCH_WEIGHT = 0.2  # of the mean squares of the pitch
