@@ -104,22 +104,30 @@ def test_upscaler_comes_after_all_else_in_time_that_was_kept_for_it(tmp_path: Pa
         assert (tmp_path / "world" / "codec.safetensors").read_text() == "decoder of the end"
 
 
+ARMS_FINDERS = ["shadow", "tabletop", "table", "arm"]
+
+
+@pytest.mark.parametrize(("scenarios", "finds"), [(["explore", "arm"], [*ARMS_FINDERS, "distances"]),
+                                                  (["explore", "drive"], ["distances"]), (["arm"], ARMS_FINDERS)])
 @pytest.mark.parametrize("filter_recipe", ["f.toml", ""])
-def test_finders_follow_each_other_into_one_world_which_the_upscaler_goes_on_with(tmp_path: Path,
-                                                                                 filter_recipe: str) -> None:
-    recipe = dataclasses.replace(RECIPE, filter=filter_recipe, filter_minutes=3.0 * bool(filter_recipe),
+def test_finders_follow_each_other_into_one_world_which_the_upscaler_goes_on_with(
+        tmp_path: Path, filter_recipe: str, scenarios: list[str], finds: list[str]) -> None:
+    """Those of the scenarios that there are."""
+    orders = {name: DataOrder(4, held_out=1) for name in scenarios}
+    recipe = dataclasses.replace(RECIPE, data=orders, filter=filter_recipe, filter_minutes=3.0 * bool(filter_recipe),
                                  finder_worlds=30, finder_steps=70, finder_minutes=2.0, upscaler_worlds=40,
                                  upscaler_minutes=1.5)
     job = FakeJob(recipe, tmp_path, RECIPES, tmp_path / "ship")
     job.run()
     phases = [phase for phase, _ in job.commands]
-    assert phases[5:] == ["world", *["filter"] * bool(filter_recipe), *["finders"] * 5, "upscaler", "ship"]
-    assert float(option(job.commands[5][1], "--minutes")) == pytest.approx(
-        20 - 2 - 2 - 1 - recipe.filter_minutes - 2 - 1.5)
+    begin = phases.index("world")
+    assert phases[begin:] == ["world", *["filter"] * bool(filter_recipe), *["finders"] * len(finds), "upscaler", "ship"]
+    assert float(option(job.commands[begin][1], "--minutes")) == pytest.approx(
+        20 - len(scenarios) - 2 - 1 - recipe.filter_minutes - 2 - 1.5)
     finders = [command for phase, command in job.commands if phase == "finders"]
     out, before = str(tmp_path / "finders"), str(tmp_path / ("filter" if filter_recipe else "world"))
-    assert [option(command, "--find") for command in finders] == ["shadow", "tabletop", "table", "arm", "distances"]
-    assert [option(command, "--codec") for command in finders] == [before, out, out, out, out]
+    assert [option(command, "--find") for command in finders] == finds
+    assert [option(command, "--codec") for command in finders] == [before, *[out] * (len(finds) - 1)]
     assert {option(command, "--out") for command in finders} == {out}
     assert {(option(command, "--worlds"), option(command, "--steps")) for command in finders} == {("30", "70")}
     assert option(job.commands[-2][1], "--world") == out
