@@ -20,11 +20,11 @@ from .panorama import middles
 
 STANDS = 0.5  # share from which on a pixel belongs to what stands
 ALIKE_DOWN, ALIKE_ACROSS = 0.15, 0.15  # logarithms of neighbours that differ by less are taken for one thing
-DOWN, ACROSS = 8.0, 0.3  # how much neighbours count above each other, and beside each other
-GUESS, FOOT = 0.01, 2.0  # how much the guess counts, and where the ground is met
+DOWN, ACROSS = 8.0, 1.0  # how much neighbours count above each other, and beside each other
+GUESS, FOOT = 0.002, 0.2  # how much the guess counts, and where the ground is met
 LEAST_DOWN = 0.02  # tangent; nearer to the horizon the ground says little
 BELIEVED = 0.2  # difference of logarithms from the guess up to which a foot is one: a tree's crown ends in mid-air
-NUM_STEPS = 80
+NUM_STEPS = 250
 
 
 @torch.no_grad()
