@@ -331,7 +331,7 @@ COMMANDS: dict[str, Command] = {
     }),
     "train": Command("train weights", commands={
         "codec": Command("train the autoencoder", module="astra_play.train.codec_loop"),
-        "hand": Command("train what cuts the robot's hand out of a picture", module="astra_play.train.hand_loop"),
+        "hand": Command("train what finds a hand, or distances, in a picture", module="astra_play.train.hand_loop"),
         "filter": Command("train what keeps the pictures of a free run clean", module="astra_play.train.filter_loop"),
         "upscaler": Command("train what draws shown pictures twice as large", module="astra_play.train.upscaler_loop"),
         "world": Command("train the transformer", module="astra_play.train.world_loop"),

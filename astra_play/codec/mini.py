@@ -53,6 +53,7 @@ class MiniCodec(nn.Module):
     """Pictures (B, T, 3, H, W) in [-1, 1] <-> latents (B, T, C, H / s, W / s), one latent frame per picture."""
 
     IN_BYTES = ("distances", "loop_filter")  # in files; a world is to travel
+
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         self.config = config

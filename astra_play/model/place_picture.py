@@ -29,8 +29,8 @@ class PlacePicture(CarriedPicture):
 
     def __init__(self, motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float, finder: DistanceFinder,
                  controls: ControlsConfig, reach_m: float, upscaler: Upscaler | None = None) -> None:
-        """`reach_m`: how far the place reaches. With an `upscaler` it is set up in a picture that that has drawn
-        larger: who comes near sees more."""
+        """`reach_m`: how far the place reaches. An `upscaler` draws the picture larger in which it is set up, so
+        that who comes near sees more."""
         super().__init__(motion, paint, leak)
         self._find, self._controls, self._reach_m, self._upscaler = finder, controls, reach_m, upscaler
         self._given: Tensor | None = None  # what the place is set up in, before its first view

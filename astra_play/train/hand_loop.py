@@ -1,12 +1,11 @@
 """`train hand`: pictures of the arm and the simulator's own outline of the robot -> the hand finder of a codec.
 
-The finder (codec/hand.py) lies in the codec's file; everything else there stays as it is, but for what is kept in
-bytes (model/eight_bits.py) and was not yet. With `--find shadow`
-it is the finder of the hand's shadow that is trained instead (shadow_loop.py), with `--find tabletop` that of its
-fingers, the blocks and the camera's place (tabletop_loop.py), with `--find table`, after these, the restorer of the
-table behind them (table_loop.py), and with `--find arm`, after all, what draws the arm that the hand is on
-(arm_loop.py). With `--find distances` it is no hand at all, but how far away everything in the park is
-(distance_loop.py).
+The finder (codec/hand.py) lies in the codec's file; everything else there stays as it is, but for what is kept in bytes
+(model/eight_bits.py) and was not yet. With `--find shadow` it is the finder of the hand's shadow that is trained
+instead (shadow_loop.py), with `--find tabletop` that of its fingers, the blocks and the camera's place
+(tabletop_loop.py), with `--find table`, after these, the restorer of the table behind them (table_loop.py), and with
+`--find arm`, after all, what draws the arm that the hand is on (arm_loop.py). With `--find distances` it is no hand at
+all, but how far away everything in the park is (distance_loop.py).
 """
 
 from __future__ import annotations
