@@ -114,7 +114,7 @@ class StreamConfig:
     # network that is told what was seen before (anchor_coverage).
     memory_fade_m: float = 0.0
     # Metres that a place reaches as which the start picture is set up in depth (model/place.py), in place of carrying a
-    # picture on; 0 sets up none. Needs a codec that finds distances, and a camera that walks.
+    # picture on; 0 sets up none. Needs a codec that finds distances; for a camera that walks alone.
     place_reach_m: float = 0.0
     # "framepack" worlds only: sigma from which on the keys and values of the past are kept for the chunk's remaining
     # denoise steps. An approximation, since the past is modulated by the target's sigma and sees the noisy target:

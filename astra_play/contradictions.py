@@ -92,10 +92,10 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
     yield codec.distances_width == 0 or (model.anchor == "moved" and config.width % 16 == config.height % 16 == 0), (
         f"codec.distances_width is {codec.distances_width}, but must be 0 unless the anchor is \"moved\" and pictures "
         "are multiples of 16 wide and high")
-    yield stream.place_reach_m == 0 or (
-        stream.place_reach_m >= 5 and bool(codec.distances_width) and config.controls.modality == "camera"), (
-        f"stream.place_reach_m is {stream.place_reach_m}, but must be 0, or 5 metres or more in a world that is walked "
-        "through and whose codec has distances_width")
+    yield stream.place_reach_m == 0 or config.controls.modality != "camera" or (
+        stream.place_reach_m >= 5 and bool(codec.distances_width)), (
+        f"stream.place_reach_m is {stream.place_reach_m}, but must be 0, or 5 metres or more in a world whose codec "
+        "has distances_width")
     yield codec.upscaler_width == 0 or (
         codec.upscaler_width > 0 and model.anchor == "moved" and config.width % 2 == config.height % 2 == 0), (
         f"codec.upscaler_width is {codec.upscaler_width}, but must be 0, or positive in a world with the anchor "

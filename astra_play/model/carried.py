@@ -59,7 +59,7 @@ def carried_picture(config: WorldConfig, codec: MiniCodec,
     leak, fade_m = config.stream.detail_leak, config.stream.memory_fade_m
     if isinstance(motion, StillCamera) and codec.table is not None and motion.stroke_m:
         return TabletopPicture(motion, paint, leak)
-    if config.stream.place_reach_m:
+    if config.stream.place_reach_m and config.controls.modality == "camera":
         return PlacePicture(motion, paint, leak, codec.distances, config.controls, config.stream.place_reach_m,
                             codec.upscaler)
     if fade_m == 0 or isinstance(motion, StillCamera):
