@@ -37,6 +37,7 @@ class Panorama:
     `things` (B, 4, rows, columns): colours in [-1, 1] of what stands, and its share of each place; `behind` (B, 4,
     rows, columns): of ground and sky, and whether the picture shows them, in [0, 1]. What stands begins at `front_m`
     along the ground and ends at `back_m`, each (B, rows, columns); where nothing does they are inf and 0.
+    `solid_front_m` leaves out the rims of things.
     """
 
     def __init__(self, pictures: Tensor, distances: Distances, controls: ControlsConfig, reach_m: float) -> None:
@@ -66,6 +67,7 @@ class Panorama:
         self.behind = torch.cat([behind, is_shown[:, None].to(behind.dtype)], dim=1)
         stands = (share[:, 0] > STANDS) & metres.isfinite() & self._may_stand(metres, top)
         self.front_m = torch.where(stands, metres, torch.inf)
+        self.solid_front_m = torch.where(share[:, 0] > INNER, self.front_m, torch.inf)
         self.back_m = torch.where(stands, metres + _thickness_m(self.front_m), 0.0)
 
     def _edges(self, pitch_rad: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,8 +108,8 @@ class Panorama:
     def part(self, index: int) -> Panorama:
         """That of one of the batch alone."""
         one = copy.copy(self)
-        one.things, one.behind, one.front_m, one.back_m = (
-            layer[index:index + 1] for layer in (self.things, self.behind, self.front_m, self.back_m))
+        for name in ("things", "behind", "front_m", "solid_front_m", "back_m"):
+            setattr(one, name, getattr(self, name)[index:index + 1])
         return one
 
     def column_of(self, azimuth: Tensor) -> Tensor:

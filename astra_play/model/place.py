@@ -21,7 +21,7 @@ from torch import Tensor
 from ..codec.distances import Distances
 from ..config import ControlsConfig
 from .anchor import resample
-from .panorama import INNER, UP, Panorama, middles
+from .panorama import UP, Panorama, middles
 from .surroundings import folded
 
 NEAREST_M, NUM_SAMPLES = 0.7, 80  # along a ray; from one to the next it is a twentieth further
@@ -137,8 +137,7 @@ class Place:
         rays = Rays(eyes, across * cos - sin, across * sin + cos, down)
         # From elsewhere the rims of things are no longer shares of pixels: what counts is solid then.
         away = (torch.hypot(eyes.right_m, eyes.ahead_m) / SMOOTH_M).clamp(max=1)[:, None, None]
-        solid = self.panorama.things[:, 3] > INNER
-        front_m = torch.where((away < 0.5) | solid, self.panorama.front_m, torch.inf)
+        front_m = torch.where(away < 0.5, self.panorama.front_m, self.panorama.solid_front_m)
         met_m = self._first_met(rays, front_m)
         is_met = met_m.isfinite()[:, None]
         along_m = met_m.nan_to_num(posinf=1.0)
