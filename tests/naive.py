@@ -10,6 +10,7 @@ from torch import Tensor
 
 from astra_play.config import ControlsConfig, ModelConfig, StreamConfig
 from astra_play.model.anchor import AHEAD_BLUR, AHEAD_PX, STAYS_PX, repeat_last
+from astra_play.model.footing import KNEE_M
 from astra_play.model.history import with_mask
 from astra_play.model.panorama import UP
 from astra_play.model.place import CLEAR_M, SMOOTH_M, Place
@@ -254,6 +255,24 @@ def naive_blur_ahead(picture: Tensor, row: Tensor, controls: ControlsConfig) -> 
         left, right = picture[:, :, max(x - 1, 0)], picture[:, :, min(x + 1, width - 1)]
         blurred[:, :, x] += share * ((left + right) / 4 - picture[:, :, x] / 2)
     return blurred
+
+
+def naive_clearance_m(place: Place, point: tuple[float, float], batch_index: int) -> float:
+    """How far a point (metres right and ahead of the start, in the first tile) is from what stands between knee and
+    eye: the middle of every thing's column in every direction is laid out, mirrored as the panorama goes on."""
+    panorama, nearest = place.panorama, math.inf
+    for half_degrees in range(720):
+        azimuth = math.radians(half_degrees / 2 - 180)
+        shown, beside = folded(torch.tensor([azimuth, azimuth + 1e-3]), panorama.half_rad).tolist()
+        column = int(panorama.column_of(torch.tensor(shown)))
+        azimuth += math.copysign(1.0, beside - shown) * (float(panorama.azimuth[column]) - shown)
+        for row in range(panorama.rows):
+            away = float(panorama.solid_front_m[batch_index, row, column])
+            height = place._eye_m - float(panorama.down[row]) * away if math.isfinite(away) else math.inf
+            if KNEE_M < height < place._eye_m:
+                nearest = min(nearest, math.hypot(away * math.sin(azimuth) - point[0],
+                                                  away * math.cos(azimuth) - point[1]))
+    return nearest
 
 
 def naive_first_met(place: Place, eye: tuple[float, float, float], batch_index: int) -> list[list[float]]:

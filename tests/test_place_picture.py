@@ -12,8 +12,7 @@ from astra_play.actions.rows import camera_row
 from astra_play.codec.distances import DistanceFinder
 from astra_play.codec.mini import MiniCodec, fit_linear
 from astra_play.config import CodecConfig, ControlsConfig
-from astra_play.model.anchor import CameraMotion
-from astra_play.model.place_picture import PlacePicture
+from astra_play.model.place_picture import PlaceMotion, PlacePicture
 
 WIDTH, HEIGHT = 64, 48
 CONTROLS = ControlsConfig(vertical_fov_deg=45.0, max_turn_deg_per_frame=20.0)
@@ -33,18 +32,28 @@ class Finder(DistanceFinder):
         return found._replace(stands=stands, distance_m=torch.full_like(stands, 7.0))
 
 
-@pytest.fixture(scope="module")
-def motion() -> CameraMotion:
+def motion_of(finder: DistanceFinder) -> PlaceMotion:
     torch.manual_seed(0)
     codec = MiniCodec(CodecConfig(latent_channels=8, spatial_compression=8, decoder_width=16, decoder_blocks=1))
     fit_linear(codec, torch.rand(50, 3, HEIGHT, WIDTH) * 2 - 1)
-    return CameraMotion(codec, torch.ones(8), WIDTH, HEIGHT, CONTROLS, coverage=True)
+    codec.distances = finder.eval()
+    return PlaceMotion(codec, torch.ones(8), WIDTH, HEIGHT, CONTROLS, 30.0, coverage=True)
 
 
 @pytest.fixture
-def carried(motion: CameraMotion) -> PlacePicture:
+def finder() -> Finder:
     torch.manual_seed(1)
-    return PlacePicture(motion, motion.paint, 0.0, Finder(8).eval(), CONTROLS, 30.0)
+    return Finder(8)
+
+
+@pytest.fixture
+def motion(finder: Finder) -> PlaceMotion:
+    return motion_of(finder)
+
+
+@pytest.fixture
+def carried(motion: PlaceMotion) -> PlacePicture:
+    return PlacePicture(motion, motion.paint, 0.0)
 
 
 def smooth(seed: int, batch: int = 1) -> torch.Tensor:
@@ -89,22 +98,22 @@ def test_what_the_network_paints_counts_where_one_walks_and_where_nobody_looked(
     assert changed[2:8].mean() > 0.01 and changed[-20:-3].max() < 1e-5
 
 
-def test_the_place_is_set_up_once_and_in_the_picture_given_last(carried: PlacePicture) -> None:
+def test_the_place_is_set_up_once_and_in_the_picture_given_last(carried: PlacePicture, finder: Finder) -> None:
     for seed in (1, 2, 3):
         carried.expect(rows(STAND)) if seed == 3 else None
         carried.show(smooth(seed))
-    assert carried._find.looked == 1  # for the one view that was asked for
+    assert finder.looked == 1  # for the one view that was asked for
     shown = play(carried, STAND, STAND, STEP, camera_row(-0.19, 0.0, 0.0))
-    assert carried._find.looked == 2
+    assert finder.looked == 2
     inside = (..., slice(2, -2), slice(3, -3))
     assert (shown - smooth(3))[inside].abs().mean() < 0.06 < (shown - smooth(2))[inside].abs().mean()
 
 
-def test_one_picture_given_several_times_is_set_up_once(carried: PlacePicture) -> None:
+def test_one_picture_given_several_times_is_set_up_once(carried: PlacePicture, finder: Finder) -> None:
     for _ in range(4):
         carried.show(smooth(7))
         first = play(carried, STEP, TURN)
-    assert carried._find.looked == 1
+    assert finder.looked == 1
     carried.show(smooth(7))
     assert torch.equal(play(carried, STEP, TURN), first)  # from its start again
 
@@ -136,7 +145,7 @@ def test_play_goes_on_from_a_snapshot_as_it_went_on(carried: PlacePicture) -> No
     assert carried.picture is None
 
 
-def test_eyes_begin_as_the_start_picture_looks(motion: CameraMotion) -> None:
+def test_eyes_begin_as_the_start_picture_looks() -> None:
     """A finder that sees it look up: level eyes are a nod down away."""
     class LooksUp(DistanceFinder):
         def forward(self, pictures: torch.Tensor):
@@ -144,7 +153,8 @@ def test_eyes_begin_as_the_start_picture_looks(motion: CameraMotion) -> None:
             return found._replace(stands=torch.zeros_like(found.stands),
                                   pitch_rad=torch.full_like(found.pitch_rad, 0.15))
 
-    carried, picture = PlacePicture(motion, motion.paint, 0.0, LooksUp(8).eval(), CONTROLS, 30.0), smooth(6)
+    motion = motion_of(LooksUp(8))
+    carried, picture = PlacePicture(motion, motion.paint, 0.0), smooth(6)
     carried.show(picture)
     inside = (..., slice(2, -2), slice(3, -3))
     assert (play(carried, STAND) - picture)[inside].abs().mean() < 0.02

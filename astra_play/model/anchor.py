@@ -160,7 +160,7 @@ class CameraMotion:
         n, side = self.blocks, self._weight.shape[-1] // self.blocks
         cells = changes.unfold(2, n * side, n * side).unfold(3, n * side, n * side)  # (N, 3, h, w, P, P)
         blocks = cells.unflatten(-2, (n, side)).unflatten(-1, (n, side))
-        with _full_precision(changes.device):
+        with full_precision(changes.device):
             gains = torch.einsum("nihwasbt,ciasbt->nabchw", blocks,
                                  self._weight.unflatten(-2, (n, side)).unflatten(-1, (n, side)))
             return (gains / self.scale).flatten(1, 3)
@@ -195,12 +195,12 @@ class CameraMotion:
 
     def paint(self, latents: Tensor) -> Tensor:
         """(N, C, h, w) network latents -> (N, 3, H, W) pictures."""
-        with _full_precision(latents.device):
+        with full_precision(latents.device):
             return paint_patches(latents.float() * self.scale - self._bias[:, None, None], self._weight)
 
     def encode(self, pictures: Tensor) -> Tensor:
         """(N, 3, H, W) pictures -> (N, C, h, w) network latents."""
-        with _full_precision(pictures.device):
+        with full_precision(pictures.device):
             return project_patches(pictures, self._weight, self._bias) / self.scale
 
     def move(self, pictures: Tensor, poses: Tensor) -> Tensor:
@@ -264,7 +264,7 @@ def resample(pictures: Tensor, places: Tensor) -> Tensor:
     return torch.cat(taken.unbind(), dim=1)[None] if in_bands else taken
 
 
-def _full_precision(device: torch.device) -> torch.autocast:
+def full_precision(device: torch.device) -> torch.autocast:
     """A picture that is carried for minutes is encoded and painted each frame: bfloat16's rounding would add up."""
     return torch.autocast(device.type, enabled=False)
 

@@ -12,7 +12,7 @@ from ..codec.mini import MiniCodec
 from ..config import WorldConfig
 from .anchor import CameraMotion
 from .carried_picture import CarriedPicture
-from .place_picture import PlacePicture
+from .place_picture import PlaceMotion, PlacePicture
 from .still_camera import StillCamera, TablePicture
 from .surroundings import Surroundings
 from .tabletop_picture import TabletopPicture
@@ -22,16 +22,21 @@ def make_motion(config: WorldConfig, codec: MiniCodec) -> CameraMotion | None:
     """Return what moves the pictures of a world whose anchor is "moved"; None for other anchors."""
     if config.model.anchor != "moved":
         return None
-    kind = StillCamera if config.controls.modality == "arm" else CameraMotion
     scale = torch.tensor(config.latent_scale or (1.0,) * config.codec.latent_channels)
+    if config.stream.place_reach_m and config.controls.modality == "camera":
+        return PlaceMotion(codec, scale, config.width, config.height, config.controls, config.stream.place_reach_m,
+                           config.model.anchor_coverage)
+    kind = StillCamera if config.controls.modality == "arm" else CameraMotion
     return kind(codec, scale, config.width, config.height, config.controls, config.model.anchor_coverage,
                 config.model.hypotheses, config.model.hypothesis_blocks)
 
 
 def carry(motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float,
           loop_filter: LoopFilter | None = None, strength: float = 1.0) -> CarriedPicture:
-    """Return a carried picture without surroundings: the view alone is remembered. The world's training plays it so,
-    and without a filter."""
+    """Return a carried picture without surroundings: but for a place, the view alone is remembered. The world's
+    training plays it so, and without a filter."""
+    if isinstance(motion, PlaceMotion):
+        return PlacePicture(motion, paint, leak)
     kind = TablePicture if isinstance(motion, StillCamera) else CarriedPicture
     return kind(motion, paint, leak, loop_filter, strength)
 
@@ -59,10 +64,7 @@ def carried_picture(config: WorldConfig, codec: MiniCodec,
     leak, fade_m = config.stream.detail_leak, config.stream.memory_fade_m
     if isinstance(motion, StillCamera) and codec.table is not None and motion.stroke_m:
         return TabletopPicture(motion, paint, leak)
-    if config.stream.place_reach_m and config.controls.modality == "camera":
-        return PlacePicture(motion, paint, leak, codec.distances, config.controls, config.stream.place_reach_m,
-                            codec.upscaler)
-    if fade_m == 0 or isinstance(motion, StillCamera):
+    if fade_m == 0 or isinstance(motion, StillCamera | PlaceMotion):
         return carry(motion, paint, leak, loop_filter, strength)
     return Surroundings(motion, paint, leak, fade_m, config.controls, config.height, config.width, loop_filter,
                         strength, config.frames_per_chunk)

@@ -64,15 +64,16 @@ class FreeRun:
         """What was expected of the chunk just made (model/anchor.py)."""
         return self._finished[2]
 
-    def show(self, latents: Tensor, rows: Tensor, picture: Tensor | None = None) -> Tensor:
+    def show(self, latents: Tensor, rows: Tensor, picture: Tensor | None = None, goes_on: bool = False) -> Tensor:
         """Take a true chunk (B, c, C, H, W) and the rows (B, c, A) that led into it; returns what was expected of it.
 
-        `picture` (B, 3, H, W) in [-1, 1], the last of the chunk's own pictures, is needed where one is carried.
+        `picture` (B, 3, H, W) in [-1, 1], the last of the chunk's own pictures, is needed where one is carried. With
+        `goes_on` it was taken where the rows led to, which counts where a place is set up in the first one.
         """
         self.commit()
         anchor = self._still(latents[:, :1], rows) if self._last is None else self._expect(rows)
         if self.carried is not None:
-            self.carried.show(picture)
+            (self.carried.carry_on if goes_on else self.carried.show)(picture)
         if self._palette is None:
             self._palette = channel_statistics(latents[:, :1])
         self._finish(latents, rows, anchor)

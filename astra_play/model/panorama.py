@@ -51,8 +51,8 @@ class Panorama:
         self._per_unit = FINER * height / 2 / tangent  # places per radian across and per tangent down
         self.columns = 2 * round(self.half_rad * self._per_unit)
         self.rows = round((UP + DOWN) * self._per_unit)
-        self._azimuth = middles(self.columns, pictures.device) * self.half_rad
-        self._down = (torch.arange(self.rows, device=pictures.device) + 0.5) / self._per_unit - UP
+        self.azimuth = middles(self.columns, pictures.device) * self.half_rad
+        self.down = (torch.arange(self.rows, device=pictures.device) + 0.5) / self._per_unit - UP
         top, bottom = self._edges(distances.pitch_rad)
         where = self._in_pictures(distances.pitch_rad, top, bottom)
         # Rims of what stands are drawn with its own colours and distances, which go on around it.
@@ -63,7 +63,7 @@ class Panorama:
         things = fill_in(pictures, F.interpolate(inner.float(), pictures.shape[-2:]) > 0.5)
         self.things = torch.cat([resample(things, where), share], dim=1)
         behind = self._softened(resample(_without_things(pictures, distances, tangent), where))
-        is_shown = (self._down[:, None] >= top) & (self._down[:, None] <= bottom)
+        is_shown = (self.down[:, None] >= top) & (self.down[:, None] <= bottom)
         self.behind = torch.cat([behind, is_shown[:, None].to(behind.dtype)], dim=1)
         stands = (share[:, 0] > STANDS) & metres.isfinite() & self._may_stand(metres, top)
         self.front_m = torch.where(stands, metres, torch.inf)
@@ -74,7 +74,7 @@ class Panorama:
         """Where pictures that look up by `pitch_rad` (B,) begin and end in each column, (B, 1, columns)."""
         cos, sin = pitch_rad.cos()[:, None, None], pitch_rad.sin()[:, None, None]
         # (y cos - sin) / (cos + y sin) is the tangent of a pixel row's elevation straight ahead.
-        top, bottom = ((y * cos - sin) / (cos + y * sin) * self._azimuth.cos()
+        top, bottom = ((y * cos - sin) / (cos + y * sin) * self.azimuth.cos()
                        for y in (-self._limits[1], self._limits[1]))
         return top, bottom
 
@@ -83,27 +83,27 @@ class Panorama:
 
         What is above a picture is taken from below its edge, as in a mirror; what is below it, from its edge.
         """
-        down = self._down[:, None]
+        down = self.down[:, None]
         down = torch.where(down < top, 2 * top - down, down)
         down = torch.minimum(torch.maximum(down, top), bottom)
         cos, sin = pitch_rad.cos()[:, None, None], pitch_rad.sin()[:, None, None]
-        ahead = self._azimuth.cos() * cos - down * sin
-        return torch.stack([(self._azimuth.sin() / ahead) / self._limits[0],
-                            (down * cos + self._azimuth.cos() * sin) / ahead / self._limits[1]], dim=-1)
+        ahead = self.azimuth.cos() * cos - down * sin
+        return torch.stack([(self.azimuth.sin() / ahead) / self._limits[0],
+                            (down * cos + self.azimuth.cos() * sin) / ahead / self._limits[1]], dim=-1)
 
     def _softened(self, behind: Tensor) -> Tensor:
         """(B, 3, rows, columns) with what is at one's feet, of which nothing is known, blurred across."""
         blurred = F.avg_pool2d(F.pad(behind, (SOFT_PX, SOFT_PX, 0, 0), mode="replicate"), (1, 2 * SOFT_PX + 1), 1)
-        share = ((self._down - self._limits[1]) / (DOWN - self._limits[1])).clamp(0, 1)
+        share = ((self.down - self._limits[1]) / (DOWN - self._limits[1])).clamp(0, 1)
         return torch.lerp(behind, blurred, share[:, None])
 
     def _may_stand(self, metres: Tensor, top: Tensor) -> Tensor:
         """Where something may stand `metres` (B, rows, columns) away: not above everything else; and above the upper
         edge of the picture, whose mirror is seen there, only what the edge cuts off."""
-        above = self._down[:, None] < top
+        above = self.down[:, None] < top
         at_edge = above.sum(dim=1, keepdim=True).clamp_max(self.rows - 1)
         is_cut = (metres / metres.gather(1, at_edge)).log().abs() < ALIKE
-        return (self._eye_m - self._down[:, None] * metres < TALLEST_M) & (~above | is_cut)
+        return (self._eye_m - self.down[:, None] * metres < TALLEST_M) & (~above | is_cut)
 
     def part(self, index: int) -> Panorama:
         """That of one of the batch alone."""

@@ -21,40 +21,20 @@ from torch import Tensor
 from ..codec.distances import Distances
 from ..config import ControlsConfig
 from .anchor import resample
+from .eyes import Eyes
+from .footing import Footing
 from .panorama import UP, Panorama, middles
 from .surroundings import folded
+from .tiling import Tiling
 
 NEAREST_M, NUM_SAMPLES = 0.7, 80  # along a ray; from one to the next it is a twentieth further
-CLEAR_M = 1.5  # about one who has walked as far, in which nothing is seen: one walks through things
+CLEAR_M = 0.5  # about one who has walked as far, in which nothing is seen: a finder may see what is not there
 NUM_SHELLS, FARTHEST_SHELL_M = 64, 80.0  # of distances, in which it is noted where something stands
 LEVEL_RAD = 1e-4
 STEEPEST_RAD = math.radians(75)  # that a ray may go up or down: level views of steeper ones would be endless
 EDGE = 0.2  # logarithms of how far ahead neighbours are differ by more at a silhouette
 NOTHING_M = 100.0  # that nothing is taken to be ahead there
 SMOOTH_M = 1.0  # from the start, where they are drawn smooth, in which they become stairs to be smoothed
-
-
-class Eyes(NamedTuple):
-    """Where players stand and look, each (B,): metres right and ahead of the start; radians to the left and up."""
-
-    right_m: Tensor
-    ahead_m: Tensor
-    yaw_rad: Tensor
-    pitch_rad: Tensor
-
-    def moved(self, pose: Tensor) -> Eyes:
-        """The eyes after a motion (B, 3, 4) of the camera: p_next = R p_now + t.
-
-        A turn is one of the body, about the vertical, and a nod; feet stay on the ground wherever the eyes look. So a
-        motion is read as the controls behind it (actions.rows.camera_motion), and not multiplied up: that would let
-        the horizon tilt after turns with a lifted head.
-        """
-        rotation = pose[..., :3]
-        right, _, ahead = -torch.einsum("bji,bj->ib", rotation, pose[..., 3])  # of the body, before it turns
-        cos, sin = self.yaw_rad.cos(), self.yaw_rad.sin()
-        return Eyes(self.right_m + cos * right - sin * ahead, self.ahead_m + sin * right + cos * ahead,
-                    self.yaw_rad + torch.atan2(rotation[:, 0, 2], rotation[:, 0, 0]),
-                    self.pitch_rad + torch.atan2(-rotation[:, 2, 1], rotation[:, 1, 1]))
 
 
 class Rays(NamedTuple):
@@ -92,6 +72,8 @@ class Place:
         self._across = middles(width, pictures.device) * (tangent * width / height)
         self._down = middles(height, pictures.device) * tangent
         self.panorama = Panorama(pictures, distances, controls, reach_m)
+        self.tiling = Tiling(reach_m, self.panorama.half_rad)
+        self.footing = Footing(self.panorama, self.tiling, self._eye_m)
         step = (reach_m / NEAREST_M) ** (1 / (NUM_SAMPLES - 1))
         self._samples_m = NEAREST_M * step ** torch.arange(NUM_SAMPLES, device=pictures.device)
         self._occupied = _shells_with_something(self.panorama)
@@ -141,7 +123,7 @@ class Place:
         met_m = self._first_met(rays, front_m)
         is_met = met_m.isfinite()[:, None]
         along_m = met_m.nan_to_num(posinf=1.0)
-        azimuth, away_m, is_copy = self._from_start(*rays.at(along_m))
+        azimuth, away_m, is_copy = self.tiling.find(*rays.at(along_m))
         colours, share = self.panorama.look_up(
             self.panorama.things, azimuth, down[:, None] * along_m / away_m).split([3, 1], dim=1)
         behind, known = self._behind(rays)
@@ -157,7 +139,7 @@ class Place:
         way between them.
         """
         batch, width = rays.right.shape
-        azimuth, away_m, _ = self._from_start(*rays.at(self._samples_m[:, None]))  # (B, samples, W)
+        azimuth, away_m, _ = self.tiling.find(*rays.at(self._samples_m[:, None]))  # (B, samples, W)
         before_m = torch.cat([away_m[:, :1], away_m[:, :-1]], dim=1)
         column = self.panorama.column_of(azimuth)
         # Only where in some row of the column something stands about so far away: few of the samples.
@@ -184,7 +166,7 @@ class Place:
         soon = (late - 1).clamp_min(0)
         late_m, soon_m, late_away_m, soon_away_m = (
             self._samples_m[late], self._samples_m[soon], away_m.gather(1, late), away_m.gather(1, soon))
-        azimuth, away_m, _ = self._from_start(*rays.at(late_m))
+        azimuth, away_m, _ = self.tiling.find(*rays.at(late_m))
         row = self.panorama.row_of(rays.down[:, None] * late_m / away_m)
         first = torch.arange(len(found), device=found.device)[:, None, None]
         cell = self._cell(first, row, self.panorama.column_of(azimuth))
@@ -205,7 +187,7 @@ class Place:
         them, (B, 1, H, W) bool."""
         ground_m = (self._eye_m / rays.down.clamp_min(1e-6))[:, None]
         is_near = rays.length_m(ground_m) < self._reach_m
-        azimuth, away_m, is_copy = self._from_start(*rays.at(torch.where(is_near, ground_m, 0.0)))
+        azimuth, away_m, is_copy = self.tiling.find(*rays.at(torch.where(is_near, ground_m, 0.0)))
         # What is far away is seen as from the start.
         far, far_away = (f(rays.right, rays.ahead)[:, None] for f in (torch.atan2, torch.hypot))
         half_rad = self.panorama.half_rad
@@ -214,21 +196,6 @@ class Place:
             torch.where(is_near, self._eye_m / away_m, rays.down[:, None] / far_away)).split([3, 1], dim=1)
         is_copy = torch.where(is_near, is_copy, far.abs() > half_rad)
         return behind, (is_shown > 0.5) & ~is_copy[:, None]
-
-    def _from_start(self, right_m: Tensor, ahead_m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Points right and ahead of the start -> the azimuth at which the panorama shows them, how many metres from
-        its eye, and whether that is a copy of what the start picture shows."""
-        is_beyond = torch.maximum(right_m.abs(), ahead_m.abs()) > self._reach_m
-        if bool(is_beyond.any()):
-            right_m, ahead_m = tiled(right_m, self._reach_m), tiled(ahead_m, self._reach_m)
-        azimuth, half_rad = torch.atan2(right_m, ahead_m), self.panorama.half_rad
-        return (folded(azimuth, half_rad), torch.hypot(right_m, ahead_m).clamp_min(0.05),
-                is_beyond | (azimuth.abs() > half_rad))
-
-
-def tiled(metres: Tensor, half_m: float) -> Tensor:
-    """A coordinate of the tiling -> that within `half_m` of the middle which it shows; every other tile is mirrored."""
-    return half_m - ((metres + half_m) % (4 * half_m) - 2 * half_m).abs()
 
 
 def _smoothed(pictures: Tensor, met_m: Tensor, share: Tensor) -> Tensor:

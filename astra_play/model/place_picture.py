@@ -13,26 +13,46 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..codec.distances import DistanceFinder
-from ..codec.upscaler import Upscaler
+from ..codec.mini import MiniCodec
 from ..config import ControlsConfig
-from .anchor import CameraMotion, camera_poses, pace
+from .anchor import CameraMotion, camera_poses, full_precision, pace
 from .carried_picture import CarriedPicture
-from .place import Eyes, Place
+from .eyes import Eyes
+from .place import Place
 from .upright import upright
 
 DOUBTFUL_RAD = 0.03  # pitch that a finder may see in a level picture
 
 
+class PlaceMotion(CameraMotion):
+    """The motion of worlds whose camera walks about in a place; what is beside the camera's own, sets one up."""
+
+    def __init__(self, codec: MiniCodec, latent_scale: Tensor, width: int, height: int, controls: ControlsConfig,
+                 reach_m: float, coverage: bool = False) -> None:
+        """`reach_m`: how far the place reaches. Near and far things are no hypotheses here: all is as far as it is."""
+        super().__init__(codec, latent_scale, width, height, controls, coverage)
+        self._find, self._upscaler = codec.distances, codec.upscaler
+        self._controls, self._reach_m = controls, reach_m
+
+    def set_up(self, pictures: Tensor) -> tuple[Place, Tensor]:
+        """The place that pictures (B, 3, H, W) show, and how far up they look, in radians (B,).
+
+        An upscaler, where the codec has one, draws the picture larger first, so that who comes near sees more.
+        """
+        with torch.no_grad(), full_precision(pictures.device):
+            found = self._find(pictures)
+            # Most look ahead, and what is drawn level is sharper than what is turned afterwards.
+            pitch_rad = found.pitch_rad * (found.pitch_rad.abs() > DOUBTFUL_RAD)
+            distances = upright(found._replace(pitch_rad=pitch_rad), self._controls)
+            larger = pictures if self._upscaler is None else self._upscaler(pictures)
+            return Place(larger, distances, self._controls, self._reach_m), pitch_rad
+
+
 class PlacePicture(CarriedPicture):
     """A `CarriedPicture` of a place that is set up from the picture given last."""
 
-    def __init__(self, motion: CameraMotion, paint: Callable[[Tensor], Tensor], leak: float, finder: DistanceFinder,
-                 controls: ControlsConfig, reach_m: float, upscaler: Upscaler | None = None) -> None:
-        """`reach_m`: how far the place reaches. An `upscaler` draws the picture larger in which it is set up, so
-        that who comes near sees more."""
+    def __init__(self, motion: PlaceMotion, paint: Callable[[Tensor], Tensor], leak: float) -> None:
         super().__init__(motion, paint, leak)
-        self._find, self._controls, self._reach_m, self._upscaler = finder, controls, reach_m, upscaler
         self._given: Tensor | None = None  # what the place is set up in, before its first view
         self._place: Place | None = None
         self._start_eyes: Eyes | None = None
@@ -70,8 +90,9 @@ class PlacePicture(CarriedPicture):
             self._set_up()
         eyes, views = self._eyes, []
         for pose in camera_poses(rows).unbind(dim=1):
-            eyes = eyes.moved(pose)
-            views.append(self._place.view(eyes))
+            with full_precision(pose.device):
+                eyes = self._place.footing.walk(eyes, pose)
+                views.append(self._place.view(eyes))
         self._next_eyes = eyes
         moved, seen = (torch.stack(each, dim=1) for each in zip(*views, strict=True))
         anchors = self._motion.anchor(moved.flatten(0, 1), seen.flatten(0, 1)).unflatten(0, moved.shape[:2])
@@ -85,12 +106,6 @@ class PlacePicture(CarriedPicture):
         return anchors
 
     def _set_up(self) -> None:
-        with torch.no_grad():
-            found = self._find(self._given)
-            # Most look ahead, and what is drawn level is sharper than what is turned afterwards.
-            pitch_rad = found.pitch_rad * (found.pitch_rad.abs() > DOUBTFUL_RAD)
-            distances = upright(found._replace(pitch_rad=pitch_rad), self._controls)
-            pictures = self._given if self._upscaler is None else self._upscaler(self._given)
-        self._place = Place(pictures, distances, self._controls, self._reach_m)
-        zero = torch.zeros_like(distances.pitch_rad)
-        self._start_eyes = self._eyes = Eyes(zero, zero, zero, distances.pitch_rad)
+        self._place, pitch_rad = self._motion.set_up(self._given)
+        zero = torch.zeros_like(pitch_rad)
+        self._start_eyes = self._eyes = Eyes(zero, zero, zero, pitch_rad)

@@ -13,6 +13,7 @@ from ..model.anchor import CameraMotion, mix
 from ..model.carried import carry
 from ..model.experts import load_balance_loss
 from ..model.free_run import FreeRun
+from ..model.place_picture import PlaceMotion
 from ..model.sampler import add_noise
 from ..model.still_camera import StillCamera
 from ..model.transformer import Transformer
@@ -201,8 +202,8 @@ def true_past(clips: Clips, frames_per_chunk: int, motion: CameraMotion | None) 
     still = still_anchors(clips.latents, c, motion is not None and motion.coverage)
     if motion is None:
         return Past(clips.latents, still)
-    if isinstance(motion, StillCamera):
-        return _table_past(clips, c, motion, still)
+    if isinstance(motion, StillCamera | PlaceMotion):
+        return _carried_past(clips, c, motion, still)
     # All chunks after the first as one long batch: they move independently of each other.
     pictures = clips.pictures_before(slice(c, None, c)).flatten(0, 1)
     rows = clips.rows[:, c:].unflatten(1, (-1, c)).flatten(0, 1)
@@ -217,12 +218,12 @@ def true_past(clips: Clips, frames_per_chunk: int, motion: CameraMotion | None) 
     return Past(clips.latents, torch.cat([alike(still[:, :c], anchors), anchors], dim=1), errors)
 
 
-def _table_past(clips: Clips, chunk: int, motion: StillCamera, still: Tensor) -> Past:
-    """`true_past` of a still camera, chunk by chunk: its hand is cut out of a clip's first picture and goes from there,
-    and its table remembers."""
+def _carried_past(clips: Clips, chunk: int, motion: StillCamera | PlaceMotion, still: Tensor) -> Past:
+    """`true_past` of what is made of a clip's first picture and goes on from there, chunk by chunk: of a hand that is
+    cut out of it, over a table that remembers, or of a place that is set up in it."""
     carried, anchors, errors = carry(motion, motion.paint, 0.0), [], []
     for t in range(chunk, clips.latents.shape[1], chunk):
-        carried.show(clips.pictures_before(t))
+        (carried.show if t == chunk else carried.carry_on)(clips.pictures_before(t))
         anchors.append(carried.expect(clips.rows[:, t:t + chunk]))
         if t < clips.latents.shape[1] - chunk:
             errors.append(carried.block_errors(clips.pictures_before(slice(t + 1, t + chunk + 1))))
@@ -255,7 +256,7 @@ def own_past(model: Transformer, stream: StreamConfig, clips: Clips, num_true: i
         rows = clips.rows[:, t:t + c]
         if t < num_true:
             latents.append(clips.latents[:, t:t + c])
-            anchors.append(run.show(latents[-1], rows, clips.pictures_before(t + c) if motion else None))
+            anchors.append(run.show(latents[-1], rows, clips.pictures_before(t + c) if motion else None, t > 0))
         else:
             noise = torch.randn(clips.latents[:, t:t + c].shape, generator=generator).to(clips.latents.device)
             made = run.generate(noise, rows, stream.sigmas)

@@ -91,8 +91,8 @@ class Drive:
         modality="vehicle", buttons=("accelerate", "brake", "steer_left", "steer_right"),
         move_m_s=vehicle.TOP_SPEED_M_S, turn_deg_s=math.degrees(vehicle.max_yaw_rad_s()),
         max_turn_deg_per_frame=math.degrees(vehicle.max_yaw_rad_s()) * FRAME_S, max_pitch_deg=0.0,
-        vertical_fov_deg=float(VERTICAL_FOV_DEG), eye_height_m=EYE_HEIGHT_M, scene_depth_m=15.0,
-        other_depths_m=(4.0, 0.0),
+        vertical_fov_deg=float(VERTICAL_FOV_DEG), eye_height_m=EYE_HEIGHT_M, scene_depth_m=25.0,
+        other_depths_m=(3.0, 0.0),
         bonnet=(0.085, 0.79))  # a pixel more than is drawn: edges are blended with what lies behind
     IDLE = DriveControl()
 

@@ -1,0 +1,31 @@
+"""Where players stand and look in a place (place.py), and how a row's motion moves them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Eyes(NamedTuple):
+    """Where players stand and look, each (B,): metres right and ahead of the start; radians to the left and up."""
+
+    right_m: Tensor
+    ahead_m: Tensor
+    yaw_rad: Tensor
+    pitch_rad: Tensor
+
+    def moved(self, pose: Tensor) -> Eyes:
+        """The eyes after a motion (B, 3, 4) of the camera: p_next = R p_now + t.
+
+        A turn is one of the body, about the vertical, and a nod; feet stay on the ground wherever the eyes look. So a
+        motion is read as the controls behind it (actions.rows.camera_motion), and not multiplied up: that would let
+        the horizon tilt after turns with a lifted head.
+        """
+        rotation = pose[..., :3]
+        right, _, ahead = -torch.einsum("bji,bj->ib", rotation, pose[..., 3])  # of the body, before it turns
+        cos, sin = self.yaw_rad.cos(), self.yaw_rad.sin()
+        return Eyes(self.right_m + cos * right - sin * ahead, self.ahead_m + sin * right + cos * ahead,
+                    self.yaw_rad + torch.atan2(rotation[:, 0, 2], rotation[:, 0, 0]),
+                    self.pitch_rad + torch.atan2(-rotation[:, 2, 1], rotation[:, 1, 1]))
