@@ -257,6 +257,73 @@ def naive_blur_ahead(picture: Tensor, row: Tensor, controls: ControlsConfig) -> 
     return blurred
 
 
+def naive_components(front_m: torch.Tensor, alike: float) -> torch.Tensor:
+    """What hangs together in one (rows, columns): every thing is flooded from its first cell, numbered from 0."""
+    labels, count = torch.full(front_m.shape, -1, dtype=torch.int64), 0
+    for start in front_m.isfinite().nonzero().tolist():
+        if labels[tuple(start)] >= 0:
+            continue
+        ahead, labels[tuple(start)] = [tuple(start)], count
+        while ahead:
+            row, column = ahead.pop()
+            for beside in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
+                if 0 <= beside[0] < front_m.shape[0] and 0 <= beside[1] < front_m.shape[1] and labels[beside] < 0 and (
+                        abs(math.log(front_m[beside]) - math.log(front_m[row, column])) < alike):
+                    labels[beside] = count
+                    ahead.append(beside)
+        count += 1
+    return labels
+
+
+def naive_billboards(place: Place, eye: tuple[float, float, float], things: list[tuple[float, float, float]],
+                     batch_index: int, first_thing: int, solid: bool) -> list[list[float]]:
+    """How far ahead each pixel of a level view from `eye` meets a billboard, rows of columns, inf for none.
+
+    `things`: azimuth, width and distance of all narrow things of the panorama. All around the start and in all tiles
+    nearby each stands wherever the panorama shows its middle, as a wall at right angles to the line of sight.
+    """
+    right_m, ahead_m, yaw_rad = eye
+    panorama, reach = place.panorama, place._reach_m
+    around = torch.linspace(-math.pi, math.pi, 7201)[:-1]
+    shown, beside = (folded(around + off, panorama.half_rad).tolist() for off in (0.0, 1e-3))
+    walls = []
+    for number, (azimuth, width, away) in enumerate(things):
+        for place_rad, own, next_to in zip(around.tolist(), shown, beside, strict=True):
+            if abs(own - azimuth) > math.pi / 7200 or abs(next_to - own) > 2e-3:
+                continue
+            side = 1 if next_to > own else -1
+            middle = place_rad + side * (azimuth - own)
+            for i in range(-3, 4):
+                for j in range(-3, 4):
+                    x, z = away * math.sin(middle), away * math.cos(middle)
+                    walls.append((number, 2 * reach * i + (-x if i % 2 else x), 2 * reach * j + (-z if j % 2 else z),
+                                  side * (-1) ** (i + j), azimuth, width, away))
+    met = []
+    for down in place._down.tolist():
+        met.append([])
+        for across in place._across.tolist():
+            step_x = across * math.cos(yaw_rad) - math.sin(yaw_rad)
+            step_z = across * math.sin(yaw_rad) + math.cos(yaw_rad)
+            nearest = math.inf
+            for number, x, z, side, azimuth, width, away in walls:
+                off_m = math.hypot(x - right_m, z - ahead_m)
+                towards = (step_x * (x - right_m) + step_z * (z - ahead_m)) / off_m
+                if towards <= 1e-6 or off_m <= 0.5:
+                    continue
+                along = off_m / towards
+                aside = along * (step_x * (z - ahead_m) - step_z * (x - right_m)) / off_m
+                if abs(aside) > width / 2 or along * math.hypot(step_x, step_z) >= reach or along >= nearest:
+                    continue
+                turned = math.atan(side * aside / away)
+                row = int(panorama.row_of(torch.tensor(down * along * math.cos(turned) / away)))
+                column = int(panorama.column_of(torch.tensor(azimuth + turned)))
+                if place.billboards.labels[batch_index, row, column] == first_thing + number and (
+                        not solid or panorama.things[batch_index, 3, row, column] > 0.5):
+                    nearest = along
+            met[-1].append(nearest)
+    return met
+
+
 def naive_clearance_m(place: Place, point: tuple[float, float], batch_index: int) -> float:
     """How far a point (metres right and ahead of the start, in the first tile) is from what stands between knee and
     eye: the middle of every thing's column in every direction is laid out, mirrored as the panorama goes on."""
@@ -279,7 +346,7 @@ def naive_first_met(place: Place, eye: tuple[float, float, float], batch_index: 
     """How far ahead each pixel of a level view from `eye` (metres right and ahead of the start, radians to the left)
     meets something that stands, rows of columns: every sample of every ray is looked at, the nearest first."""
     right_m, ahead_m, yaw_rad = eye
-    panorama, samples, reach = place.panorama, place._samples_m.tolist(), place._reach_m
+    panorama, samples, reach = place.rest, place._samples_m.tolist(), place._reach_m
     clear = min(math.hypot(right_m, ahead_m), CLEAR_M)
 
     def from_start(x: float, z: float) -> tuple[float, float]:

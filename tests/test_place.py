@@ -216,7 +216,7 @@ def test_a_thin_thing_does_not_flicker_with_distance(away: float) -> None:
 
 
 def test_what_is_met_from_behind_is_where_its_back_is() -> None:
-    picture, distances = with_post(half_px=3)
+    picture, distances = with_post(half_px=26)
     place, met = Place(picture, distances, CONTROLS, REACH_M), []
     place._where_met = lambda *args: met.append(Place._where_met(place, *args)) or met[-1]
     for ahead in (9.0, 10.0, 11.0):
@@ -262,7 +262,7 @@ def test_what_the_upper_edge_cuts_goes_on_and_the_horizon_does_not_hang_in_the_s
     aside = int(panorama.column_of(torch.tensor(math.atan((50 - WIDTH / 2) / FOCAL_PX))))
     assert not above[:, aside - 4:aside + 4].any()
     # Above the panorama nothing is known to stand, however far one steps back.
-    place, met = Place(picture, distances, CONTROLS, REACH_M), []
+    place, met = Place(*with_post(WIDTH // 2, WIDTH // 2, 4.0, top=0), CONTROLS, REACH_M), []
     place._where_met = lambda *args: met.append(Place._where_met(place, *args)) or met[-1]
     place.view(eyes(ahead=-20.0))
     height_m = -place._down[:, None] * met[0][0]

@@ -112,6 +112,14 @@ class Panorama:
             setattr(one, name, getattr(self, name)[index:index + 1])
         return one
 
+    def without(self, marks: Tensor) -> Panorama:
+        """The same with nothing standing where marks (B, rows, columns) are set."""
+        rest = copy.copy(self)
+        rest.front_m, rest.solid_front_m = (own.masked_fill(marks, torch.inf) for own in (
+            self.front_m, self.solid_front_m))
+        rest.back_m = self.back_m.masked_fill(marks, 0.0)
+        return rest
+
     def column_of(self, azimuth: Tensor) -> Tensor:
         """Which column shows directions `azimuth` radians to the right, int64."""
         return ((azimuth / self.half_rad + 1) * (self.columns / 2)).long().clamp(0, self.columns - 1)

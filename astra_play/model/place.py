@@ -21,6 +21,7 @@ from torch import Tensor
 from ..codec.distances import Distances
 from ..config import ControlsConfig
 from .anchor import resample
+from .billboards import Billboards, Met
 from .eyes import Eyes
 from .footing import Footing
 from .panorama import UP, Panorama, middles
@@ -76,7 +77,9 @@ class Place:
         self.footing = Footing(self.panorama, self.tiling, self._eye_m)
         step = (reach_m / NEAREST_M) ** (1 / (NUM_SAMPLES - 1))
         self._samples_m = NEAREST_M * step ** torch.arange(NUM_SAMPLES, device=pictures.device)
-        self._occupied = _shells_with_something(self.panorama)
+        self.billboards = Billboards(self.panorama, self.tiling, self._eye_m)
+        self.rest = self.panorama.without(self.billboards.labels >= 0)  # which is met where it was seen
+        self._occupied = _shells_with_something(self.rest)
 
     def view(self, eyes: Eyes) -> tuple[Tensor, Tensor]:
         """Return the pictures (B, 3, H, W) of what is seen, and which pixels the start picture shows, (B, 1, H, W)."""
@@ -100,7 +103,9 @@ class Place:
     def _part(self, index: int) -> Place:
         """The place of one of the batch alone."""
         one = copy.copy(self)
-        one.panorama, one._occupied = self.panorama.part(index), self._occupied[index:index + 1]
+        one.panorama, one.rest, one.billboards = (own.part(index) for own in (
+            self.panorama, self.rest, self.billboards))
+        one._occupied = self._occupied[index:index + 1]
         return one
 
     def _wide_enough(self, pitch_rad: float) -> tuple[Tensor, Tensor]:
@@ -119,17 +124,26 @@ class Place:
         rays = Rays(eyes, across * cos - sin, across * sin + cos, down)
         # From elsewhere the rims of things are no longer shares of pixels: what counts is solid then.
         away = (torch.hypot(eyes.right_m, eyes.ahead_m) / SMOOTH_M).clamp(max=1)[:, None, None]
-        front_m = torch.where(away < 0.5, self.panorama.front_m, self.panorama.solid_front_m)
-        met_m = self._first_met(rays, front_m)
-        is_met = met_m.isfinite()[:, None]
-        along_m = met_m.nan_to_num(posinf=1.0)
-        azimuth, away_m, is_copy = self.tiling.find(*rays.at(along_m))
-        colours, share = self.panorama.look_up(
-            self.panorama.things, azimuth, down[:, None] * along_m / away_m).split([3, 1], dim=1)
+        met = self._met(rays, away < 0.5)
+        met_m, is_met = met.along_m, met.along_m.isfinite()[:, None]
+        colours, share = self.panorama.look_up(self.panorama.things, met.azimuth, met.down).split([3, 1], dim=1)
         behind, known = self._behind(rays)
         pictures = torch.lerp(behind, colours, torch.lerp(share, torch.ones_like(share), away[:, None]) * is_met)
         return (_smoothed(pictures, met_m, away[:, None]),
-                torch.where(is_met, ~is_copy[:, None], known).float())
+                torch.where(is_met, ~met.is_copy[:, None], known).float())
+
+    def _met(self, rays: Rays, is_soft: Tensor) -> Met:
+        """What is met first, with the rims of things where it `is_soft` (B, 1, 1)."""
+        along_m = self._first_met(rays, torch.where(is_soft, self.rest.front_m, self.rest.solid_front_m))
+        finite_m = along_m.nan_to_num(posinf=1.0)
+        azimuth, away_m, is_copy = self.tiling.find(*rays.at(finite_m))
+        met = Met(along_m, azimuth, rays.down[:, None] * finite_m / away_m, is_copy)
+        billboards = self.billboards.meet(rays.eyes.right_m, rays.eyes.ahead_m, (rays.right, rays.ahead), rays.down,
+                                          ~is_soft[:, 0, 0])
+        if billboards is None:
+            return met
+        is_nearer = billboards.along_m < along_m
+        return Met(*(torch.where(is_nearer, *each) for each in zip(billboards, met, strict=True)))
 
     def _first_met(self, rays: Rays, front_m: Tensor) -> Tensor:
         """How many metres ahead each ray first meets something that stands at `front_m` (B, rows, columns) in the
@@ -153,7 +167,7 @@ class Place:
         down = rays.down * (self._samples_m[at] / way_m[0])[:, None]  # (N, H)
         cell = self._cell(of[:, None], self.panorama.row_of(down), column[of, at, ray][:, None])
         is_inside = (way_m.amax(dim=0)[:, None] >= front_m.view(-1)[cell]) & (
-            way_m.amin(dim=0)[:, None] < self.panorama.back_m.view(-1)[cell]) & (down > -UP)
+            way_m.amin(dim=0)[:, None] < self.rest.back_m.view(-1)[cell]) & (down > -UP)
         order = torch.where(is_inside, at[:, None], NUM_SAMPLES)
         found = torch.full((batch * width, len(rays.down)), NUM_SAMPLES, device=order.device)
         found.scatter_reduce_(0, (of * width + ray)[:, None].expand_as(order), order, "amin")
@@ -170,7 +184,7 @@ class Place:
         row = self.panorama.row_of(rays.down[:, None] * late_m / away_m)
         first = torch.arange(len(found), device=found.device)[:, None, None]
         cell = self._cell(first, row, self.panorama.column_of(azimuth))
-        front_m, back_m = (layer.view(-1)[cell] for layer in (front_m, self.panorama.back_m))
+        front_m, back_m = (layer.view(-1)[cell] for layer in (front_m, self.rest.back_m))
         face_m = torch.where(soon_away_m >= back_m, back_m, front_m)  # one may come from behind
         way_m = late_away_m - soon_away_m
         share = ((face_m - soon_away_m) / torch.where(way_m.abs() < 1e-6, 1e-6, way_m)).clamp(0, 1)

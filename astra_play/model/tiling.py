@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .surroundings import folded
+
+NUM_AROUND = 1440  # directions that are looked at for copies
 
 
 class Tiling(NamedTuple):
@@ -26,6 +29,24 @@ class Tiling(NamedTuple):
         azimuth = torch.atan2(right_m, ahead_m)
         return (folded(azimuth, self.half_rad), torch.hypot(right_m, ahead_m).clamp_min(0.05),
                 is_beyond | (azimuth.abs() > self.half_rad))
+
+    def copies(self, azimuth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Azimuths (N,) of the panorama -> where all around they are shown: azimuths (M,), which of the N each shows,
+        and 1, or -1 where it is the wrong way round."""
+        around = torch.linspace(-math.pi, math.pi, NUM_AROUND + 1, device=azimuth.device)
+        off = folded(around, self.half_rad)[:, None] - azimuth
+        step = off.diff(dim=0)
+        # Where two mirrors do not meet it jumps.
+        shows = (off[:-1] * off[1:] <= 0) & (off[1:] != 0) & (step.abs() < 4 * math.pi / NUM_AROUND)
+        place, which = shows.nonzero().unbind(dim=1)
+        side = step[place, which].sign()
+        return around[place] - side * off[place, which], which, side
+
+    def tile(self, metres: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """Of the two tiles in reach of coordinates, `number` 0 or 1: where their middles are, and 1, or -1 where they
+        are the wrong way round."""
+        tile = torch.floor(metres / (2 * self.reach_m)) + number
+        return 2 * self.reach_m * tile, 1 - 2 * (tile % 2)
 
 
 def tiled(metres: Tensor, half_m: float) -> Tensor:

@@ -1,0 +1,194 @@
+"""Narrow things of a place (place.py) as billboards: pictures that stand upright and turn to whoever looks.
+
+A picture tells one side of a tree. Seen from elsewhere its pixels, each as far away as it was, come apart like pales of
+a fence; but a tree, a lamp or a tower looks about the same from everywhere, so it is shown as it is. What is wider, as
+houses are, stays where it is (`Panorama`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .panorama import DOWN, UP, Panorama
+from .tiling import Tiling
+
+ALIKE = 0.05  # logarithms of how far neighbours are differ by less within one thing
+WIDEST_M = 4.5  # of what looks about the same from everywhere
+LEAST_CELLS = 12  # of the panorama; what is smaller is the noise of a finder
+FOOT_M = 0.6  # above the ground, at most: what begins higher is a part of something else
+HEDGES_M = (1.3, 2.1)  # above which what rises from a hedge, or a low wall, is a thing of its own
+NEAREST_M = 0.5  # that a billboard is seen from
+
+
+class Billboards:
+    """The narrow things of a batch of panoramas and all their mirror images around the start.
+
+    `labels` (B, rows, columns) int64 tells which thing a place of the panorama shows, from 0, or -1.
+    """
+
+    def __init__(self, panorama: Panorama, tiling: Tiling, eye_m: float) -> None:
+        self._panorama, self._tiling = panorama, tiling
+        things, self.labels = _narrow_things(panorama, eye_m)
+        self._flat_labels = self.labels.flatten()
+        copy, thing, side = tiling.copies(things.azimuth)
+        of, azimuth, width_m, away_m = (own[thing] for own in things)
+        self._copies = _Copies(of, thing, azimuth, away_m, width_m / 2, away_m * copy.sin(), away_m * copy.cos(), side,
+                               (copy - azimuth).abs() > 1e-3)
+
+    def part(self, index: int) -> Billboards:
+        """Those of one of the batch alone."""
+        one = object.__new__(Billboards)
+        one._panorama, one._tiling, one.labels = self._panorama.part(index), self._tiling, self.labels[index:index + 1]
+        one._flat_labels = one.labels.flatten()
+        own = self._copies.of == index
+        one._copies = _Copies(*(values[own] for values in self._copies))._replace(
+            of=torch.zeros_like(self._copies.of[own]))
+        return one
+
+    def meet(self, right_m: Tensor, ahead_m: Tensor, ways: tuple[Tensor, Tensor], down: Tensor,
+             solid: Tensor) -> Met | None:
+        """What rays meet first, or None where there are no billboards.
+
+        They begin at eyes (B,) and go `ways` (B, W) to the right and ahead of the start for every metre, in rows that
+        go `down` (H,). Of things on which it is `solid` (B,) the rims, which are partly see-through, are left out.
+        """
+        if not len(self._copies.of):
+            return None
+        near = self._copies_near(right_m, ahead_m)
+        batch, width = ways[0].shape
+        to_right, to_ahead = near.right_m - right_m[near.of], near.ahead_m - ahead_m[near.of]
+        away_m = torch.hypot(to_right, to_ahead)
+        to_right, to_ahead = (to_right / away_m)[:, None], (to_ahead / away_m)[:, None]
+        ray_right, ray_ahead = ways[0][near.of], ways[1][near.of]  # (N, W)
+        towards = ray_right * to_right + ray_ahead * to_ahead
+        along_m = away_m[:, None] / towards.clamp_min(1e-6)
+        aside_m = along_m * (ray_right * to_ahead - ray_ahead * to_right)
+        is_hit = (towards > 1e-6) & (aside_m.abs() <= near.half_m[:, None]) & (away_m > NEAREST_M)[:, None] & (
+            along_m * torch.hypot(ray_right, ray_ahead) < self._tiling.reach_m)
+        which, column = is_hit.nonzero().unbind(dim=1)
+        near, along_m, aside_m = _Copies(*(own[which] for own in near)), along_m[which, column], aside_m[which, column]
+        off = torch.atan2(near.side * aside_m, near.away_m)
+        azimuth, drop = near.azimuth + off, along_m * off.cos() / near.away_m
+        down = down * drop[:, None]  # (N, H)
+        cell = (near.of[:, None] * self._panorama.rows + self._panorama.row_of(down)) * self._panorama.columns + (
+            self._panorama.column_of(azimuth)[:, None])
+        is_own = (self._flat_labels[cell] == near.thing[:, None]) & (down > -UP) & (down < DOWN)
+        is_own &= self._panorama.solid_front_m.reshape(-1)[cell].isfinite() | ~solid[near.of][:, None]
+        ray = (near.of * width + column)[:, None].expand_as(is_own)
+        first_m = torch.full((batch * width, down.shape[1]), torch.inf, device=down.device)
+        first_m.scatter_reduce_(0, ray, torch.where(is_own, along_m[:, None], torch.inf), "amin")
+        is_first = is_own & (along_m[:, None] == first_m.gather(0, ray))
+        hit, row = is_first.nonzero().unbind(dim=1)
+        met = [first_m]
+        for values in (azimuth[hit], down[hit, row], near.is_copy[hit]):
+            met.append(values.new_zeros(first_m.shape).index_put_((ray[hit, 0], row), values))
+        return Met(*(values.unflatten(0, (batch, width)).mT for values in met))
+
+    def _copies_near(self, right_m: Tensor, ahead_m: Tensor) -> _Copies:
+        """The copies in the four tiles that reach about eyes (B,)."""
+        copies, tiles = self._copies, []
+        own_right, own_ahead = right_m[copies.of], ahead_m[copies.of]
+        for right in (0, 1):
+            for ahead in (0, 1):
+                right_of, right_side = self._tiling.tile(own_right, right)
+                ahead_of, ahead_side = self._tiling.tile(own_ahead, ahead)
+                is_first = (right_of == 0) & (ahead_of == 0)
+                tiles.append(copies._replace(
+                    right_m=right_of + right_side * copies.right_m, ahead_m=ahead_of + ahead_side * copies.ahead_m,
+                    side=copies.side * right_side * ahead_side, is_copy=copies.is_copy | ~is_first))
+        return _Copies(*(torch.cat(each) for each in zip(*tiles, strict=True)))
+
+
+class Met(NamedTuple):
+    """How many metres ahead something is met, inf for nothing; at which azimuth and how far down for every metre the
+    panorama shows that; and whether it is a copy of what the start picture shows, each (B, H, W)."""
+
+    along_m: Tensor
+    azimuth: Tensor
+    down: Tensor
+    is_copy: Tensor
+
+
+class _Copies(NamedTuple):
+    """Things, and their mirror images, each (N,)."""
+
+    of: Tensor  # which of the batch
+    thing: Tensor
+    azimuth: Tensor  # of the thing's middle in the panorama
+    away_m: Tensor  # of the thing from the start
+    half_m: Tensor  # of its width
+    right_m: Tensor
+    ahead_m: Tensor
+    side: Tensor  # 1, or -1 for what is the wrong way round
+    is_copy: Tensor
+
+
+class _Things(NamedTuple):
+    """Narrow things, each (N,)."""
+
+    of: Tensor  # which of the batch
+    azimuth: Tensor  # of their middles
+    width_m: Tensor
+    away_m: Tensor
+
+
+def _narrow_things(panorama: Panorama, eye_m: float) -> tuple[_Things, Tensor]:
+    """The narrow things of a batch of panoramas, and their labels (B, rows, columns).
+
+    First those that stand alone, then those that rise from something wide, as trees do from a hedge.
+    """
+    front_m, height_m = panorama.front_m, eye_m - panorama.down[:, None] * panorama.front_m
+    labels, things, count = torch.full(front_m.shape, -1, device=front_m.device), [], 0
+    for floor_m in (-FOOT_M, *HEDGES_M):
+        found = components(front_m.masked_fill((labels >= 0) | (height_m < floor_m), torch.inf))
+        own, found = _narrow(panorama, found, height_m, max(floor_m, 0.0) + FOOT_M)
+        labels = torch.where(found >= 0, found + count, labels)
+        things.append(own)
+        count += len(own.of)
+    return _Things(*(torch.cat(each) for each in zip(*things, strict=True))), labels
+
+
+def _narrow(panorama: Panorama, labels: Tensor, height_m: Tensor, foot_m: float) -> tuple[_Things, Tensor]:
+    """What is narrow of what hangs together by its labels, begins below `foot_m` above the ground, and is whole;
+    numbered from 0."""
+    stands = labels >= 0
+    _, thing, counts = labels[stands].unique(return_inverse=True, return_counts=True)
+    of, row, column = stands.nonzero().unbind(dim=1)
+
+    def each(values: Tensor, how: str) -> Tensor:
+        return torch.zeros(len(counts), dtype=values.dtype, device=values.device).scatter_reduce_(
+            0, thing, values, how, include_self=False)
+
+    first, last = each(column, "amin"), each(column, "amax")
+    away_m = each(panorama.front_m[stands].log(), "mean").exp()
+    width_m = (last - first + 1) * (2 * panorama.half_rad / panorama.columns) * away_m
+    is_narrow = (width_m < WIDEST_M) & (counts >= LEAST_CELLS) & (each(height_m[stands], "amin") < foot_m) & (
+        first > 0) & (last < panorama.columns - 1)
+    numbered = torch.full_like(labels, -1)
+    numbered[stands] = torch.where(is_narrow, is_narrow.cumsum(dim=0) - 1, -1)[thing]
+    azimuth = (panorama.azimuth[first] + panorama.azimuth[last]) / 2
+    return _Things(*(own[is_narrow] for own in (each(of, "amin"), azimuth, width_m, away_m))), numbered
+
+
+def components(front_m: Tensor) -> Tensor:
+    """Distances (B, rows, columns), inf for nothing -> labels of what hangs together, int64, -1 for nothing.
+
+    Cells of a column that hang together are one run, and few runs are left to be joined side by side.
+    """
+    by_column = front_m.mT  # (B, columns, rows)
+    stands, logs = by_column.isfinite(), by_column.nan_to_num(posinf=1.0).log()
+    begins = stands.clone()
+    begins[..., 1:] &= ~(stands[..., :-1] & (logs.diff(dim=2).abs() < ALIKE))
+    runs = begins.flatten().cumsum(dim=0).view_as(begins) - 1
+    beside = stands[:, :-1] & stands[:, 1:] & (logs.diff(dim=1).abs() < ALIKE)
+    pairs = torch.stack([runs[:, :-1][beside], runs[:, 1:][beside]]).unique_consecutive(dim=1)
+    one, other = torch.cat([pairs, pairs.flip(0)], dim=1)
+    labels, before = torch.arange(int(begins.sum()), device=front_m.device), None
+    while before is None or not torch.equal(labels, before):
+        before = labels
+        labels = labels.scatter_reduce(0, one, labels[other], "amax")
+        labels = labels[labels]  # a label is the number of another run of the same thing
+    return torch.where(stands, labels[runs.clamp_min(0)] if len(labels) else runs, -1).mT
