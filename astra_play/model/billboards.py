@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .eyes import Eyes, Rays
 from .panorama import DOWN, UP, Panorama
 from .tiling import Tiling
 
@@ -48,49 +49,51 @@ class Billboards:
             of=torch.zeros_like(self._copies.of[own]))
         return one
 
-    def meet(self, right_m: Tensor, ahead_m: Tensor, ways: tuple[Tensor, Tensor], down: Tensor,
-             solid: Tensor) -> Met | None:
+    def meet(self, rays: Rays, solid: Tensor) -> Met | None:
         """What rays meet first, or None where there are no billboards.
 
-        They begin at eyes (B,) and go `ways` (B, W) to the right and ahead of the start for every metre, in rows that
-        go `down` (H,). Of things on which it is `solid` (B,) the rims, which are partly see-through, are left out.
+        Of things on which it is `solid` (B,) the rims, which are partly see-through, are left out.
         """
         if not len(self._copies.of):
             return None
-        near = self._copies_near(right_m, ahead_m)
-        batch, width = ways[0].shape
-        to_right, to_ahead = near.right_m - right_m[near.of], near.ahead_m - ahead_m[near.of]
-        away_m = torch.hypot(to_right, to_ahead)
-        to_right, to_ahead = (to_right / away_m)[:, None], (to_ahead / away_m)[:, None]
-        ray_right, ray_ahead = ways[0][near.of], ways[1][near.of]  # (N, W)
-        towards = ray_right * to_right + ray_ahead * to_ahead
-        along_m = away_m[:, None] / towards.clamp_min(1e-6)
-        aside_m = along_m * (ray_right * to_ahead - ray_ahead * to_right)
-        is_hit = (towards > 1e-6) & (aside_m.abs() <= near.half_m[:, None]) & (away_m > NEAREST_M)[:, None] & (
-            along_m * torch.hypot(ray_right, ray_ahead) < self._tiling.reach_m)
-        which, column = is_hit.nonzero().unbind(dim=1)
-        near, along_m, aside_m = _Copies(*(own[which] for own in near)), along_m[which, column], aside_m[which, column]
+        column, near, along_m, aside_m = self._struck(rays)
         off = torch.atan2(near.side * aside_m, near.away_m)
-        azimuth, drop = near.azimuth + off, along_m * off.cos() / near.away_m
-        down = down * drop[:, None]  # (N, H)
-        cell = (near.of[:, None] * self._panorama.rows + self._panorama.row_of(down)) * self._panorama.columns + (
-            self._panorama.column_of(azimuth)[:, None])
-        is_own = (self._flat_labels[cell] == near.thing[:, None]) & (down > -UP) & (down < DOWN)
-        is_own &= self._panorama.solid_front_m.reshape(-1)[cell].isfinite() | ~solid[near.of][:, None]
+        azimuth = near.azimuth + off
+        down = rays.down * (along_m * off.cos() / near.away_m)[:, None]  # (N, H)
+        panorama = self._panorama
+        cell = panorama.cell(near.of[:, None], panorama.row_of(down), panorama.column_of(azimuth)[:, None])
+        is_own = (self._flat_labels[cell] == near.thing[:, None]) & (down > -UP) & (down < DOWN) & (
+            panorama.solid_front_m.reshape(-1)[cell].isfinite() | ~solid[near.of, None])
+        batch, width = rays.right.shape
         ray = (near.of * width + column)[:, None].expand_as(is_own)
         first_m = torch.full((batch * width, down.shape[1]), torch.inf, device=down.device)
         first_m.scatter_reduce_(0, ray, torch.where(is_own, along_m[:, None], torch.inf), "amin")
-        is_first = is_own & (along_m[:, None] == first_m.gather(0, ray))
-        hit, row = is_first.nonzero().unbind(dim=1)
+        hit, row = (is_own & (along_m[:, None] == first_m.gather(0, ray))).nonzero().unbind(dim=1)
         met = [first_m]
         for values in (azimuth[hit], down[hit, row], near.is_copy[hit]):
             met.append(values.new_zeros(first_m.shape).index_put_((ray[hit, 0], row), values))
         return Met(*(values.unflatten(0, (batch, width)).mT for values in met))
 
-    def _copies_near(self, right_m: Tensor, ahead_m: Tensor) -> _Copies:
-        """The copies in the four tiles that reach about eyes (B,)."""
+    def _struck(self, rays: Rays) -> tuple[Tensor, _Copies, Tensor, Tensor]:
+        """Where columns of rays strike the upright planes of billboards, each (N,): which column, which billboard, how
+        far ahead, and how far to the right of its middle, in metres."""
+        near = self._copies_near(rays.eyes)
+        to_right, to_ahead = near.right_m - rays.eyes.right_m[near.of], near.ahead_m - rays.eyes.ahead_m[near.of]
+        away_m = torch.hypot(to_right, to_ahead)
+        to_right, to_ahead = (to_right / away_m)[:, None], (to_ahead / away_m)[:, None]
+        right, ahead = rays.right[near.of], rays.ahead[near.of]  # (copies, W)
+        towards = right * to_right + ahead * to_ahead
+        along_m = away_m[:, None] / towards.clamp_min(1e-6)
+        aside_m = along_m * (right * to_ahead - ahead * to_right)
+        is_struck = (towards > 1e-6) & (aside_m.abs() <= near.half_m[:, None]) & (away_m > NEAREST_M)[:, None] & (
+            along_m * torch.hypot(right, ahead) < self._tiling.reach_m)
+        which, column = is_struck.nonzero().unbind(dim=1)
+        return column, _Copies(*(own[which] for own in near)), along_m[which, column], aside_m[which, column]
+
+    def _copies_near(self, eyes: Eyes) -> _Copies:
+        """The copies in the four tiles that the reach of eyes touches."""
         copies, tiles = self._copies, []
-        own_right, own_ahead = right_m[copies.of], ahead_m[copies.of]
+        own_right, own_ahead = eyes.right_m[copies.of], eyes.ahead_m[copies.of]
         for right in (0, 1):
             for ahead in (0, 1):
                 right_of, right_side = self._tiling.tile(own_right, right)

@@ -1,4 +1,4 @@
-"""Where players stand and look in a place (place.py), and how a row's motion moves them."""
+"""Where players stand and look in a place (place.py), how motions move them, and the rays that they look along."""
 
 from __future__ import annotations
 
@@ -29,3 +29,25 @@ class Eyes(NamedTuple):
         return Eyes(self.right_m + cos * right - sin * ahead, self.ahead_m + sin * right + cos * ahead,
                     self.yaw_rad + torch.atan2(rotation[:, 0, 2], rotation[:, 0, 0]),
                     self.pitch_rad + torch.atan2(-rotation[:, 2, 1], rotation[:, 1, 1]))
+
+
+class Rays(NamedTuple):
+    """Where rays of level views go for every metre ahead of the eye.
+
+    Columns go `right` and `ahead` of the start, each (B, W), rows `down` (H,); `eyes` are where they begin.
+    """
+
+    eyes: Eyes
+    right: Tensor
+    ahead: Tensor
+    down: Tensor
+
+    def at(self, along_m: Tensor) -> tuple[Tensor, Tensor]:
+        """The points (B, N, W) that are so far ahead, N of them along each column: metres right and ahead of the
+        start."""
+        return (self.eyes.right_m[:, None, None] + along_m * self.right[:, None],
+                self.eyes.ahead_m[:, None, None] + along_m * self.ahead[:, None])
+
+    def length_m(self, along_m: Tensor) -> Tensor:
+        """How far from the eye along the ground the points (B, N, W) so far ahead are."""
+        return along_m * torch.hypot(self.right, self.ahead)[:, None]

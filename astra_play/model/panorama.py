@@ -128,6 +128,10 @@ class Panorama:
         """Which row shows directions that go so far down for every metre away, int64."""
         return ((down + UP) * self._per_unit).clamp(0, self.rows - 1).long()
 
+    def cell(self, of: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        """Indices into a flat layer; `of` tells which of the batch."""
+        return (of * self.rows + row) * self.columns + column
+
     def look_up(self, layer: Tensor, azimuth: Tensor, down: Tensor) -> Tensor:
         """Colours (B, C, H, W) of `things` or `behind` in directions (B, H, W)."""
         places = torch.stack([azimuth / self.half_rad, (down + UP) * (2 * self._per_unit / self.rows) - 1], dim=-1)

@@ -1,8 +1,9 @@
 """A panorama in depth (panorama.py) -> the place around a player, seen from wherever one walks.
 
 A picture that is moved, painted over and moved again for minutes loses what it was made of; a place that stands still
-does not. Every frame follows rays through it: the first thing that a ray meets is seen, else the ground, else the sky.
-Farther off than the place reaches everything is seen as from the start.
+does not. Every frame follows rays through it: the first thing that a ray meets is seen, be it a billboard
+(billboards.py) or something wide, else the ground, else the sky. Farther off than the place reaches everything is seen
+as from the start.
 
 One picture shows a sixth of the horizon. The rest goes on as in a mirror (`folded`), and the whole place, as far as it
 reaches, is laid out again and again like tiles, each the mirror of its neighbours, so that it never ends.
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ from ..codec.distances import Distances
 from ..config import ControlsConfig
 from .anchor import resample
 from .billboards import Billboards, Met
-from .eyes import Eyes
+from .eyes import Eyes, Rays
 from .footing import Footing
 from .panorama import UP, Panorama, middles
 from .surroundings import folded
@@ -36,28 +36,6 @@ STEEPEST_RAD = math.radians(75)  # that a ray may go up or down: level views of 
 EDGE = 0.2  # logarithms of how far ahead neighbours are differ by more at a silhouette
 NOTHING_M = 100.0  # that nothing is taken to be ahead there
 SMOOTH_M = 1.0  # from the start, where they are drawn smooth, in which they become stairs to be smoothed
-
-
-class Rays(NamedTuple):
-    """Where rays of level views go for every metre ahead of the eye.
-
-    Columns go `right` and `ahead` of the start, each (B, W), rows `down` (H,); `eyes` are where they begin.
-    """
-
-    eyes: Eyes
-    right: Tensor
-    ahead: Tensor
-    down: Tensor
-
-    def at(self, along_m: Tensor) -> tuple[Tensor, Tensor]:
-        """The points (B, N, W) that are so far ahead, N of them along each column: metres right and ahead of the
-        start."""
-        return (self.eyes.right_m[:, None, None] + along_m * self.right[:, None],
-                self.eyes.ahead_m[:, None, None] + along_m * self.ahead[:, None])
-
-    def length_m(self, along_m: Tensor) -> Tensor:
-        """How far from the eye along the ground the points (B, N, W) so far ahead are."""
-        return along_m * torch.hypot(self.right, self.ahead)[:, None]
 
 
 class Place:
@@ -138,8 +116,7 @@ class Place:
         finite_m = along_m.nan_to_num(posinf=1.0)
         azimuth, away_m, is_copy = self.tiling.find(*rays.at(finite_m))
         met = Met(along_m, azimuth, rays.down[:, None] * finite_m / away_m, is_copy)
-        billboards = self.billboards.meet(rays.eyes.right_m, rays.eyes.ahead_m, (rays.right, rays.ahead), rays.down,
-                                          ~is_soft[:, 0, 0])
+        billboards = self.billboards.meet(rays, ~is_soft[:, 0, 0])
         if billboards is None:
             return met
         is_nearer = billboards.along_m < along_m
@@ -165,7 +142,7 @@ class Place:
         of, at, ray = may_be_met.nonzero().unbind(dim=1)
         way_m = torch.stack([away_m[of, at, ray], before_m[of, at, ray]])
         down = rays.down * (self._samples_m[at] / way_m[0])[:, None]  # (N, H)
-        cell = self._cell(of[:, None], self.panorama.row_of(down), column[of, at, ray][:, None])
+        cell = self.panorama.cell(of[:, None], self.panorama.row_of(down), column[of, at, ray][:, None])
         is_inside = (way_m.amax(dim=0)[:, None] >= front_m.view(-1)[cell]) & (
             way_m.amin(dim=0)[:, None] < self.rest.back_m.view(-1)[cell]) & (down > -UP)
         order = torch.where(is_inside, at[:, None], NUM_SAMPLES)
@@ -183,7 +160,7 @@ class Place:
         azimuth, away_m, _ = self.tiling.find(*rays.at(late_m))
         row = self.panorama.row_of(rays.down[:, None] * late_m / away_m)
         first = torch.arange(len(found), device=found.device)[:, None, None]
-        cell = self._cell(first, row, self.panorama.column_of(azimuth))
+        cell = self.panorama.cell(first, row, self.panorama.column_of(azimuth))
         front_m, back_m = (layer.view(-1)[cell] for layer in (front_m, self.rest.back_m))
         face_m = torch.where(soon_away_m >= back_m, back_m, front_m)  # one may come from behind
         way_m = late_away_m - soon_away_m
@@ -191,10 +168,6 @@ class Place:
         is_from_aside = (soon_away_m >= front_m) & (soon_away_m < back_m)  # as far away as it, beside it
         share = torch.where(is_from_aside, 1.0, share)
         return torch.where(found < NUM_SAMPLES, torch.lerp(soon_m, late_m, share), torch.inf)
-
-    def _cell(self, of: Tensor, row: Tensor, column: Tensor) -> Tensor:
-        """Indices into a flat layer of the panorama; `of` tells which of the batch."""
-        return (of * self.panorama.rows + row) * self.panorama.columns + column
 
     def _behind(self, rays: Rays) -> tuple[Tensor, Tensor]:
         """Colours (B, 3, H, W) of the ground and the sky behind all that stands, and whether the start picture shows
