@@ -298,6 +298,7 @@ def naive_billboards(place: Place, eye: tuple[float, float, float], things: list
                     x, z = away * math.sin(middle), away * math.cos(middle)
                     walls.append((number, 2 * reach * i + (-x if i % 2 else x), 2 * reach * j + (-z if j % 2 else z),
                                   side * (-1) ** (i + j), azimuth, width, away))
+    walls = [wall for wall in walls if math.hypot(wall[1] - right_m, wall[2] - ahead_m) < 1.5 * reach]
     met = []
     for down in place._down.tolist():
         met.append([])
@@ -328,17 +329,16 @@ def naive_clearance_m(place: Place, point: tuple[float, float], batch_index: int
     """How far a point (metres right and ahead of the start, in the first tile) is from what stands between knee and
     eye: the middle of every thing's column in every direction is laid out, mirrored as the panorama goes on."""
     panorama, nearest = place.panorama, math.inf
+    down, front_m = panorama.down.tolist(), panorama.solid_front_m[batch_index].T.tolist()
+    met = [[away for row, away in enumerate(column) if KNEE_M < place._eye_m - down[row] * away < place._eye_m]
+           for column in front_m]
     for half_degrees in range(720):
         azimuth = math.radians(half_degrees / 2 - 180)
         shown, beside = folded(torch.tensor([azimuth, azimuth + 1e-3]), panorama.half_rad).tolist()
         column = int(panorama.column_of(torch.tensor(shown)))
         azimuth += math.copysign(1.0, beside - shown) * (float(panorama.azimuth[column]) - shown)
-        for row in range(panorama.rows):
-            away = float(panorama.solid_front_m[batch_index, row, column])
-            height = place._eye_m - float(panorama.down[row]) * away if math.isfinite(away) else math.inf
-            if KNEE_M < height < place._eye_m:
-                nearest = min(nearest, math.hypot(away * math.sin(azimuth) - point[0],
-                                                  away * math.cos(azimuth) - point[1]))
+        for away in met[column]:
+            nearest = min(nearest, math.hypot(away * math.sin(azimuth) - point[0], away * math.cos(azimuth) - point[1]))
     return nearest
 
 
