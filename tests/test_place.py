@@ -294,3 +294,24 @@ def test_a_share_without_a_thing_nearby_is_none() -> None:
     assert torch.isfinite(shown).all()
     plain, _ = Place(picture, distances, CONTROLS, REACH_M).view(eyes(0.3, 1.0))
     assert (shown - plain).abs().mean() < 0.06
+
+
+@pytest.mark.parametrize("pitch", [0.0, 0.1])
+def test_a_path_is_as_wide_at_ones_feet_as_before_them(pitch: float) -> None:
+    """No picture shows the ground at one's feet; who has walked on and looks back sees it."""
+    down = ((torch.arange(HEIGHT) + 0.5) / HEIGHT * 2 - 1) * TANGENT
+    across = ((torch.arange(WIDTH) + 0.5) / WIDTH * 2 - 1) * TANGENT * WIDTH / HEIGHT
+    ahead = math.cos(pitch) + down[:, None] * math.sin(pitch)
+    ground_m = CONTROLS.eye_height_m / ((down[:, None] * math.cos(pitch) - math.sin(pitch)) / ahead).clamp_min(1e-6)
+    on_path = (across / ahead * ground_m).abs() < 0.9
+    picture = torch.where(on_path, torch.tensor([0.8, 0.8, -0.8])[:, None, None],
+                          torch.tensor([-0.8, 0.5, -0.8])[:, None, None])[None]
+    place = Place(picture, nothing_stands(picture, pitch), CONTROLS, REACH_M)
+    nearest_m = float(ground_m[-1, 0])
+    across_m = 6 * across.abs()
+    for at_m in (0.65 * nearest_m, nearest_m - 0.2, nearest_m + 0.4):
+        view, known = place.view(eyes(ahead=at_m + 6.0, yaw=math.pi))
+        row = int(HEIGHT / 2 + FOCAL_PX * CONTROLS.eye_height_m / 6.0)
+        assert (view[0, 0, row, across_m < 0.7] > 0.4).all()
+        assert (view[0, 0, row, (across_m > 1.05) & (across_m < 1.2)] < -0.4).all()
+        assert bool(known[0, 0, row, WIDTH // 2]) == (at_m > nearest_m)

@@ -28,7 +28,7 @@ THICK_M, THICK_SHARE = 0.6, 0.1  # what stands is so thick, or such a share of i
 STEEP = 0.2  # share of its distance by which a slope goes back from place to place; what is further is another thing
 TALLEST_M = 9.0
 ALIKE = 0.2  # logarithms of distances differ by less within one thing
-SOFT_PX = 16  # over which the ground at one's feet, which no picture shows, is blurred across
+LEAST_DOWN = 0.1  # tangent that the lower edge of a picture is taken to look down by, at least
 
 
 class Panorama:
@@ -54,6 +54,7 @@ class Panorama:
         self.azimuth = middles(self.columns, pictures.device) * self.half_rad
         self.down = (torch.arange(self.rows, device=pictures.device) + 0.5) / self._per_unit - UP
         top, bottom = self._edges(distances.pitch_rad)
+        self._nearest_m = self._eye_m / (bottom / self.azimuth.cos()).clamp_min(LEAST_DOWN)[..., :1]  # ahead, (B, 1, 1)
         where = self._in_pictures(distances.pitch_rad, top, bottom)
         # Rims of what stands are drawn with its own colours and distances, which go on around it.
         inner = distances.stands > INNER
@@ -62,7 +63,7 @@ class Panorama:
         share = resample(distances.stands, where).clamp(0, 1)
         things = fill_in(pictures, F.interpolate(inner.float(), pictures.shape[-2:]) > 0.5)
         self.things = torch.cat([resample(things, where), share], dim=1)
-        behind = self._softened(resample(_without_things(pictures, distances, tangent), where))
+        behind = resample(_without_things(pictures, distances, tangent), where)
         is_shown = (self.down[:, None] >= top) & (self.down[:, None] <= bottom)
         self.behind = torch.cat([behind, is_shown[:, None].to(behind.dtype)], dim=1)
         stands = (share[:, 0] > STANDS) & metres.isfinite() & self._may_stand(metres, top)
@@ -91,12 +92,6 @@ class Panorama:
         return torch.stack([(self.azimuth.sin() / ahead) / self._limits[0],
                             (down * cos + self.azimuth.cos() * sin) / ahead / self._limits[1]], dim=-1)
 
-    def _softened(self, behind: Tensor) -> Tensor:
-        """(B, 3, rows, columns) with what is at one's feet, of which nothing is known, blurred across."""
-        blurred = F.avg_pool2d(F.pad(behind, (SOFT_PX, SOFT_PX, 0, 0), mode="replicate"), (1, 2 * SOFT_PX + 1), 1)
-        share = ((self.down - self._limits[1]) / (DOWN - self._limits[1])).clamp(0, 1)
-        return torch.lerp(behind, blurred, share[:, None])
-
     def _may_stand(self, metres: Tensor, top: Tensor) -> Tensor:
         """Where something may stand `metres` (B, rows, columns) away: not above everything else; and above the upper
         edge of the picture, whose mirror is seen there, only what the edge cuts off."""
@@ -108,9 +103,18 @@ class Panorama:
     def part(self, index: int) -> Panorama:
         """That of one of the batch alone."""
         one = copy.copy(self)
-        for name in ("things", "behind", "front_m", "solid_front_m", "back_m"):
+        for name in ("things", "behind", "front_m", "solid_front_m", "back_m", "_nearest_m"):
             setattr(one, name, getattr(self, name)[index:index + 1])
         return one
+
+    def ground(self, azimuth: Tensor, away_m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where `behind` shows the ground `away_m` from the eye in directions (B, H, W): azimuth and how far down; and
+        whether the picture shows that. What is before the picture's lower edge, at one's feet, is the mirror of what is
+        beyond it, so that a path stays as wide as it is."""
+        aside_m, ahead_m = away_m * azimuth.sin(), away_m * azimuth.cos()
+        is_shown = ahead_m >= self._nearest_m
+        ahead_m = torch.where(is_shown, ahead_m, 2 * self._nearest_m - ahead_m)
+        return torch.atan2(aside_m, ahead_m), self._eye_m / torch.hypot(aside_m, ahead_m), is_shown
 
     def without(self, marks: Tensor) -> Panorama:
         """The same with nothing standing where marks (B, rows, columns) are set."""

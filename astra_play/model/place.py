@@ -175,13 +175,14 @@ class Place:
         ground_m = (self._eye_m / rays.down.clamp_min(1e-6))[:, None]
         is_near = rays.length_m(ground_m) < self._reach_m
         azimuth, away_m, is_copy = self.tiling.find(*rays.at(torch.where(is_near, ground_m, 0.0)))
+        azimuth, down, is_seen = self.panorama.ground(azimuth, away_m)
         # What is far away is seen as from the start.
         far, far_away = (f(rays.right, rays.ahead)[:, None] for f in (torch.atan2, torch.hypot))
         half_rad = self.panorama.half_rad
         behind, is_shown = self.panorama.look_up(
             self.panorama.behind, torch.where(is_near, azimuth, folded(far, half_rad)),
-            torch.where(is_near, self._eye_m / away_m, rays.down[:, None] / far_away)).split([3, 1], dim=1)
-        is_copy = torch.where(is_near, is_copy, far.abs() > half_rad)
+            torch.where(is_near, down, rays.down[:, None] / far_away)).split([3, 1], dim=1)
+        is_copy = torch.where(is_near, is_copy | ~is_seen, far.abs() > half_rad)
         return behind, (is_shown > 0.5) & ~is_copy[:, None]
 
 
