@@ -10,10 +10,10 @@ from torch import Tensor
 
 from astra_play.config import ControlsConfig, ModelConfig, StreamConfig
 from astra_play.model.anchor import AHEAD_BLUR, AHEAD_PX, STAYS_PX, repeat_last
-from astra_play.model.footing import KNEE_M
+from astra_play.model.footing import KNEE_M, THIN_M
 from astra_play.model.history import with_mask
 from astra_play.model.panorama import UP
-from astra_play.model.place import CLEAR_M, SMOOTH_M, Place
+from astra_play.model.place import SMOOTH_M, Place
 from astra_play.model.surroundings import folded
 from astra_play.model.transformer import Transformer
 
@@ -284,12 +284,12 @@ def naive_billboards(place: Place, eye: tuple[float, float, float], things: list
     """
     right_m, ahead_m, yaw_rad = eye
     panorama, reach = place.panorama, place._reach_m
-    around = torch.linspace(-math.pi, math.pi, 7201)[:-1]
-    shown, beside = (folded(around + off, panorama.half_rad).tolist() for off in (0.0, 1e-3))
+    around = torch.linspace(-math.pi, math.pi, 7201)
+    shown = folded(around, panorama.half_rad).tolist()
     walls = []
     for number, (azimuth, width, away) in enumerate(things):
-        for place_rad, own, next_to in zip(around.tolist(), shown, beside, strict=True):
-            if abs(own - azimuth) > math.pi / 7200 or abs(next_to - own) > 2e-3:
+        for place_rad, own, next_to in zip(around.tolist(), shown[:-1], shown[1:], strict=False):
+            if not min(own, next_to) <= azimuth < max(own, next_to) or abs(next_to - own) > 2e-3:
                 continue
             side = 1 if next_to > own else -1
             middle = place_rad + side * (azimuth - own)
@@ -327,17 +327,25 @@ def naive_billboards(place: Place, eye: tuple[float, float, float], things: list
 
 def naive_clearance_m(place: Place, point: tuple[float, float], batch_index: int) -> float:
     """How far a point (metres right and ahead of the start, in the first tile) is from what stands between knee and
-    eye: the middle of every thing's column in every direction is laid out, mirrored as the panorama goes on."""
+    eye: every place of every direction is laid out, from its front to its back, mirrored as the panorama goes on."""
     panorama, nearest = place.panorama, math.inf
-    down, front_m = panorama.down.tolist(), panorama.solid_front_m[batch_index].T.tolist()
-    met = [[away for row, away in enumerate(column) if KNEE_M < place._eye_m - down[row] * away < place._eye_m]
-           for column in front_m]
+    down = panorama.down.tolist()
+    spans = []
+    for column in range(panorama.columns):
+        spans.append([])
+        for row in range(panorama.rows):
+            front = float(panorama.solid_front_m[batch_index, row, column])
+            if KNEE_M < place._eye_m - down[row] * front < place._eye_m:
+                thin = place.billboards.labels[batch_index, row, column] >= 0
+                spans[-1].append((front, front + THIN_M if thin else float(panorama.back_m[batch_index, row, column])))
     for half_degrees in range(720):
         azimuth = math.radians(half_degrees / 2 - 180)
         shown, beside = folded(torch.tensor([azimuth, azimuth + 1e-3]), panorama.half_rad).tolist()
         column = int(panorama.column_of(torch.tensor(shown)))
         azimuth += math.copysign(1.0, beside - shown) * (float(panorama.azimuth[column]) - shown)
-        for away in met[column]:
+        along = point[0] * math.sin(azimuth) + point[1] * math.cos(azimuth)
+        for front, back in spans[column]:
+            away = min(max(along, front), back)
             nearest = min(nearest, math.hypot(away * math.sin(azimuth) - point[0], away * math.cos(azimuth) - point[1]))
     return nearest
 
@@ -347,7 +355,6 @@ def naive_first_met(place: Place, eye: tuple[float, float, float], batch_index: 
     meets something that stands, rows of columns: every sample of every ray is looked at, the nearest first."""
     right_m, ahead_m, yaw_rad = eye
     panorama, samples, reach = place.rest, place._samples_m.tolist(), place._reach_m
-    clear = min(math.hypot(right_m, ahead_m), CLEAR_M)
 
     def from_start(x: float, z: float) -> tuple[float, float]:
         """Azimuth in the panorama and distance of a point."""
@@ -368,7 +375,7 @@ def naive_first_met(place: Place, eye: tuple[float, float, float], batch_index: 
                 azimuth, away = from_start(right_m + sample * step_x, ahead_m + sample * step_z)
                 soon, soon_away = before or (sample, away)
                 before = sample, away
-                if sample < clear or down * sample / away <= -UP:
+                if down * sample / away <= -UP:
                     continue
                 row = int(panorama.row_of(torch.tensor(down * sample / away)))
                 column = int(panorama.column_of(torch.tensor(azimuth)))

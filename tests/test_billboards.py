@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from naive import naive_billboards, naive_components
-from test_place import CONTROLS, HEIGHT, REACH_M, WIDTH, eyes, redness, with_post
+from test_place import CONTROLS, FOCAL_PX, HEIGHT, REACH_M, WIDTH, eyes, redness, with_post
 
 from astra_play.codec.distances import Distances
 from astra_play.model.billboards import ALIKE, components
@@ -15,8 +15,6 @@ from astra_play.model.eyes import Eyes
 from astra_play.model.place import Place
 from astra_play.model.surroundings import folded
 from astra_play.model.tiling import Tiling
-
-FOCAL_PX = HEIGHT / 2 / math.tan(math.radians(22.5))
 
 
 def place_of(picture: torch.Tensor, distances: Distances) -> Place:
@@ -128,7 +126,7 @@ def test_copies_are_where_the_mirrors_show_it(half_rad: float) -> None:
     assert torch.equal(beside.sign(), side)
 
 
-@pytest.mark.parametrize("eye", [(0.0, 0.0, 0.0), (2.0, 5.0, 0.9), (-9.0, 14.0, -2.5), (47.0, -33.0, -2.69)])
+@pytest.mark.parametrize("eye", [(0.0, 0.0, 0.0), (2.0, 5.0, 0.9), (-9.0, 14.0, -2.5), (54.0, -47.0, -2.69)])
 def test_rays_meet_what_every_wall_at_right_angles_would_stop(eye: tuple[float, float, float]) -> None:
     picture, distances = many()
     twice = Distances(*(torch.cat([own, own.flip(-1) if own.dim() > 1 else own]) for own in distances))
@@ -146,7 +144,7 @@ def test_rays_meet_what_every_wall_at_right_angles_would_stop(eye: tuple[float, 
         naive = torch.tensor(naive_billboards(place, own_eye, things[index], index, index * 4, eye != (0.0, 0.0, 0.0)))
         ours = seen[0].along_m[index]
         same = (ours == naive) | ((ours - naive).abs() < 2e-3)  # on the border of two cells it may fall either way
-        assert same.float().mean() > 0.985
+        assert (~same).sum() <= 0.03 * naive.isfinite().sum()
         num_met += int(naive.isfinite().sum())
     assert num_met > 100
 

@@ -145,6 +145,14 @@ def test_play_goes_on_from_a_snapshot_as_it_went_on(carried: PlacePicture) -> No
     assert carried.picture is None
 
 
+def test_things_stop_who_walks_into_them_in_play(carried: PlacePicture) -> None:
+    """Seven metres to the left of straight ahead, and all across for the camera that has turned there."""
+    carried.show(smooth(8))
+    play(carried, camera_row(0.0, 0.0, 0.33), *[STEP] * 60)
+    away_m = math.hypot(float(carried._eyes.right_m), float(carried._eyes.ahead_m))
+    assert away_m == pytest.approx(7.0 - 0.6, abs=0.25)
+
+
 def test_eyes_begin_as_the_start_picture_looks() -> None:
     """A finder that sees it look up: level eyes are a nod down away."""
     class LooksUp(DistanceFinder):

@@ -33,7 +33,7 @@ from ..config import ControlsConfig
 
 NEVER_NEARER_M = 1e6
 BRISK_M, BRISK_RAD = 0.05, math.radians(1.5)  # in a frame: a third of a walk, of a turn with the keys
-AHEAD_BLUR = 32.0  # per share by which a step brings what stands ahead nearer: half at a walk, all in a car
+AHEAD_BLUR = 32.0  # per share by which a step brings what stands ahead nearer: half at a walk, all in a fast car
 AHEAD_PX, STAYS_PX = 3.0, 0.5  # how wide a strip is straight ahead, and how little a turn moves what stays in it
 BANDS = 2  # that a picture is cut into to be resampled
 CAMERA_WIDTH = 12  # numbers of a camera row, mask column not included

@@ -7,20 +7,23 @@ houses are, stays where it is (`Panorama`).
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .eyes import Eyes, Rays
-from .panorama import DOWN, UP, Panorama
+from .panorama import DOWN, STEEP, UP, Panorama
 from .tiling import Tiling
 
 ALIKE = 0.05  # logarithms of how far neighbours are differ by less within one thing
 WIDEST_M = 4.5  # of what looks about the same from everywhere
 LEAST_CELLS = 12  # of the panorama; what is smaller is the noise of a finder
-FOOT_M = 0.6  # above the ground, at most: what begins higher is a part of something else
+FOOT_M = 0.6  # above the ground, or the hedge, at most: what begins higher is a part of something else
 HEDGES_M = (1.3, 2.1)  # above which what rises from a hedge, or a low wall, is a thing of its own
+ALONG = 0.5  # share of its height along which a thing goes on in another one if both are one slope
 NEAREST_M = 0.5  # that a billboard is seen from
 
 
@@ -165,15 +168,26 @@ def _narrow(panorama: Panorama, labels: Tensor, height_m: Tensor, foot_m: float)
         return torch.zeros(len(counts), dtype=values.dtype, device=values.device).scatter_reduce_(
             0, thing, values, how, include_self=False)
 
-    first, last = each(column, "amin"), each(column, "amax")
-    away_m = each(panorama.front_m[stands].log(), "mean").exp()
+    first, last, front_m = each(column, "amin"), each(column, "amax"), panorama.front_m[stands]
+    away_m, deep_m = each(front_m.log(), "mean").exp(), each(front_m, "amax") - each(front_m, "amin")
     width_m = (last - first + 1) * (2 * panorama.half_rad / panorama.columns) * away_m
-    is_narrow = (width_m < WIDEST_M) & (counts >= LEAST_CELLS) & (each(height_m[stands], "amin") < foot_m) & (
-        first > 0) & (last < panorama.columns - 1)
+    num_rows = each(row, "amax") - each(row, "amin") + 1
+    num_beside = torch.stack([each(own[stands].int(), "sum") for own in _goes_on(panorama.front_m, labels)])
+    is_narrow = (torch.hypot(width_m, deep_m) < WIDEST_M) & (counts >= LEAST_CELLS) & (
+        each(height_m[stands], "amin") < foot_m) & (first > 0) & (last < panorama.columns - 1) & (
+        num_beside.amax(dim=0) < ALONG * num_rows)
     numbered = torch.full_like(labels, -1)
     numbered[stands] = torch.where(is_narrow, is_narrow.cumsum(dim=0) - 1, -1)[thing]
     azimuth = (panorama.azimuth[first] + panorama.azimuth[last]) / 2
     return _Things(*(own[is_narrow] for own in (each(of, "amin"), azimuth, width_m, away_m))), numbered
+
+
+def _goes_on(front_m: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Where something goes on to the left, and to the right, in another thing that is hardly further away, (B, rows,
+    columns) bool: as the strips do that a wall falls into which is seen from aside."""
+    slopes = (front_m.nan_to_num(posinf=1.0).log().diff(dim=2).abs() < math.log(1 + STEEP)) & (
+        labels[..., 1:] != labels[..., :-1]) & front_m[..., 1:].isfinite() & front_m[..., :-1].isfinite()
+    return F.pad(slopes, (1, 0)), F.pad(slopes, (0, 1))
 
 
 def components(front_m: Tensor) -> Tensor:

@@ -28,8 +28,9 @@ from .panorama import UP, Panorama, middles
 from .surroundings import folded
 from .tiling import Tiling
 
-NEAREST_M, NUM_SAMPLES = 0.7, 80  # along a ray; from one to the next it is a twentieth further
-CLEAR_M = 0.5  # about one who has walked as far, in which nothing is seen: a finder may see what is not there
+# Along a ray; from one to the next it is a twentieth further. A wall that one touches (footing.BODY_M) is nearer than
+# the first, but thick enough (panorama.THICK_M) to reach it.
+NEAREST_M, NUM_SAMPLES = 0.7, 80
 NUM_SHELLS, FARTHEST_SHELL_M = 64, 80.0  # of distances, in which it is noted where something stands
 LEVEL_RAD = 1e-4
 STEEPEST_RAD = math.radians(75)  # that a ray may go up or down: level views of steeper ones would be endless
@@ -52,11 +53,12 @@ class Place:
         self._down = middles(height, pictures.device) * tangent
         self.panorama = Panorama(pictures, distances, controls, reach_m)
         self.tiling = Tiling(reach_m, self.panorama.half_rad)
-        self.footing = Footing(self.panorama, self.tiling, self._eye_m)
         step = (reach_m / NEAREST_M) ** (1 / (NUM_SAMPLES - 1))
         self._samples_m = NEAREST_M * step ** torch.arange(NUM_SAMPLES, device=pictures.device)
         self.billboards = Billboards(self.panorama, self.tiling, self._eye_m)
-        self.rest = self.panorama.without(self.billboards.labels >= 0)  # which is met where it was seen
+        is_narrow = self.billboards.labels >= 0
+        self.rest = self.panorama.without(is_narrow)  # which is met where it was seen
+        self.footing = Footing(self.panorama, self.tiling, self._eye_m, is_narrow)
         self._occupied = _shells_with_something(self.rest)
 
     def view(self, eyes: Eyes) -> tuple[Tensor, Tensor]:
@@ -79,7 +81,7 @@ class Place:
         return pictures, (known > 0.5).float()
 
     def _part(self, index: int) -> Place:
-        """The place of one of the batch alone."""
+        """What one of the batch sees; all still walk together."""
         one = copy.copy(self)
         one.panorama, one.rest, one.billboards = (own.part(index) for own in (
             self.panorama, self.rest, self.billboards))
@@ -135,10 +137,8 @@ class Place:
         column = self.panorama.column_of(azimuth)
         # Only where in some row of the column something stands about so far away: few of the samples.
         first = torch.arange(batch, device=column.device)[:, None, None]
-        walked_m = torch.hypot(rays.eyes.right_m, rays.eyes.ahead_m)[:, None, None]
         may_be_met = self._occupied[first, column, _shell_of(away_m)] & (
-            rays.length_m(self._samples_m[:, None]) < self._reach_m) & (
-            self._samples_m[:, None] >= walked_m.clamp(max=CLEAR_M))
+            rays.length_m(self._samples_m[:, None]) < self._reach_m)
         of, at, ray = may_be_met.nonzero().unbind(dim=1)
         way_m = torch.stack([away_m[of, at, ray], before_m[of, at, ray]])
         down = rays.down * (self._samples_m[at] / way_m[0])[:, None]  # (N, H)
