@@ -13,7 +13,7 @@ from .eyes import Eyes
 from .panorama import Panorama
 from .tiling import Tiling
 
-BODY_M = 0.6  # from the middle of a body to what it touches, as in the simulator
+BODY_M = 1.0  # from the middle of a body to what it touches; nearer, one would see nothing but a blur
 KNEE_M = 0.3  # above the ground; what is lower nobody bumps into
 FAR_M = 1e4  # where something is taken to be that is in nobody's way
 THIN_M = 0.2  # of a billboard, from its front to its back
