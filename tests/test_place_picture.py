@@ -12,6 +12,7 @@ from astra_play.actions.rows import camera_row
 from astra_play.codec.distances import DistanceFinder
 from astra_play.codec.mini import MiniCodec, fit_linear
 from astra_play.config import CodecConfig, ControlsConfig
+from astra_play.model.footing import BODY_M
 from astra_play.model.place_picture import PlaceMotion, PlacePicture
 
 WIDTH, HEIGHT = 64, 48
@@ -150,7 +151,7 @@ def test_things_stop_who_walks_into_them_in_play(carried: PlacePicture) -> None:
     carried.show(smooth(8))
     play(carried, camera_row(0.0, 0.0, 0.33), *[STEP] * 60)
     away_m = math.hypot(float(carried._eyes.right_m), float(carried._eyes.ahead_m))
-    assert away_m == pytest.approx(7.0 - 0.6, abs=0.25)
+    assert away_m == pytest.approx(7.0 - BODY_M, abs=0.25)
 
 
 def test_eyes_begin_as_the_start_picture_looks() -> None:

@@ -28,8 +28,8 @@ from .panorama import UP, Panorama, middles
 from .surroundings import folded
 from .tiling import Tiling
 
-# Along a ray; from one to the next it is a twentieth further. A wall that one touches (footing.BODY_M) is nearer than
-# the first, but thick enough (panorama.THICK_M) to reach it.
+# Along a ray; from one to the next it is a twentieth further. Nobody comes nearer to a wall than the first
+# (footing.BODY_M), and who begins nearer sees it because it is thick.
 NEAREST_M, NUM_SAMPLES = 0.7, 80
 NUM_SHELLS, FARTHEST_SHELL_M = 64, 80.0  # of distances, in which it is noted where something stands
 LEVEL_RAD = 1e-4
