@@ -234,6 +234,23 @@ def test_training_makes_a_world_that_plays_and_goes_on_after_a_kill(tmp_path: Pa
     assert [entry["step"] for entry in log if "minutes" in entry] == [3, 6, 9]
 
 
+def test_more_training_begins_with_the_filter_of_the_world(tmp_path: Path, data: Path) -> None:
+    plain = make_tiny_world(tmp_path / "plain")
+    recipe = dataclasses.replace(RECIPE, num_steps=2)
+    filter_loop.train(recipe, plain, [data], [], tmp_path / "first")
+    still = dataclasses.replace(recipe, lr=0.0, seed=5)
+    filter_loop.train(still, tmp_path / "first", [data], [], tmp_path / "more", more=True)
+    filter_loop.train(still, tmp_path / "first", [data], [], tmp_path / "anew")
+    first, more, anew = (load_codec(tmp_path / name, load_world_config(tmp_path / name)).loop_filter.stem.weight
+                         for name in ("first", "more", "anew"))
+    assert torch.allclose(more, first, atol=1e-3) and not torch.allclose(anew, first, atol=1e-3)
+    told = [load_world_config(tmp_path / name).provenance["loop_filter"] for name in ("first", "more", "anew")]
+    assert told[1]["began_with"] == told[0] and "began_with" not in told[2]
+    for world, wanted in ((plain, RECIPE), (tmp_path / "first", dataclasses.replace(RECIPE, width=RECIPE.width + 1))):
+        with pytest.raises(ConfigError, match="leave out --more"):
+            filter_loop.train(wanted, world, [data], [], tmp_path / "refused", more=True)
+
+
 def test_sample_strip_shows_truth_above_dream_as_far_as_episodes_go(tmp_path: Path, data: Path,
                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import Image

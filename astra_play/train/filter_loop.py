@@ -53,11 +53,14 @@ class FilterTraining:
     """State of a run."""
 
     def __init__(self, recipe: FilterRecipe, config: WorldConfig, model: Transformer, codec: MiniCodec,
-                 data: dict[str, LatentDataset], replicas: Replicas = ALONE) -> None:
+                 data: dict[str, LatentDataset], replicas: Replicas = ALONE, begin: LoopFilter | None = None) -> None:
+        """`begin`: the filter to begin with; None: a random one."""
         self.recipe, self.replicas = recipe, replicas
         self.device = choose_device()
         torch.manual_seed(recipe.seed)
         self.filter = LoopFilter(recipe.width).to(self.device)
+        if begin is not None:
+            self.filter.load_state_dict(begin.state_dict())
         self.critic = PictureCritic(recipe.critic_width).to(self.device).to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(self.filter.parameters(), recipe.lr, betas=(0.0, 0.99))
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), recipe.critic_lr, betas=(0.0, 0.99))
@@ -72,6 +75,7 @@ class FilterTraining:
                         for name, own in data.items()}
         self.pools, self.young_pools = ({name: Pool(recipe.pool) for name in data} for _ in range(2))
         self.step, self.minutes = 0, 0.0
+        self.began_with: dict = {}  # provenance of the filter that it began with
 
     @property
     def position(self) -> int:
@@ -159,7 +163,7 @@ class FilterTraining:
         """What resuming needs; free runs begin anew."""
         return {"filter": self.filter.state_dict(), "critic": self.critic.state_dict(), "ema": self.ema.shadow,
                 "optimizer": self.optimizer.state_dict(), "critic_optimizer": self.critic_optimizer.state_dict(),
-                "step": self.step, "minutes": self.minutes}
+                "step": self.step, "minutes": self.minutes, "began_with": self.began_with}
 
     def restore(self, state: dict) -> None:
         """Go on from `state`."""
@@ -169,7 +173,7 @@ class FilterTraining:
         self.critic_optimizer.load_state_dict(state["critic_optimizer"])
         self.ema.shadow = {name: own.to(self.device) for name, own in state["ema"].items()}
         self.ema.copy_to(self.average)
-        self.step, self.minutes = state["step"], state["minutes"]
+        self.step, self.minutes, self.began_with = state["step"], state["minutes"], state.get("began_with", {})
         for generator in (self.generator, self.noise):  # not the numbers again that were drawn before
             generator.manual_seed(self.recipe.seed + self.replicas.rank + (self.step << 16))
 
@@ -209,8 +213,11 @@ def _sharpness(pictures: Tensor) -> Tensor:
 
 
 def train(recipe: FilterRecipe, world_folder: Path, data_folders: Sequence[Path], held_out_folders: Sequence[Path],
-          out: Path) -> None:
-    """Run or resume a recipe; the world with its filter, the log, strips and the checkpoint go to `out`."""
+          out: Path, more: bool = False) -> None:
+    """Run or resume a recipe; the world with its filter, the log, strips and the checkpoint go to `out`.
+
+    With `more` a new run begins with the filter that the world has.
+    """
     config = written_world_config(world_folder)
     if config.codec.kind != "mini" or config.model.anchor != "moved":
         raise ConfigError(f"the world {config.name!r} carries no picture along, so there is nothing to filter; a loop "
@@ -225,16 +232,21 @@ def train(recipe: FilterRecipe, world_folder: Path, data_folders: Sequence[Path]
     device, replicas = choose_device(), join_replicas()
     model = load_model(world_folder, config).to(device).eval().requires_grad_(False)
     codec = load_codec(world_folder, config).to(device).eval().requires_grad_(False)
-    codec.loop_filter = None
+    begin, codec.loop_filter = codec.loop_filter if more else None, None
+    if more and (begin is None or config.codec.loop_filter_width != recipe.width):
+        raise ConfigError(f"the filter of {config.name!r} is {config.codec.loop_filter_width} wide (0: it has none), "
+                          f"but that of the recipe is {recipe.width}; leave out --more, or give the recipe its width")
     data, held_out = (read_data(config, folders, codec) for folders in (data_folders, held_out_folders))
     for own in data.values():
         own.check_clips(recipe.clip_frames + 1, "a free run of clip_frames")
     for own in held_out.values():
         own.check_clips(STRIP_FRAMES[0] + 2, "a sample strip")
-    training = FilterTraining(recipe, config, model, codec, data, replicas)
+    training = FilterTraining(recipe, config, model, codec, data, replicas, begin)
     state = load_checkpoint(out / "filter_checkpoint.pt")
     if state:
         training.restore(state)
+    elif more:
+        training.began_with = config.provenance["loop_filter"]
     log = TrainingLog(out) if replicas.writes else None
     if log:
         log.write(event="start", step=training.step, precision=str(training.dtype), replicas=replicas.count,
@@ -287,7 +299,8 @@ def save_world(training: FilterTraining, config: WorldConfig, codec: MiniCodec, 
     codec.loop_filter = training.averaged()
     save_with_part(codec, config, {"loop_filter_width": recipe.width}, {"loop_filter": {
         "command": "train filter", "recipe": dataclasses.asdict(recipe), "steps": training.step,
-        "minutes": round(training.minutes, 1), "replicas": training.replicas.count}}, world_folder, out)
+        "minutes": round(training.minutes, 1), "replicas": training.replicas.count,
+        **({"began_with": training.began_with} if training.began_with else {})}}, world_folder, out)
     codec.loop_filter = None
 
 
@@ -326,11 +339,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `train filter`."""
     add_run_options(parser)
     parser.add_argument("--world", required=True, metavar="WORLD", help="the world whose free runs are filtered")
+    parser.add_argument("--more", action="store_true",
+                        help="begin with the filter that the world has, as after a training of its network alone")
 
 
 def main(args: argparse.Namespace) -> int:
     """Run `train filter`."""
     recipe = recipe_of(args, FilterRecipe)
     with only_writer(args.out):
-        train(recipe, paths.world_folder(args.world), args.data, args.held_out, args.out)
+        train(recipe, paths.world_folder(args.world), args.data, args.held_out, args.out, args.more)
     return 0
