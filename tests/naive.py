@@ -275,6 +275,13 @@ def naive_components(front_m: torch.Tensor, alike: float) -> torch.Tensor:
     return labels
 
 
+def naive_ways(place: Place, yaw_rad: float) -> list[tuple[float, float]]:
+    """Where the columns of a level view turned `yaw_rad` to the left go to the right and ahead of the start for every
+    metre."""
+    cos, sin = math.cos(yaw_rad), math.sin(yaw_rad)
+    return [(across * cos - sin, across * sin + cos) for across in place._across.tolist()]
+
+
 def naive_billboards(place: Place, eye: tuple[float, float, float], things: list[tuple[float, float, float]],
                      batch_index: int, first_thing: int, solid: bool) -> list[list[float]]:
     """How far ahead each pixel of a level view from `eye` meets a billboard, rows of columns, inf for none.
@@ -302,9 +309,7 @@ def naive_billboards(place: Place, eye: tuple[float, float, float], things: list
     met = []
     for down in place._down.tolist():
         met.append([])
-        for across in place._across.tolist():
-            step_x = across * math.cos(yaw_rad) - math.sin(yaw_rad)
-            step_z = across * math.sin(yaw_rad) + math.cos(yaw_rad)
+        for step_x, step_z in naive_ways(place, yaw_rad):
             nearest = math.inf
             for number, x, z, side, azimuth, width, away in walls:
                 off_m = math.hypot(x - right_m, z - ahead_m)
@@ -365,9 +370,7 @@ def naive_first_met(place: Place, eye: tuple[float, float, float], batch_index: 
     met = []
     for down in place._down.tolist():
         met.append([])
-        for across in place._across.tolist():
-            step_x = across * math.cos(yaw_rad) - math.sin(yaw_rad)
-            step_z = across * math.sin(yaw_rad) + math.cos(yaw_rad)
+        for step_x, step_z in naive_ways(place, yaw_rad):
             found, before = math.inf, None
             for sample in samples:
                 if sample * math.hypot(step_x, step_z) >= reach:
