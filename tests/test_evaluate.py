@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from test_evaluate_metrics import smooth_texture
 from tiny_world import TINY_WORLD, make_tiny_world
 
@@ -22,7 +23,7 @@ from astra_play.config import ControlsConfig
 from astra_play.errors import ConfigError, DependencyError, WeightsError
 from astra_play.evaluate import motion_reader, revisit, truth
 from astra_play.evaluate.evaluation import Evaluation, Options, _clips
-from astra_play.evaluate.fit_motion_reader import fit, save_reader
+from astra_play.evaluate.fit_motion_reader import fit, fit_neighbours, save_reader
 from astra_play.evaluate.motion_reader import MotionReader, load_reader, match_costs, mirrored_order, shipped_reader
 from astra_play.evaluate.motions import FINGER_STEP_M, FINGER_STROKE_M, MOTIONS, motions_of
 from astra_play.evaluate.plots import Line, plot, round_ticks
@@ -164,6 +165,61 @@ def test_reader_learns_turns_and_reads_them_from_another_texture() -> None:
     read = reader.read(frames[None])[0]
     assert read.shape == (39, 4)
     assert np.corrcoef(read[:, 2], yaw)[0, 1] > 0.95
+
+
+def steady_stretches(num_clips: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Costs and motions of clips that slide at one speed each, and of which every third picture is blank."""
+    costs, motions = [], []
+    for clip in range(num_clips):
+        shift = int(np.random.default_rng(seed + clip).integers(-4, 5))
+        frames = np.stack([np.roll(smooth_texture(32, 64, seed + clip), shift * i, axis=1) for i in range(13)])
+        frames[2::3] = 128
+        costs.append(torch.cat(motion_reader.costs_of_clip(frames)))
+        motions.append(torch.tensor([0, 0, math.radians(shift), 0]).expand(12, 4))
+    return torch.stack(costs), torch.stack(motions)
+
+
+def test_neighbours_tell_what_a_pair_of_pictures_cannot() -> None:
+    kind = motions_of("explore")
+    costs, motions = steady_stretches(24, 0)
+    reader = fit(MotionReader(64, 32, 4), costs.flatten(0, 1), motions.flatten(0, 1), kind, 150)
+    alone = {name: own.clone() for name, own in reader.layers.state_dict().items()}
+    unseen, yaw = steady_stretches(12, 100)
+
+    def error() -> float:
+        read = torch.stack([reader(own) * reader.spread for own in unseen])
+        return float((read[..., 2] - yaw[..., 2]).abs().mean())
+
+    before = error()
+    fit_neighbours(reader, costs, motions, kind, 150)
+    assert error() < 0.6 * before
+    assert all(torch.equal(own, alone[name]) for name, own in reader.layers.state_dict().items())
+
+
+@torch.no_grad()
+def test_a_clip_is_read_as_a_whole_and_pairs_far_away_have_no_say() -> None:
+    torch.manual_seed(0)
+    reader = MotionReader(64, 32, 4).eval()
+    torch.nn.init.normal_(reader.neighbours.tell.weight)
+    frames = np.random.default_rng(0).integers(0, 256, (24, 32, 64, 3)).astype(np.uint8)
+    read = reader.read(frames[None])[0]
+    np.testing.assert_allclose(read, reader(match_costs(torch.from_numpy(frames))).numpy(), atol=1e-4)
+    frames[:4] = 0
+    changed = np.abs(reader.read(frames[None])[0] - read).max(axis=1) > 1e-4
+    assert changed[:8].all() and not changed[8:].any()  # pairs 0 to 3 are others, and have a say in the next four
+    assert reader.read(frames[None, :2]).shape == (1, 1, 4)
+
+
+def test_a_reader_of_pairs_alone_is_named_and_can_be_taught(tmp_path: Path) -> None:
+    path, reader = tmp_path / "reader.safetensors", MotionReader(32, 32, 4)
+    save_file({name: own for name, own in reader.state_dict().items() if not name.startswith("neighbours.")}, path,
+              {"scenario": "explore", "width": "32", "height": "32"})
+    with pytest.raises(WeightsError, match="reads pairs of frames alone.*--begin"):
+        load_reader(path, "explore", 32, 32)
+    frames = torch.zeros(3, len(mirrored_order()), 2, 2)
+    with torch.no_grad():
+        own = load_reader(path, "explore", 32, 32, pairs_alone=True).of_pairs(frames)
+        assert torch.equal(own, reader.eval().of_pairs(frames))
 
 
 def test_mirror_changes_the_sides_of_a_motion_only() -> None:

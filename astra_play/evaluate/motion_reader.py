@@ -1,9 +1,11 @@
-"""Two frames -> the motion between them, read by a small network that was trained on the simulator's own frames only.
+"""Frames -> the motion between each two of them, read by a small network trained on the simulator's own frames only.
 
-The network does not look at pictures but at how well they match: every block of the first frame is compared with the
-second frame shifted by a few pixels each way, at three scales. What matches where says how the camera moved, whatever
-the scene is made of, so a few hundred walks suffice and frames of another look are read as well. `fit_motion_reader`
-makes the weights; every evaluation measures their error on true frames anew.
+The network does not look at pictures but at how well they match: every block of a frame is compared with the next frame
+shifted by a few pixels each way, at three scales. What matches where says how the camera moved, whatever the scene is
+made of, so a few hundred walks suffice and frames of another look are read as well. Each pair of frames is read alone
+first, then in the light of the pairs before and after it, since nobody moves without inertia: like the inverse dynamics
+model of Baker et al. ("Video PreTraining", 2022), the reader may look ahead, as a player's model may not.
+`fit_motion_reader` makes the weights; every evaluation measures their error on true frames anew.
 """
 
 from __future__ import annotations
@@ -88,8 +90,26 @@ def shipped_reader(scenario: str) -> Path:
     return Path(__file__).with_name(f"motion_reader_{scenario}.safetensors")
 
 
+class Neighbours(nn.Module):
+    """Features of successive pairs of frames (B, T, 2 WIDTH) -> what is to be added to the motions that each pair alone
+    tells of, (B, T, M) in units of `spread`; up to 4 pairs before and after have a say."""
+
+    def __init__(self, num_motions: int) -> None:
+        super().__init__()
+        self.hear = nn.Sequential(nn.Dropout(0.2), nn.Conv1d(2 * WIDTH, 2 * WIDTH, 5, padding=2), nn.ReLU())
+        self.more = nn.Sequential(nn.Conv1d(2 * WIDTH, 2 * WIDTH, 5, padding=2), nn.ReLU())
+        self.tell = nn.Conv1d(2 * WIDTH, num_motions, 1)
+        for parameter in self.tell.parameters():  # as long as nothing is learned, a pair alone counts
+            nn.init.zeros_(parameter)
+
+    def forward(self, features: Tensor) -> Tensor:
+        heard = self.hear(features.movedim(1, 2))
+        return self.tell(heard + self.more(heard)).movedim(1, 2)
+
+
 class MotionReader(nn.Module):
-    """Costs (N, costs, H / 16, W / 16) -> the scenario's M motions (N, M) in units of `spread`."""
+    """Costs of T successive pairs of frames (T, costs, H / 16, W / 16) -> the scenario's M motions (T, M) in units of
+    `spread`."""
 
     def __init__(self, width: int, height: int, num_motions: int) -> None:
         super().__init__()
@@ -97,16 +117,29 @@ class MotionReader(nn.Module):
         self.layers = nn.Sequential(
             nn.Conv2d(num_costs, WIDTH, 1), nn.ReLU(), nn.Conv2d(WIDTH, WIDTH, 3, padding=1), nn.ReLU(), nn.Flatten(),
             nn.Dropout(0.2), nn.Linear(WIDTH * cells, 2 * WIDTH), nn.ReLU(), nn.Linear(2 * WIDTH, num_motions))
+        self.neighbours = Neighbours(num_motions)
         self.spread = nn.Parameter(torch.ones(num_motions), requires_grad=False)
 
     def forward(self, costs: Tensor) -> Tensor:
+        return self.told(self.features(costs)[None])[0]
+
+    def of_pairs(self, costs: Tensor) -> Tensor:
+        """The same of pairs (N, costs, H / 16, W / 16) that have nothing to do with each other."""
         return self.layers(costs)
+
+    def features(self, costs: Tensor) -> Tensor:
+        """What is seen in each pair alone: (N, costs, H / 16, W / 16) -> (N, 2 WIDTH)."""
+        return self.layers[:-1](costs)
+
+    def told(self, features: Tensor) -> Tensor:
+        """Motions (B, T, M) that the features (B, T, 2 WIDTH) of successive pairs tell of, in units of `spread`."""
+        return self.layers[-1](features) + self.neighbours(features)
 
     @torch.inference_mode()
     def read(self, frames: np.ndarray) -> np.ndarray:
         """Return the motions (B, F - 1, M) between successive frames (B, F, H, W, 3) uint8, in metres and radians."""
-        return np.stack([torch.cat([self(costs) * self.spread for costs in costs_of_clip(clip)]).double().numpy()
-                         for clip in frames])
+        features = torch.stack([torch.cat([self.features(costs) for costs in costs_of_clip(clip)]) for clip in frames])
+        return (self.told(features) * self.spread).double().numpy()
 
 
 def costs_of_clip(frames: np.ndarray, batch_frames: int = BATCH_FRAMES) -> list[Tensor]:
@@ -115,9 +148,9 @@ def costs_of_clip(frames: np.ndarray, batch_frames: int = BATCH_FRAMES) -> list[
     return [match_costs(frames[start:start + batch_frames]) for start in range(0, len(frames) - 1, batch_frames - 1)]
 
 
-def load_reader(path: Path, scenario: str, width: int, height: int) -> MotionReader:
+def load_reader(path: Path, scenario: str, width: int, height: int, pairs_alone: bool = False) -> MotionReader:
     """Read the weights of a scenario's reader; ConfigError if it was trained for another one, or for frames of another
-    size."""
+    size. `pairs_alone`: only what reads each pair, the rest random."""
     tensors = read_tensors(path)
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
@@ -133,5 +166,11 @@ def load_reader(path: Path, scenario: str, width: int, height: int) -> MotionRea
         raise ConfigError(f"the motion reader {path} reads motions of {metadata['scenario']!r}, but this world plays "
                           f"{scenario!r}; leave --reader out, or evaluate one scenario at a time")
     reader = MotionReader(width, height, len(motions_of(scenario).names))
+    if pairs_alone:
+        tensors |= {f"neighbours.{name}": own for name, own in reader.neighbours.state_dict().items()}
+    elif not any(name.startswith("neighbours.") for name in tensors):
+        raise WeightsError(f"{path} reads pairs of frames alone, as readers once did; teach it to hear the pairs "
+                           "beside them with python -m astra_play.evaluate.fit_motion_reader --begin "
+                           f"{path} --data DIR")
     load_strict(reader, tensors, path)
     return reader.eval().requires_grad_(False)
