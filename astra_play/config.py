@@ -10,6 +10,7 @@ import codecs
 import dataclasses
 import functools
 import json
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -114,7 +115,7 @@ class StreamConfig:
     # network that is told what was seen before (anchor_coverage).
     memory_fade_m: float = 0.0
     # Metres that a place reaches as which the start picture is set up in depth (model/place.py), in place of carrying a
-    # picture on; 0 sets up none. Needs a codec that finds distances; for a camera that walks alone.
+    # picture on; 0 sets up none. Needs a codec that finds distances; for a camera that goes about.
     place_reach_m: float = 0.0
     # "framepack" worlds only: sigma from which on the keys and values of the past are kept for the chunk's remaining
     # denoise steps. An approximation, since the past is modulated by the target's sigma and sees the noisy target:
@@ -146,7 +147,7 @@ class CodecConfig:
     tabletop_width: int = 0  # "mini" only: of the one that finds that hand's fingers and blocks in it; 0: there is none
     table_width: int = 0  # "mini" only: of the one that says how the table looks behind all of that; 0: there is none
     arm_width: int = 0  # "mini" only: of the one that draws the arm that this hand is on, and its shadow; 0: none
-    distances_width: int = 0  # "mini" only: of the one that finds how far away all in a park is; 0: there is none
+    distances_width: int = 0  # "mini" only: of the one that finds how far away everything is; 0: there is none
     loop_filter_width: int = 0  # "mini" only: of the network that cleans up every picture that is carried on; 0: none
     upscaler_width: int = 0  # "mini" only: of the network that draws shown pictures twice as large; 0: as they are
     base_width: int = 0  # "wan_vae" and "taehv" only: channels at full resolution; 0: the published 96 and 64
@@ -185,6 +186,12 @@ class ControlsConfig:
     # What of the player's own car is in view and moves with it: a parabola on the bottom edge, its height as a share of
     # the picture's and its half width at the edge as a share of half the picture's; (0, 0) is none.
     bonnet: tuple[float, float] = (0.0, 0.0)
+
+    def bonnet_top(self, x: Any) -> Any:
+        """Where the bonnet begins in columns x (a tensor or an array) of a picture, both in [-1, 1] from the upper edge
+        down; below the picture where it does not."""
+        height, half_width = self.bonnet
+        return 1 - 2 * height * (1 - (x / half_width)**2) if height else 0 * x + math.inf
 
 
 @dataclass(frozen=True)

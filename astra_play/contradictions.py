@@ -92,7 +92,7 @@ def _contradictions(config: WorldConfig) -> Iterator[tuple[bool, str]]:
     yield codec.distances_width == 0 or (model.anchor == "moved" and config.width % 16 == config.height % 16 == 0), (
         f"codec.distances_width is {codec.distances_width}, but must be 0 unless the anchor is \"moved\" and pictures "
         "are multiples of 16 wide and high")
-    yield stream.place_reach_m == 0 or config.controls.modality != "camera" or (
+    yield stream.place_reach_m == 0 or config.controls.modality == "arm" or (
         stream.place_reach_m >= 5 and bool(codec.distances_width)), (
         f"stream.place_reach_m is {stream.place_reach_m}, but must be 0, or 5 metres or more in a world whose codec "
         "has distances_width")

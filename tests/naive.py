@@ -15,6 +15,7 @@ from astra_play.model.history import with_mask
 from astra_play.model.panorama import UP
 from astra_play.model.place import SMOOTH_M, Place
 from astra_play.model.surroundings import folded
+from astra_play.model.tiling import Tiling
 from astra_play.model.transformer import Transformer
 
 
@@ -292,7 +293,7 @@ def naive_billboards(place: Place, eye: tuple[float, float, float], things: list
     right_m, ahead_m, yaw_rad = eye
     panorama, reach = place.panorama, place._reach_m
     around = torch.linspace(-math.pi, math.pi, 7201)
-    shown = folded(around, panorama.half_rad).tolist()
+    shown = [naive_shown(place_rad, place.tiling) for place_rad in around.tolist()]
     walls = []
     for number, (azimuth, width, away) in enumerate(things):
         for place_rad, own, next_to in zip(around.tolist(), shown[:-1], shown[1:], strict=False):
@@ -345,7 +346,7 @@ def naive_clearance_m(place: Place, point: tuple[float, float], batch_index: int
                 spans[-1].append((front, front + THIN_M if thin else float(panorama.back_m[batch_index, row, column])))
     for half_degrees in range(720):
         azimuth = math.radians(half_degrees / 2 - 180)
-        shown, beside = folded(torch.tensor([azimuth, azimuth + 1e-3]), panorama.half_rad).tolist()
+        shown, beside = (naive_shown(own, place.tiling) for own in (azimuth, azimuth + 1e-3))
         column = int(panorama.column_of(torch.tensor(shown)))
         azimuth += math.copysign(1.0, beside - shown) * (float(panorama.azimuth[column]) - shown)
         along = point[0] * math.sin(azimuth) + point[1] * math.cos(azimuth)
@@ -364,8 +365,7 @@ def naive_first_met(place: Place, eye: tuple[float, float, float], batch_index: 
     def from_start(x: float, z: float) -> tuple[float, float]:
         """Azimuth in the panorama and distance of a point."""
         x, z = naive_tiled(x, reach), naive_tiled(z, reach)
-        azimuth = folded(torch.tensor([math.atan2(x, z)]), panorama.half_rad)
-        return float(azimuth), math.hypot(x, z)
+        return naive_shown(math.atan2(x, z), place.tiling), math.hypot(x, z)
 
     met = []
     for down in place._down.tolist():
@@ -393,6 +393,26 @@ def naive_first_met(place: Place, eye: tuple[float, float, float], batch_index: 
                     break
             met[-1].append(found)
     return met
+
+
+def naive_shown(azimuth: float, tiling: Tiling) -> float:
+    """Where a direction's likeness is seen within `half_rad` of straight ahead: on a road in a mirror across, then in
+    mirrors at both edges."""
+    if not tiling.is_road:
+        return float(folded(torch.tensor([azimuth]), tiling.half_rad))  # whose twin is in test_surroundings.py
+    return naive_tiled(math.atan2(math.sin(azimuth), abs(math.cos(azimuth))), tiling.half_rad)
+
+
+def naive_ground(point: tuple[float, float], tiling: Tiling) -> tuple[float, float]:
+    """Which ground of the start picture is laid at a point (metres right and ahead, in the first tile and not behind):
+    azimuth and distance. Step by step ahead to the picture's edge, and as far again."""
+    x, z = point
+    edge = z
+    while edge < 2 * tiling.reach_m and abs(math.atan2(x, edge)) > tiling.half_rad:
+        edge += 0.001
+    if edge + (edge - z) < tiling.reach_m:
+        return math.atan2(x, edge + (edge - z)), math.hypot(x, edge + (edge - z))
+    return naive_shown(math.atan2(x, z), tiling), math.hypot(x, z)
 
 
 def naive_tiled(metres: float, half_m: float) -> float:

@@ -7,18 +7,18 @@ import math
 import pytest
 import torch
 from naive import naive_billboards, naive_components
-from test_place import CONTROLS, FOCAL_PX, HEIGHT, REACH_M, WIDTH, eyes, redness, with_post
+from test_place import CONTROLS, FOCAL_PX, HEIGHT, REACH_M, ROAD_CONTROLS, WIDTH, eyes, redness, with_post
 
 from astra_play.codec.distances import Distances
+from astra_play.config import ControlsConfig
 from astra_play.model.billboards import ALIKE, components
 from astra_play.model.eyes import Eyes
 from astra_play.model.place import Place
-from astra_play.model.surroundings import folded
 from astra_play.model.tiling import Tiling
 
 
-def place_of(picture: torch.Tensor, distances: Distances) -> Place:
-    return Place(picture, distances, CONTROLS, REACH_M)
+def place_of(picture: torch.Tensor, distances: Distances, controls: ControlsConfig = CONTROLS) -> Place:
+    return Place(picture, distances, controls, REACH_M)
 
 
 def both(*each: tuple[torch.Tensor, Distances]) -> tuple[torch.Tensor, Distances]:
@@ -110,27 +110,31 @@ def test_what_hangs_together_is_what_a_flood_would_reach() -> None:
     assert (components(torch.full((1, 4, 5), torch.inf)) == -1).all()
 
 
-@pytest.mark.parametrize("half_rad", [0.3, 0.5, 1.2, 2.5])
-def test_copies_are_where_the_mirrors_show_it(half_rad: float) -> None:
+@pytest.mark.parametrize("is_road", [False, True])
+@pytest.mark.parametrize("half_rad", [0.3, 0.5, 1.2, 1.5])
+def test_copies_are_where_the_mirrors_show_it(half_rad: float, is_road: bool) -> None:
+    tiling = Tiling(REACH_M, half_rad, is_road)
     azimuth = torch.tensor([0.0, 0.11, -0.8 * half_rad])
-    copies, which, side = Tiling(REACH_M, half_rad).copies(azimuth)
+    copies, which, side = tiling.copies(azimuth)
     for thing in range(3):
         own = copies[which == thing]
         assert (own - azimuth[thing]).abs().min() < 1e-5
-        assert torch.allclose(folded(own, half_rad), azimuth[thing].expand_as(own), atol=1e-4)
+        assert torch.allclose(tiling.fold(own), azimuth[thing].expand_as(own), atol=1e-4)
         around = torch.linspace(-math.pi, math.pi, 20001)[:-1]
-        near = (folded(around, half_rad) - azimuth[thing]).abs() < 2e-4
+        near = (tiling.fold(around) - azimuth[thing]).abs() < 2e-4
         assert all(min((own - at).abs().min(), (own - at - 2 * math.pi).abs().min()) < 1e-3 for at in around[near])
         assert len(own) == len(own.round(decimals=3).unique())
-    beside = folded(copies + 1e-3, half_rad) - azimuth[which]
+    beside = tiling.fold(copies + 1e-3) - azimuth[which]
     assert torch.equal(beside.sign(), side)
 
 
+@pytest.mark.parametrize("controls", [CONTROLS, ROAD_CONTROLS], ids=["park", "road"])
 @pytest.mark.parametrize("eye", [(0.0, 0.0, 0.0), (2.0, 5.0, 0.9), (-9.0, 14.0, -2.5), (54.0, -47.0, -2.69)])
-def test_rays_meet_what_every_wall_at_right_angles_would_stop(eye: tuple[float, float, float]) -> None:
+def test_rays_meet_what_every_wall_at_right_angles_would_stop(eye: tuple[float, float, float],
+                                                              controls: ControlsConfig) -> None:
     picture, distances = many()
     twice = Distances(*(torch.cat([own, own.flip(-1) if own.dim() > 1 else own]) for own in distances))
-    place = place_of(torch.cat([picture, picture.flip(-1)]), twice)
+    place = place_of(torch.cat([picture, picture.flip(-1)]), twice, controls)
     things = things_of(place)
     assert [len(own) for own in things] == [4, 4]
     at = Eyes(*(torch.tensor([value, -0.5 * value]) for value in (*eye, 0.0)))

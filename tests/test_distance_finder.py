@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_world import make_tiny_world
@@ -81,28 +84,54 @@ def test_a_mirrored_picture_has_the_same_things_on_the_other_side() -> None:
     assert seen == {True, False}
 
 
-def test_views_are_drawn_along_walks(monkeypatch) -> None:
+@pytest.mark.parametrize("kind", ["explore", "drive"])
+def test_views_are_drawn_along_walks_and_drives(monkeypatch, kind: str) -> None:
     pytest.importorskip("mujoco")
     monkeypatch.setattr(distance_loop, "PICTURES_PER_WORLD", 2)
     monkeypatch.setattr(distance_loop, "FRAMES_BETWEEN", 3)
-    drawn = draw_views(11, 2, 64, 48)
+    drawn = draw_views(11, 2, 64, 48, [kind])
     assert len(drawn) == 4 and drawn.pictures.shape == (4, 3, 48, 64)
-    simulator = scenarios.make("explore", 64, 48)
-    steps = list(scenarios.play("explore", simulator, 11, 4))
+    simulator = scenarios.make(kind, 64, 48)
+    steps = list(scenarios.play(kind, simulator, 11, 4))
     assert torch.equal(drawn.pictures[1], torch.from_numpy(steps[3].frame).movedim(-1, 0) / 127.5 - 1)
     stands, metres, pitch = simulator.distances()
     simulator.close()
     assert torch.equal(drawn.truth.stands[1, 0], torch.from_numpy(stands).float())
     assert torch.allclose(drawn.truth.distance_m[1, 0], torch.from_numpy(metres).float())
     assert float(drawn.truth.pitch_rad[1]) == pytest.approx(pitch)
+    both = draw_views(11, 1, 64, 48, ["explore", "drive"])
+    assert len(both) == 4 and not torch.equal(both.pictures[0], both.pictures[2])
+
+
+def test_a_driver_sees_the_ground_where_it_is_and_no_bonnet_stands() -> None:
+    pytest.importorskip("mujoco")
+    simulator = scenarios.make("drive", 128, 96)
+    controls, stood = simulator.CONTROLS, 0
+    try:
+        for seed in (3, 4, 5):
+            simulator.reset(seed)
+            stands, metres, pitch = simulator.distances()
+            x = (np.arange(128) + 0.5) / 64 - 1
+            y = ((np.arange(96) + 0.5) / 48 - 1)[:, None]
+            tangent = math.tan(math.radians(controls.vertical_fov_deg) / 2)
+            on_bonnet = y > 1 - 2 * 0.085 * (1 - (x / 0.79)**2)
+            ground_m = controls.eye_height_m / (y * tangent) * np.hypot(1, x * tangent * 128 / 96)
+            low = (y > 0.2) & ~stands & ~on_bonnet
+            assert pitch == 0 and low.mean() > 0.1 and 0.02 < on_bonnet.mean() < 0.1
+            assert np.median(np.abs(metres / ground_m - 1)[low]) < 0.03  # roads lie three centimetres higher
+            assert not stands[on_bonnet].any() and (metres[on_bonnet] < 2).mean() > 0.5
+            stood += stands.mean()
+    finally:
+        simulator.close()
+    assert stood > 0.05
 
 
 def test_command_adds_the_finder_and_the_lens_and_leaves_the_rest_alone(tmp_path: Path, monkeypatch) -> None:
     folder, out = make_tiny_world(tmp_path / "world", provenance={"steps": 7}), tmp_path / "out"
     drawn = []
 
-    def draw(first_seed: int, num_worlds: int, width: int, height: int) -> Views:
-        drawn.append((first_seed, num_worlds))
+    def draw(first_seed: int, num_worlds: int, width: int, height: int, kinds: Sequence[str]) -> Views:
+        drawn.append((first_seed, num_worlds, *kinds))
         return views(20, seed=first_seed)
 
     monkeypatch.setattr(distance_loop, "draw_views", draw)
@@ -110,7 +139,7 @@ def test_command_adds_the_finder_and_the_lens_and_leaves_the_rest_alone(tmp_path
     hand_loop.add_arguments(parser)
     assert hand_loop.main(parser.parse_args(["--codec", str(folder), "--out", str(out), "--find", "distances",
                                              "--worlds", "5", "--steps", "3"])) == 0
-    assert drawn == [(0, 5), (HELD_OUT_SEED_BASE, hand_loop.NUM_HELD_OUT_WORLDS)]
+    assert drawn == [(0, 5, "explore"), (HELD_OUT_SEED_BASE, hand_loop.NUM_HELD_OUT_WORLDS, "explore")]
     before, after = (read_tensors(path / CODEC_FILE) for path in (folder, out))
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     assert {name.split(".")[0] for name in after.keys() - before.keys()} == {"distances"}
@@ -120,6 +149,16 @@ def test_command_adds_the_finder_and_the_lens_and_leaves_the_rest_alone(tmp_path
     assert set(made.provenance["distances_finder"]) >= {"command", "overlap", "distance_off", "pitch_error_rad"}
     codec = load_codec(out, made)
     assert isinstance(carried_picture(made, codec), PlacePicture)
+    more = tmp_path / "more"
+    assert hand_loop.main(parser.parse_args(["--codec", str(out), "--out", str(more), "--find", "distances", "--more",
+                                             "--worlds", "5", "--steps", "0"])) == 0
+    begun = read_tensors(more / CODEC_FILE)
+    assert all(torch.allclose(begun[name], own, atol=1e-6) for name, own in read_tensors(out / CODEC_FILE).items())
+    assert load_world_config(more).provenance["distances_finder"]["began_with"] == made.provenance["distances_finder"]
+    for asked, sentence in ((["--codec", str(folder), "--find", "distances"], "no distance finder that is 24 wide"),
+                            (["--codec", str(out), "--find", "hand"], "--more begins with a finder of distances")):
+        with pytest.raises(ConfigError, match=sentence):
+            hand_loop.main(parser.parse_args([*asked, "--out", str(tmp_path / "no"), "--more"]))
     without = dataclasses.replace(made, stream=dataclasses.replace(made.stream, place_reach_m=0.0))
     assert not isinstance(carried_picture(without, codec), PlacePicture)
 
@@ -139,11 +178,15 @@ def test_a_codec_that_learns_on_leaves_it_behind_and_widths_are_checked(tmp_path
     assert "distances_width is 4" in first_contradiction(anchorless)
 
 
-def test_only_a_park_is_set_up_in_depth() -> None:
+def test_park_and_road_are_set_up_in_depth_and_nothing_else() -> None:
     config = load_world_config(weights_folder() / "mini")
     made, before = hand_loop.with_place(config), config.scenarios
-    assert made.scenarios["drive"] == before["drive"] and made.scenarios["arm"] == before["arm"]
-    assert made.playing("explore").stream.place_reach_m > 0
-    others = dataclasses.replace(config, scenarios={"drive": before["drive"]}, scenario="drive")
-    with pytest.raises(ConfigError, match="no park"):
+    assert hand_loop.places_of(config) == ("explore", "drive") and made.scenarios["arm"] == before["arm"]
+    for name in ("explore", "drive"):
+        assert made.playing(name).stream.place_reach_m > 0 and made.playing(name).stream.filter_strength == 0
+        assert made.playing(name).controls.vertical_fov_deg == scenarios.controls(name).vertical_fov_deg
+    road = dataclasses.replace(config, scenarios={name: before[name] for name in ("arm", "drive")}, scenario="drive")
+    assert hand_loop.places_of(road) == ("drive",) and hand_loop.with_place(road).scenarios["arm"] == before["arm"]
+    others = dataclasses.replace(config, scenarios={"arm": before["arm"]}, scenario="arm")
+    with pytest.raises(ConfigError, match="neither park nor road"):
         hand_loop.with_place(others)

@@ -11,6 +11,7 @@ from test_place import (
     CONTROLS,
     HEIGHT,
     REACH_M,
+    ROAD_CONTROLS,
     WIDTH,
     eyes,
     nothing_stands,
@@ -22,6 +23,7 @@ from test_place import (
 
 from astra_play.actions.rows import camera_row
 from astra_play.codec.distances import Distances
+from astra_play.config import ControlsConfig
 from astra_play.model.anchor import camera_poses
 from astra_play.model.eyes import Eyes
 from astra_play.model.footing import BODY_M, SLIP_M
@@ -159,9 +161,10 @@ def test_one_is_stopped_and_the_other_is_not() -> None:
     assert float(at.ahead_m[1]) == pytest.approx(60 * STEP_M, abs=1e-4)
 
 
-def test_the_clearance_is_that_to_the_nearest_of_all_mirrored_things() -> None:
+@pytest.mark.parametrize("controls", [CONTROLS, ROAD_CONTROLS], ids=["park", "road"])
+def test_the_clearance_is_that_to_the_nearest_of_all_mirrored_things(controls: ControlsConfig) -> None:
     """Where a mirror turns within what is known, what it leaves out counts as well: one is stopped rather early."""
-    place = rough_place()
+    place = rough_place(controls=controls)
     generator = torch.Generator().manual_seed(4)
     ahead = 0
     for number in range(16):

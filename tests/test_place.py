@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 import torch
-from naive import naive_first_met, naive_tiled
+from naive import naive_first_met, naive_ground, naive_shown, naive_tiled
 
 from astra_play.actions.rows import camera_row
 from astra_play.codec.distances import FARTHEST_M, Distances
@@ -15,11 +16,11 @@ from astra_play.model import panorama as panorama_module
 from astra_play.model.eyes import Eyes
 from astra_play.model.footing import BODY_M
 from astra_play.model.place import Place
-from astra_play.model.surroundings import folded
-from astra_play.model.tiling import tiled
+from astra_play.model.tiling import Tiling, tiled
 
 WIDTH, HEIGHT, REACH_M = 64, 48, 30.0
 CONTROLS = ControlsConfig(vertical_fov_deg=45.0, eye_height_m=1.6)
+ROAD_CONTROLS = dataclasses.replace(CONTROLS, modality="vehicle")
 TANGENT = math.tan(math.radians(22.5))
 FOCAL_PX = HEIGHT / 2 / TANGENT
 
@@ -57,18 +58,20 @@ def redness(picture: torch.Tensor) -> torch.Tensor:
     return ((picture[0, 0] - picture[0, 1]) / 2).clamp(0, 1) * (picture[0, 0] > 0)
 
 
-def rough_place(seed: int = 0, batch: int = 2) -> Place:
+def rough_place(seed: int = 0, batch: int = 2, controls: ControlsConfig = CONTROLS) -> Place:
     """Things of random shapes and distances."""
     generator = torch.Generator().manual_seed(seed)
     small = torch.rand(batch, 2, 6, 8, generator=generator)
     stands, near = torch.nn.functional.interpolate(small, (12, 16), mode="bilinear").split(1, dim=1)
     distances = Distances((stands > 0.55).float(), 2 + 25 * near, torch.tensor([0.0, 0.1])[:batch])
-    return Place(torch.rand(batch, 3, 12, 16, generator=generator) * 2 - 1, distances, CONTROLS, REACH_M)
+    return Place(torch.rand(batch, 3, 12, 16, generator=generator) * 2 - 1, distances, controls, REACH_M)
 
 
+@pytest.mark.parametrize("controls", [CONTROLS, ROAD_CONTROLS], ids=["park", "road"])
 @pytest.mark.parametrize("eye", [(0.0, 0.0, 0.0), (1.5, 4.0, 0.7), (-3.0, -9.0, 2.6), (70.0, -50.0, 1.0)])
-def test_rays_meet_what_every_sample_of_them_would_find(eye: tuple[float, float, float]) -> None:
-    place = rough_place()
+def test_rays_meet_what_every_sample_of_them_would_find(eye: tuple[float, float, float], controls: ControlsConfig
+                                                        ) -> None:
+    place = rough_place(controls=controls)
     both = Eyes(*(torch.tensor([value, 0.5 * value]) for value in (*eye, 0.0)))
     seen = []
     place._where_met = lambda *args: seen.append(Place._where_met(place, *args)) or seen[0]
@@ -184,6 +187,51 @@ def test_tiles_meet_and_mirror_each_other() -> None:
     assert ours.diff().abs().max() <= metres.diff().max() + 1e-3  # no jump
 
 
+@pytest.mark.parametrize("half_rad", [0.3, 0.5, 0.9, 1.5])
+def test_beside_and_behind_a_road_are_mirrors_without_seams(half_rad: float) -> None:
+    azimuth = torch.linspace(-7, 7, 2000)
+    tiling = Tiling(REACH_M, half_rad, is_road=True)
+    ours = tiling.fold(azimuth)
+    assert ours.tolist() == pytest.approx([naive_shown(float(a), tiling) for a in azimuth], abs=1e-4)
+    assert ours.diff().abs().max() <= azimuth.diff().max() + 1e-4  # nowhere a jump, behind neither
+    shown, away, is_copy = tiling.find(*(12.0 * f(azimuth) for f in (torch.sin, torch.cos)))
+    assert torch.allclose(shown, ours, atol=1e-4) and torch.allclose(away, torch.tensor(12.0))
+    around = azimuth - 2 * math.pi * torch.round(azimuth / (2 * math.pi))
+    assert torch.equal(is_copy, around.abs() > half_rad)
+
+
+@pytest.mark.parametrize("half_rad", [0.3, 0.5, 0.9])
+def test_ground_beside_a_road_is_laid_out_as_in_mirrors(half_rad: float) -> None:
+    tiling = Tiling(REACH_M, half_rad, is_road=True)
+    x, z = (each.flatten() for each in torch.meshgrid(torch.linspace(-28, 28, 23), torch.linspace(-29, 29, 34),
+                                                      indexing="ij"))
+    azimuth, away, is_copy = tiling.find_ground(x, z)
+    naive = torch.tensor([naive_ground((x, abs(z)), tiling) for x, z in zip(x.tolist(), z.tolist(), strict=True)])
+    off = (torch.stack([azimuth, away], dim=-1) - naive).abs().amax(dim=-1)
+    assert (off < 0.02).float().mean() > 0.99  # but for borders, where either may be
+    assert torch.equal(is_copy, torch.atan2(x, z).abs() > half_rad)
+    beyond = tiling.find_ground(x + 4 * REACH_M, z + 8 * REACH_M)  # two tiles on, four tiles on
+    assert torch.allclose(beyond[0], azimuth, atol=1e-3) and beyond[2].all()
+    plain = Tiling(REACH_M, half_rad)
+    assert all(torch.equal(*both) for both in zip(plain.find_ground(x, z), plain.find(x, z), strict=True))
+
+
+def test_a_road_goes_on_behind_and_is_as_wide_all_along() -> None:
+    """Lines at both sides of who stands in the middle: from nowhere do they bend or fork."""
+    down = ((torch.arange(HEIGHT) + 0.5) / HEIGHT * 2 - 1) * TANGENT
+    across = ((torch.arange(WIDTH) + 0.5) / WIDTH * 2 - 1) * TANGENT * WIDTH / HEIGHT
+    on_road = (across * CONTROLS.eye_height_m / down[:, None].clamp_min(1e-6)).abs() < 3
+    picture = torch.where(on_road, torch.tensor([0.8, 0.8, -0.8])[:, None, None],
+                          torch.tensor([-0.8, 0.5, -0.8])[:, None, None])[None]
+    place = Place(picture, nothing_stands(picture), ROAD_CONTROLS, REACH_M)
+    row = int(HEIGHT / 2 + FOCAL_PX * CONTROLS.eye_height_m / 8.0)
+    across_m = 8 * across.abs()
+    for ahead in (0.0, 7.0, 22.0, 40.0, 61.0, -13.0):
+        for yaw in (0.0, math.pi):
+            view = place.view(eyes(ahead=ahead, yaw=yaw))[0][0, 0, row]
+            assert (view[across_m < 2.5] > 0.4).all() and (view[(across_m > 3.6)] < -0.3).all(), (ahead, yaw)
+
+
 def test_there_is_always_something_ahead() -> None:
     """A post at the start is met again and again by who walks on for minutes."""
     picture, distances = with_post(half_px=4)
@@ -277,7 +325,7 @@ def test_all_around_there_is_a_mirror_of_what_is_known() -> None:
     for turn in (0.8, 2.0, 3.0):
         shown, known = place.view(eyes(yaw=-turn))
         azimuth = turn + math.atan((10.5 / WIDTH * 2 - 1) * TANGENT * WIDTH / HEIGHT)
-        source = float(folded(torch.tensor([azimuth]), half))
+        source = naive_shown(azimuth, place.tiling)
         column = WIDTH / 2 + FOCAL_PX * math.tan(source)
         # At the height of the eyes, where all directions are level.
         expected = picture[0, :, HEIGHT // 2, min(int(column), WIDTH - 1)]

@@ -8,11 +8,13 @@ import math
 import pytest
 import torch
 
-from astra_play.actions.rows import camera_row
+from astra_play.actions.rows import camera_row, vehicle_row
 from astra_play.codec.distances import DistanceFinder
 from astra_play.codec.mini import MiniCodec, fit_linear
 from astra_play.config import CodecConfig, ControlsConfig
-from astra_play.model.footing import BODY_M
+from astra_play.model.anchor import camera_poses
+from astra_play.model.eyes import Eyes
+from astra_play.model.footing import BODY_M, CAR_M
 from astra_play.model.place_picture import PlaceMotion, PlacePicture
 
 WIDTH, HEIGHT = 64, 48
@@ -33,12 +35,12 @@ class Finder(DistanceFinder):
         return found._replace(stands=stands, distance_m=torch.full_like(stands, 7.0))
 
 
-def motion_of(finder: DistanceFinder) -> PlaceMotion:
+def motion_of(finder: DistanceFinder, controls: ControlsConfig = CONTROLS) -> PlaceMotion:
     torch.manual_seed(0)
     codec = MiniCodec(CodecConfig(latent_channels=8, spatial_compression=8, decoder_width=16, decoder_blocks=1))
     fit_linear(codec, torch.rand(50, 3, HEIGHT, WIDTH) * 2 - 1)
     codec.distances = finder.eval()
-    return PlaceMotion(codec, torch.ones(8), WIDTH, HEIGHT, CONTROLS, 30.0, coverage=True)
+    return PlaceMotion(codec, torch.ones(8), WIDTH, HEIGHT, controls, 30.0, coverage=True)
 
 
 @pytest.fixture
@@ -152,6 +154,81 @@ def test_things_stop_who_walks_into_them_in_play(carried: PlacePicture) -> None:
     play(carried, camera_row(0.0, 0.0, 0.33), *[STEP] * 60)
     away_m = math.hypot(float(carried._eyes.right_m), float(carried._eyes.ahead_m))
     assert away_m == pytest.approx(7.0 - BODY_M, abs=0.25)
+
+
+def test_the_first_view_is_the_given_picture_and_its_rest_fades_on_the_way(carried: PlacePicture) -> None:
+    fine = (torch.rand(1, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(3)) - 0.5) * 0.8
+    carried.show(fine)  # finer than a place can be
+    assert torch.allclose(play(carried, STAND), fine, atol=1e-4)
+    unexplained, inside = carried._unexplained, (..., slice(2, -2), slice(4, -4))
+    assert unexplained[inside].abs().mean() > 0.02
+    turned = play(carried, camera_row(0.0, 0.0, 0.05))
+    plain = carried._place.view(carried._eyes)[0]
+    shift = 0.05 / math.radians(45) * HEIGHT  # to the left, what was seen goes to the right
+    assert 2 < shift < 4
+    moved = unexplained.roll(round(shift), dims=-1)
+    likeness = torch.corrcoef(torch.stack([own[inside].flatten() for own in (turned - plain, moved)]))[0, 1]
+    assert likeness > 0.6
+    left = []
+    for _ in range(10):
+        shown = play(carried, STEP)
+        left.append(float((shown - carried._place.view(carried._eyes)[0])[inside].abs().mean()))
+    assert all(late <= early for early, late in zip(left, left[1:], strict=False)) and left[0] > 0.01 > left[-1]
+    assert left[-1] == 0
+
+
+def test_eyes_know_how_the_camera_has_turned() -> None:
+    """Turns and nods in any order, motion by motion, against the product of all its rotations: a turn is about the
+    vertical, so it is undone from a nod first."""
+    start = Eyes(*(torch.tensor([value]) for value in (0.3, -0.2, 0.4, 0.1)))
+    eyes, yaw, pitch = start, 0.4, 0.1
+    for turn, nod in ((0.2, 0.0), (0.0, 0.15), (-0.5, 0.0), (0.0, -0.3)):
+        eyes = eyes.moved(camera_poses(rows(camera_row(0.1, 0.0, turn, nod)))[:, 0])
+        yaw, pitch = yaw + turn, pitch + nod
+    point = torch.tensor([0.3, -0.2, 2.0])  # of the start's camera: right, down, ahead
+
+    def seen(own_yaw: float, own_pitch: float, level: torch.Tensor) -> torch.Tensor:
+        """A direction right, down, ahead of nobody's heading -> of the camera's, in plain trigonometry."""
+        right, down, ahead = level.tolist()
+        right, ahead = (right * math.cos(own_yaw) + ahead * math.sin(own_yaw),
+                        ahead * math.cos(own_yaw) - right * math.sin(own_yaw))
+        return torch.tensor([right, down * math.cos(own_pitch) + ahead * math.sin(own_pitch),
+                             ahead * math.cos(own_pitch) - down * math.sin(own_pitch)])
+
+    basis = torch.stack([seen(0.4, 0.1, axis) for axis in torch.eye(3)], dim=1)
+    level = torch.linalg.solve(basis, point)
+    assert torch.allclose(eyes.turned_from(start)[0] @ point, seen(yaw, pitch, level), atol=1e-5)
+    assert float(eyes.way_m(start)) == pytest.approx(
+        math.hypot(float(eyes.right_m) - 0.3, float(eyes.ahead_m) + 0.2), abs=1e-6)
+
+
+def test_a_bonnet_stays_and_is_no_part_of_the_place() -> None:
+    torch.manual_seed(1)
+    controls = ControlsConfig(modality="vehicle", vertical_fov_deg=45.0, eye_height_m=1.2, bonnet=(0.1, 0.8))
+
+    class SeesAWall(DistanceFinder):
+        """All across, down to the lower edge."""
+        def forward(self, pictures: torch.Tensor):
+            found = super().forward(pictures)
+            stands = torch.zeros_like(found.stands)
+            stands[..., 10:, :] = 1
+            return found._replace(stands=stands, distance_m=torch.full_like(stands, 6.0),
+                                  pitch_rad=torch.zeros_like(found.pitch_rad))
+
+    motion = motion_of(SeesAWall(8), controls)
+    carried, picture = PlacePicture(motion, motion.paint, 0.0), smooth(9) * 0.3
+    on_bonnet = motion.on_bonnet
+    assert 0.02 < on_bonnet.float().mean() < 0.1
+    picture = torch.where(on_bonnet, torch.tensor([0.9, -0.9, -0.9])[:, None, None], picture)
+    carried.show(picture)
+    ahead, left = vehicle_row(0.4, 0.0, 0.0), vehicle_row(0.4, 0.0, 0.1)
+    for _ in range(3):
+        shown = play(carried, ahead, left, wrong=0.2)
+        assert torch.equal(shown[..., on_bonnet], picture[..., on_bonnet])
+        red = (shown[0, 0] - shown[0, 1])[~on_bonnet]
+        assert red.max() < 0.9  # of a bonnet it is 1.8: none lies about
+    play(carried, *[ahead] * 20)
+    assert float(carried._eyes.ahead_m) < 6.0 - CAR_M + 0.1  # and a car needs more room than feet
 
 
 def test_eyes_begin_as_the_start_picture_looks() -> None:

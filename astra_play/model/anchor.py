@@ -94,7 +94,7 @@ class CameraMotion:
                               (torch.arange(width, device=weight.device) + 0.5) / width * 2 - 1, indexing="ij")
         rays = torch.stack([x * self.limits[0], y * self.limits[1], torch.ones_like(x)], dim=-1)
         self._depth_m = controls.scene_depth_m or NEVER_NEARER_M
-        self._bonnet = controls.bonnet
+        self._controls = controls
         self._pixels = torch.stack([x, y], dim=-1)
         self.on_bonnet = self.hides(self._pixels)  # (H, W)
         ground_m = controls.eye_height_m / rays[..., 1].clamp_min(1e-6)  # y points down; above the horizon: far away
@@ -209,23 +209,18 @@ class CameraMotion:
 
     def hides(self, places: Tensor) -> Tensor:
         """Say which places (..., 2) of a picture the bonnet hides."""
-        return places[..., 1] > self._bonnet_top(places[..., 0])
+        return places[..., 1] > self._controls.bonnet_top(places[..., 0])
 
     def past_bonnet(self, places: Tensor) -> Tensor:
         """Places (..., 2) of a picture, those that the bonnet hides lifted to a pixel above it."""
-        if not self._bonnet[0]:
+        if not self._controls.bonnet[0]:
             return places
-        above = self._bonnet_top(places[..., 0]) - 2 / len(self._pixels)
+        above = self._controls.bonnet_top(places[..., 0]) - 2 / len(self._pixels)
         return torch.stack([places[..., 0], torch.where(self.hides(places), above, places[..., 1])], dim=-1)
 
     def around_bonnet(self, places: Tensor) -> Tensor:
         """Where to look up each pixel of a picture (N, H, W, 2): past the bonnet, whose own pixels stay put."""
         return torch.where(self.on_bonnet[..., None], self._pixels, self.past_bonnet(places))
-
-    def _bonnet_top(self, x: Tensor) -> Tensor:
-        """Where the bonnet begins in columns x of a picture, both in [-1, 1]; below the picture where it does not."""
-        height, half_width = self._bonnet
-        return 1 - 2 * height * (1 - (x / half_width).square()) if height else torch.full_like(x, torch.inf)
 
     def places_before(self, poses: Tensor, points_m: Tensor | None = None) -> Tensor:
         """Where each pixel's scene point was in the picture before motions (N, 3, 4): (N, H, W, 2), within [-1, 1] if

@@ -23,7 +23,7 @@ def make_motion(config: WorldConfig, codec: MiniCodec) -> CameraMotion | None:
     if config.model.anchor != "moved":
         return None
     scale = torch.tensor(config.latent_scale or (1.0,) * config.codec.latent_channels)
-    if config.stream.place_reach_m and config.controls.modality == "camera":
+    if config.stream.place_reach_m and config.controls.modality != "arm":
         return PlaceMotion(codec, scale, config.width, config.height, config.controls, config.stream.place_reach_m,
                            config.model.anchor_coverage)
     kind = StillCamera if config.controls.modality == "arm" else CameraMotion

@@ -30,6 +30,14 @@ class Eyes(NamedTuple):
                     self.yaw_rad + torch.atan2(rotation[:, 0, 2], rotation[:, 0, 0]),
                     self.pitch_rad + torch.atan2(-rotation[:, 2, 1], rotation[:, 1, 1]))
 
+    def turned_from(self, start: Eyes) -> Tensor:
+        """How the camera has turned since it looked as `start`, (B, 3, 3): p_next = R p_start."""
+        return _nods(self.pitch_rad) @ _turns(self.yaw_rad - start.yaw_rad) @ _nods(start.pitch_rad).mT
+
+    def way_m(self, start: Eyes) -> Tensor:
+        """How far from `start` the feet are, (B,)."""
+        return torch.hypot(self.right_m - start.right_m, self.ahead_m - start.ahead_m)
+
 
 class Rays(NamedTuple):
     """Where rays of level views go for every metre ahead of the eye.
@@ -51,3 +59,15 @@ class Rays(NamedTuple):
     def length_m(self, along_m: Tensor) -> Tensor:
         """How far from the eye along the ground the points (B, N, W) so far ahead are."""
         return along_m * torch.hypot(self.right, self.ahead)[:, None]
+
+
+def _turns(left_rad: Tensor) -> Tensor:
+    """Turns of a camera to the left, (B, 3, 3)."""
+    cos, sin, zero = left_rad.cos(), left_rad.sin(), torch.zeros_like(left_rad)
+    return torch.stack([cos, zero, sin, zero, zero + 1, zero, -sin, zero, cos], dim=-1).unflatten(-1, (3, 3))
+
+
+def _nods(up_rad: Tensor) -> Tensor:
+    """Nods of a camera upwards, (B, 3, 3)."""
+    cos, sin, zero = up_rad.cos(), up_rad.sin(), torch.zeros_like(up_rad)
+    return torch.stack([zero + 1, zero, zero, zero, cos, sin, zero, -sin, cos], dim=-1).unflatten(-1, (3, 3))

@@ -47,6 +47,7 @@ class Panorama:
         height, width = distances.stands.shape[-2:]
         tangent = math.tan(math.radians(controls.vertical_fov_deg) / 2)
         self._limits, self._eye_m = (tangent * width / height, tangent), controls.eye_height_m
+        self._lowest = tangent * (1 - 2 * controls.bonnet[0])  # what is seen there is no bonnet
         self.half_rad = WITHIN * math.atan(self._limits[0])
         self._per_unit = FINER * height / 2 / tangent  # places per radian across and per tangent down
         self.columns = 2 * round(self.half_rad * self._per_unit)
@@ -76,7 +77,7 @@ class Panorama:
         cos, sin = pitch_rad.cos()[:, None, None], pitch_rad.sin()[:, None, None]
         # (y cos - sin) / (cos + y sin) is the tangent of a pixel row's elevation straight ahead.
         top, bottom = ((y * cos - sin) / (cos + y * sin) * self.azimuth.cos()
-                       for y in (-self._limits[1], self._limits[1]))
+                       for y in (-self._limits[1], self._lowest))
         return top, bottom
 
     def _in_pictures(self, pitch_rad: Tensor, top: Tensor, bottom: Tensor) -> Tensor:

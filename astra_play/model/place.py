@@ -5,8 +5,8 @@ does not. Every frame follows rays through it: the first thing that a ray meets 
 (billboards.py) or something wide, else the ground, else the sky. Farther off than the place reaches everything is seen
 as from the start.
 
-One picture shows a sixth of the horizon. The rest goes on as in a mirror (`folded`), and the whole place, as far as it
-reaches, is laid out again and again like tiles, each the mirror of its neighbours, so that it never ends.
+One picture shows a sixth of the horizon. The rest goes on as in mirrors, and the whole place, as far as it reaches, is
+laid out again and again like tiles, each the mirror of its neighbours, so that it never ends (tiling.py).
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from ..config import ControlsConfig
 from .anchor import resample
 from .billboards import Billboards, Met
 from .eyes import Eyes, Rays
-from .footing import Footing
+from .footing import BODY_M, CAR_M, Footing
 from .panorama import UP, Panorama, middles
-from .surroundings import folded
 from .tiling import Tiling
 
 # Along a ray; from one to the next it is a twentieth further. Nobody comes nearer to a wall than the first
@@ -52,13 +51,14 @@ class Place:
         self._across = middles(width, pictures.device) * (tangent * width / height)
         self._down = middles(height, pictures.device) * tangent
         self.panorama = Panorama(pictures, distances, controls, reach_m)
-        self.tiling = Tiling(reach_m, self.panorama.half_rad)
+        is_driven = controls.modality == "vehicle"
+        self.tiling = Tiling(reach_m, self.panorama.half_rad, is_road=is_driven)
         step = (reach_m / NEAREST_M) ** (1 / (NUM_SAMPLES - 1))
         self._samples_m = NEAREST_M * step ** torch.arange(NUM_SAMPLES, device=pictures.device)
         self.billboards = Billboards(self.panorama, self.tiling, self._eye_m)
         is_narrow = self.billboards.labels >= 0
         self.rest = self.panorama.without(is_narrow)  # which is met where it was seen
-        self.footing = Footing(self.panorama, self.tiling, self._eye_m, is_narrow)
+        self.footing = Footing(self.panorama, self.tiling, self._eye_m, is_narrow, CAR_M if is_driven else BODY_M)
         self._occupied = _shells_with_something(self.rest)
 
     def view(self, eyes: Eyes) -> tuple[Tensor, Tensor]:
@@ -174,15 +174,14 @@ class Place:
         them, (B, 1, H, W) bool."""
         ground_m = (self._eye_m / rays.down.clamp_min(1e-6))[:, None]
         is_near = rays.length_m(ground_m) < self._reach_m
-        azimuth, away_m, is_copy = self.tiling.find(*rays.at(torch.where(is_near, ground_m, 0.0)))
+        azimuth, away_m, is_copy = self.tiling.find_ground(*rays.at(torch.where(is_near, ground_m, 0.0)))
         azimuth, down, is_seen = self.panorama.ground(azimuth, away_m)
         # What is far away is seen as from the start.
         far, far_away = (f(rays.right, rays.ahead)[:, None] for f in (torch.atan2, torch.hypot))
-        half_rad = self.panorama.half_rad
         behind, is_shown = self.panorama.look_up(
-            self.panorama.behind, torch.where(is_near, azimuth, folded(far, half_rad)),
+            self.panorama.behind, torch.where(is_near, azimuth, self.tiling.fold(far)),
             torch.where(is_near, down, rays.down[:, None] / far_away)).split([3, 1], dim=1)
-        is_copy = torch.where(is_near, is_copy | ~is_seen, far.abs() > half_rad)
+        is_copy = torch.where(is_near, is_copy | ~is_seen, far.abs() > self.panorama.half_rad)
         return behind, (is_shown > 0.5) & ~is_copy[:, None]
 
 

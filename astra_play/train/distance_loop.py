@@ -1,10 +1,12 @@
-"""`train hand --find distances`: pictures of the park and the simulator's own distances -> a codec's distance finder.
+"""`train hand --find distances`: pictures of park and road, and the simulators' own distances -> a codec's distance
+finder.
 
 What is learned is told in codec/distances.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,21 +37,23 @@ class Views:
         return len(self.pictures)
 
 
-def draw_views(first_seed: int, num_worlds: int, width: int, height: int) -> Views:
-    """Walk through worlds of the park from `first_seed` on and draw some moments of each."""
+def draw_views(first_seed: int, num_worlds: int, width: int, height: int,
+               kinds: Sequence[str] = ("explore",)) -> Views:
+    """Go through so many worlds of each scenario of `kinds`, from `first_seed` on, and draw some moments of each."""
     from tqdm import tqdm
 
     frames, truths = [], []
-    simulator = scenarios.make("explore", width, height)
-    try:
-        for seed in tqdm(range(first_seed, first_seed + num_worlds), "drawing", unit="world", leave=False):
-            steps = scenarios.play("explore", simulator, seed, 1 + (PICTURES_PER_WORLD - 1) * FRAMES_BETWEEN)
-            for index, step in enumerate(steps):
-                if index % FRAMES_BETWEEN == 0:
-                    frames.append(step.frame)
-                    truths.append(simulator.distances())
-    finally:
-        simulator.close()
+    for kind in kinds:
+        simulator = scenarios.make(kind, width, height)
+        try:
+            for seed in tqdm(range(first_seed, first_seed + num_worlds), f"drawing {kind}", unit="world", leave=False):
+                steps = scenarios.play(kind, simulator, seed, 1 + (PICTURES_PER_WORLD - 1) * FRAMES_BETWEEN)
+                for index, step in enumerate(steps):
+                    if index % FRAMES_BETWEEN == 0:
+                        frames.append(step.frame)
+                        truths.append(simulator.distances())
+        finally:
+            simulator.close()
     stands, distance_m, pitch_rad = (torch.from_numpy(np.stack(each)).float() for each in zip(*truths, strict=True))
     truth = Distances(stands[:, None], distance_m[:, None], pitch_rad)
     return Views(pixels.to_float(torch.from_numpy(np.stack(frames))), truth)

@@ -5,7 +5,7 @@ The finder (codec/hand.py) lies in the codec's file; everything else there stays
 instead (shadow_loop.py), with `--find tabletop` that of its fingers, the blocks and the camera's place
 (tabletop_loop.py), with `--find table`, after these, the restorer of the table behind them (table_loop.py), and with
 `--find arm`, after all, what draws the arm that the hand is on (arm_loop.py). With `--find distances` it is no hand at
-all, but how far away everything in the park is (distance_loop.py).
+all, but how far away everything in park and road is (distance_loop.py).
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ from .dataset import HELD_OUT_SEED_BASE, TRAIN_SEED_BASE
 from .only_writer import only_writer
 
 NUM_HELD_OUT_WORLDS = 20
-# How a park is played that is set up in depth: nothing is carried on, so nothing has to be held, leaked or filtered.
+PLACES = {"explore": "camera", "drive": "vehicle"}  # scenarios that can be set up in depth, and their modality
+# How what is set up in depth is played: nothing is carried on, so nothing has to be held, leaked or filtered.
 PLACE_STREAM = {"place_reach_m": 30.0, "correction_gate": 0.3, "painter": "patches", "colour_hold": 0.0,
                 "contrast_hold": 0.0, "detail_leak": 0.0, "filter_strength": 0.0}
 WIDTH, BATCH, LR = 12, 16, 3e-3
@@ -142,14 +143,21 @@ def learn_arm(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps:
     return _taught(codec.arm, arm_loop, functools.partial(arm_loop.draw_arms, motion), config, num_worlds, num_steps)
 
 
-def learn_distances(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps: int) -> dict[str, float]:
-    """Give a codec a distance finder; return its scores in held-out worlds."""
+def learn_distances(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps: int,
+                    more: bool = False) -> dict[str, float]:
+    """Give a codec a distance finder; return its scores in held-out worlds. With `more` it begins with the codec's."""
     if config.model.anchor != "moved":
         raise ConfigError(f"a place is set up in depth where pictures move with the camera, and {config.name!r} has "
                           f"the anchor {config.model.anchor!r}; train a world with the anchor \"moved\" first")
-    with_place(config)  # or there is no park to be set up
-    codec.distances = DistanceFinder(distance_loop.WIDTH)
-    return _taught(codec.distances, distance_loop, distance_loop.draw_views, config, num_worlds, num_steps)
+    with_place(config)  # or there is no place to be set up
+    begin, codec.distances = codec.distances, DistanceFinder(distance_loop.WIDTH)
+    if more:
+        if begin is None or config.codec.distances_width != distance_loop.WIDTH:
+            raise ConfigError(f"the codec of {config.name!r} has no distance finder that is {distance_loop.WIDTH} wide "
+                              "to begin with; leave out --more")
+        codec.distances.load_state_dict(begin.state_dict())
+    draw = functools.partial(distance_loop.draw_views, kinds=places_of(config))
+    return _taught(codec.distances, distance_loop, draw, config, num_worlds, num_steps)
 
 
 def _taught(finder: nn.Module, loop: ModuleType, draw: Callable[..., Any], config: WorldConfig, num_worlds: int,
@@ -175,23 +183,31 @@ def with_fingers(config: WorldConfig) -> WorldConfig:
         for name, scenario in config.scenarios.items()})
 
 
+def places_of(config: WorldConfig) -> tuple[str, ...]:
+    """The scenarios of a world that are set up in depth: those whose camera goes about in a place."""
+    names = tuple(config.scenarios) or (config.scenario or "explore",)
+    return tuple(name for name in PLACES if name in names
+                 and config.playing(name if config.scenarios else "").controls.modality == PLACES[name])
+
+
 def with_place(config: WorldConfig) -> WorldConfig:
-    """A world whose park is set up in depth, seen by the camera that the simulator has."""
-    own = scenarios.controls("explore")
+    """A world whose park and road are set up in depth, seen by the cameras that the simulators have."""
+    def seen(controls: ControlsConfig, name: str) -> ControlsConfig:
+        return dataclasses.replace(controls, vertical_fov_deg=scenarios.controls(name).vertical_fov_deg)
 
-    def seen(controls: ControlsConfig) -> ControlsConfig:
-        return dataclasses.replace(controls, vertical_fov_deg=own.vertical_fov_deg)
-
-    if "explore" in config.scenarios:
-        park = config.scenarios["explore"]
-        park = dataclasses.replace(park, controls=seen(park.controls), stream={**park.stream, **PLACE_STREAM})
-        controls = seen(config.controls) if config.scenario == "explore" else config.controls
-        return dataclasses.replace(config, controls=controls, scenarios={**config.scenarios, "explore": park})
-    if config.scenarios or config.controls.modality != own.modality or config.scenario not in ("", "explore"):
-        raise ConfigError(f"the world {config.name!r} has no park, which alone is set up in depth; distances are found "
-                          "in worlds of the scenario explore")
-    return dataclasses.replace(config, controls=seen(config.controls),
-                               stream=dataclasses.replace(config.stream, **PLACE_STREAM))
+    names = places_of(config)
+    if not names:
+        raise ConfigError(f"the world {config.name!r} has neither park nor road, which alone are set up in depth; "
+                          f"distances are found in worlds of the scenarios {' and '.join(PLACES)}")
+    if not config.scenarios:
+        return dataclasses.replace(config, controls=seen(config.controls, names[0]),
+                                   stream=dataclasses.replace(config.stream, **PLACE_STREAM))
+    own = dict(config.scenarios)
+    for name in names:
+        own[name] = dataclasses.replace(own[name], controls=seen(own[name].controls, name),
+                                        stream={**own[name].stream, **PLACE_STREAM})
+    controls = own[config.scenario].controls if config.scenario in names else config.controls
+    return dataclasses.replace(config, controls=controls, scenarios=own)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -200,7 +216,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--find", choices=("hand", "shadow", "tabletop", "table", "arm", "distances"), default="hand",
                         help="what the finder finds: the robot's hand, its shadow on the table, its fingers, the "
                              "blocks and the camera's place, or, after all these, the table behind them, or, after "
-                             "that, the arm that the hand is on; or how far away everything in the park is (hand)")
+                             "that, the arm that the hand is on; or how far away everything in park and road is (hand)")
+    parser.add_argument("--more", action="store_true",
+                        help="with --find distances: begin with the finder that the codec has")
     parser.add_argument("--worlds", type=int, default=300, metavar="N", help="drawn to learn from (300)")
     parser.add_argument("--steps", type=int, default=1200, metavar="N", help="training steps (1200)")
     parser.add_argument("--threads", type=int, metavar="N", help="compute threads (torch's own choice)")
@@ -214,6 +232,8 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _teach_part(args: argparse.Namespace) -> int:
+    if args.more and args.find != "distances":
+        raise ConfigError(f"--more begins with a finder of distances, but --find is {args.find}; leave one of them out")
     folder = world_folder(args.codec)
     config = written_world_config(folder)
     codec = load_codec(folder, config)
@@ -223,14 +243,17 @@ def _teach_part(args: argparse.Namespace) -> int:
                     "tabletop": (learn_tabletop, {"tabletop_width": tabletop_loop.WIDTH}),
                     "table": (learn_table, {"table_width": table_loop.WIDTH}),
                     "arm": (learn_arm, {"arm_width": arm_loop.WIDTH}),
-                    "distances": (learn_distances, {"distances_width": distance_loop.WIDTH})}[args.find]
+                    "distances": (functools.partial(learn_distances, more=args.more),
+                                  {"distances_width": distance_loop.WIDTH})}[args.find]
     scores = {name: round(score, 4) for name, score in learn(codec, config, args.worlds, args.steps).items()}
     if args.find == "tabletop":
         config = with_fingers(config)
     if args.find == "distances":
         config = with_place(config)
-    asked = "" if args.find == "hand" else f" --find {args.find}"
+    asked = ("" if args.find == "hand" else f" --find {args.find}") + " --more" * args.more
     told = {"command": f"train hand{asked} --worlds {args.worlds} --steps {args.steps}", **scores}
+    if args.more:
+        told["began_with"] = config.provenance.get("distances_finder", {})
     save_with_part(codec, config, width, {f"{args.find}_finder": told}, folder, args.out)
     found = ", ".join(f"{name.replace('_', ' ')} {score:g}" for name, score in scores.items())
     print(f"{args.find} finder -> {args.out / CODEC_FILE}; in {NUM_HELD_OUT_WORLDS} held-out worlds: {found}")

@@ -14,7 +14,7 @@ import numpy as np
 
 from astra_play.actions import rows, vehicle
 from astra_play.config import ControlsConfig
-from astra_play.train.scenarios.drawing import import_mujoco, plain_renderer
+from astra_play.train.scenarios.drawing import distances_drawn, import_mujoco, plain_renderer
 from astra_play.train.scenarios.drive_mjcf import EYE_HEIGHT_M, VERTICAL_FOV_DEG, build_model
 from astra_play.train.scenarios.drive_scene import Scene, make_scene
 from astra_play.train.scenarios.scenery import Obstacles, slide
@@ -137,6 +137,11 @@ class Drive:
     def blocked(self) -> bool:
         """Say whether the last step drove into something."""
         return self.ride.blocked
+
+    def distances(self) -> tuple[np.ndarray, np.ndarray, float]:
+        """Return what stands on the ground in the present frame, (H, W) bool, how far away along the ground what each
+        pixel shows is, in metres (H, W), and the pitch in radians: the truth of codec/distances.py."""
+        return distances_drawn(self._renderer, self._render, self.CONTROLS)
 
     def close(self) -> None:
         """Free the picture memory now; mujoco's own clean-up at exit comes too late and complains."""

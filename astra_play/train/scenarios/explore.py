@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from astra_play.actions import rows
-from astra_play.codec.distances import FARTHEST_M
 from astra_play.config import ControlsConfig
-from astra_play.train.scenarios.drawing import import_mujoco, plain_renderer
+from astra_play.train.scenarios.drawing import distances_drawn, import_mujoco, plain_renderer
 from astra_play.train.scenarios.explore_mjcf import VERTICAL_FOV_DEG, build_model
 from astra_play.train.scenarios.explore_scene import make_scene
 from astra_play.train.scenarios.scenery import Obstacles, slide
@@ -25,7 +24,6 @@ STEP_M = WALK_SPEED_M_S / FPS
 EYE_HEIGHT_M = 1.6
 PITCH_LIMIT_RAD = 0.45
 BODY_RADIUS_M = 0.6  # a nose against a wall shows one flat colour, from which nothing can be learned
-STANDS_M = 0.06  # above the ground; what is lower is painted on it
 BLOCKED_SHARE = 0.5  # of the commanded way; less than that was walked into something
 
 
@@ -124,18 +122,7 @@ class Explore:
     def distances(self) -> tuple[np.ndarray, np.ndarray, float]:
         """Return what stands on the ground in the present frame, (H, W) bool, how far away along the ground what each
         pixel shows is, in metres (H, W), and the pitch in radians: the truth of codec/distances.py."""
-        self._renderer.enable_depth_rendering()
-        try:
-            depth_m = self._draw()
-        finally:
-            self._renderer.disable_depth_rendering()
-        pitch_rad, tangent = self.walker.pitch_rad, math.tan(math.radians(self.CONTROLS.vertical_fov_deg) / 2)
-        cos, sin = math.cos(pitch_rad), math.sin(pitch_rad)
-        right = ((np.arange(self.width) + 0.5) / self.width * 2 - 1) * tangent * self.width / self.height
-        down = (((np.arange(self.height) + 0.5) / self.height * 2 - 1) * tangent)[:, None]
-        distance_m = np.hypot(right * depth_m, (cos + down * sin) * depth_m)
-        height_m = EYE_HEIGHT_M - (down * cos - sin) * depth_m
-        return (distance_m < FARTHEST_M) & (height_m > STANDS_M), distance_m, pitch_rad
+        return distances_drawn(self._renderer, self._draw, self.CONTROLS, self.walker.pitch_rad)
 
     def close(self) -> None:
         """Free the picture memory now; mujoco's own clean-up at exit comes too late and complains."""
