@@ -1,7 +1,7 @@
 """`train job`: one file -> data, codec, world and weights ready to travel, in a given time and with nobody watching.
 
 A job is for machines that are rented by the minute: it makes its data there, trains codec, world and perhaps a loop
-filter, the finders of a table's layers and a park's distances, and an upscaler with what is left of its time, and cuts
+filter, the finders of a table's layers and of distances in park and road, and an upscaler with what is left of its time, and cuts
 the weights into shards. Every phase is a command of its own, so what a person could type is what runs, and each goes on
 where it was when the job was killed. `--detach` leaves it running; `--wait` looks in on it. """
 
@@ -33,7 +33,7 @@ MIB = 1 << 20
 POLL_S = 0.2
 END_S = 40.0  # torchrun gives its replicas half a minute to end before it kills them
 # What `train hand` finds in which scenario, in this order; the codec has the hand.
-FINDERS = {"arm": ("shadow", "tabletop", "table", "arm"), "explore": ("distances",)}
+FINDERS = {"arm": ("shadow", "tabletop", "table", "arm"), "explore": ("distances",), "drive": ("distances",)}
 Clock = Callable[[], float]
 
 
@@ -61,7 +61,7 @@ class JobRecipe:
     filter: str = ""  # trained after the world; "": it has none
     filter_minutes: float = 0.0
     filter_data: tuple[str, ...] = ()  # scenarios whose free runs are filtered; none named: all
-    finder_worlds: int = 0  # drawn for each finder of the arm's layers, and of the park's distances; 0: the hand alone
+    finder_worlds: int = 0  # drawn for each finder of the arm's layers, and of distances; 0: the hand alone
     finder_steps: int = 1200
     finder_minutes: float = 0.0  # left for drawing and training them
     upscaler_worlds: int = 0  # of each scenario, drawn to learn from; 0: the world shows its pictures as they are
@@ -185,7 +185,8 @@ class Job:
         if not self.recipe.filter:  # else the filter's world has it
             self._take_decoder()
         world, out = self._folder / self._phases_before("finders")[-1], self._folder / "finders"
-        for find in (find for scenario, own in FINDERS.items() if scenario in self.recipe.data for find in own):
+        for find in dict.fromkeys(own for name, finders in FINDERS.items() if name in self.recipe.data
+                                  for own in finders):
             self._finish(self._start("finders", _own(
                 ["train", "hand", "--find", find, "--codec", str(world), "--out", str(out), "--worlds",
                  str(self.recipe.finder_worlds), "--steps", str(self.recipe.finder_steps)])))
