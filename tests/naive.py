@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from astra_play.codec.distances import Distances
 from astra_play.config import ControlsConfig, ModelConfig, StreamConfig
 from astra_play.model.anchor import AHEAD_BLUR, AHEAD_PX, STAYS_PX, repeat_last
 from astra_play.model.footing import KNEE_M, THIN_M
@@ -393,6 +394,27 @@ def naive_first_met(place: Place, eye: tuple[float, float, float], batch_index: 
                     break
             met[-1].append(found)
     return met
+
+
+def naive_without_kerbs(distances: Distances, controls: ControlsConfig, low_m: float, alike: float, index: int
+                        ) -> list[list[bool]]:
+    """What is left standing, rows of columns: what is low, and does not go on up to `low_m`, is not."""
+    height, width = distances.stands.shape[2:]
+    tangent, pitch = math.tan(math.radians(controls.vertical_fov_deg) / 2), float(distances.pitch_rad[index])
+    stands, metres = ((own[index, 0].tolist()) for own in (distances.stands, distances.distance_m))
+    left = []
+    for row in range(height):
+        left.append([])
+        for column in range(width):
+            y, x = ((row + 0.5) / height * 2 - 1) * tangent, ((column + 0.5) / width * 2 - 1) * tangent * width / height
+            ahead = math.cos(pitch) + y * math.sin(pitch)
+            down = (y * math.cos(pitch) - math.sin(pitch)) / math.hypot(ahead, x)
+            missing_m = low_m - (controls.eye_height_m - down * metres[row][column])
+            higher = row - min(max(math.ceil(missing_m * height / 2 / tangent / metres[row][column]), 1), height)
+            goes_on = higher < 0 or (stands[higher][column] > 0.5 and abs(
+                math.log(metres[higher][column] / metres[row][column])) < alike)
+            left[-1].append(stands[row][column] > 0.5 and (goes_on or missing_m <= 0))
+    return left
 
 
 def naive_shown(azimuth: float, tiling: Tiling) -> float:

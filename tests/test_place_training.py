@@ -15,7 +15,7 @@ from astra_play.config import WorldConfig
 from astra_play.model.anchor import camera_poses
 from astra_play.model.carried import carried_picture, make_motion
 from astra_play.model.eyes import Eyes
-from astra_play.model.place_picture import PlaceMotion, PlacePicture
+from astra_play.model.place_picture import FADE_M, PlaceMotion, PlacePicture
 from astra_play.model.transformer import Transformer
 from astra_play.train import world_loop
 from astra_play.train.latents import Clips
@@ -49,12 +49,16 @@ def clips() -> Clips:
 
 def seen_from(motion: PlaceMotion, clips: Clips) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Walk by hand: one place, set up in what was before frame 1, and a view and what is known after every row."""
-    place, pitch_rad = motion.set_up(clips.pictures_before(1))
+    given = clips.pictures_before(1)
+    place, pitch_rad = motion.set_up(given)
     zero = torch.zeros_like(pitch_rad)
-    eyes, views = Eyes(zero, zero, zero, pitch_rad), []
+    eyes = start = Eyes(zero, zero, zero, pitch_rad)
+    unexplained, views = given - place.view(eyes)[0], []
     for t in range(1, clips.latents.shape[1]):
         eyes = eyes.moved(camera_poses(clips.rows[:, t]))
-        views.append(place.view(eyes))
+        picture, known = place.view(eyes)
+        kept = torch.exp(-(torch.hypot(eyes.right_m, eyes.ahead_m) / FADE_M)**2)[:, None, None, None]
+        views.append((picture + kept * motion.turned(unexplained, eyes.turned_from(start)), known))
     return views
 
 

@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
-from naive import naive_upright
+from naive import naive_upright, naive_without_kerbs
 
 from astra_play.codec.distances import Distances
 from astra_play.config import ControlsConfig
 from astra_play.model import upright as upright_module
-from astra_play.model.upright import _log_of_foot, upright
+from astra_play.model.upright import ALIKE_DOWN, LOW_M, _log_of_foot, upright, without_kerbs
 
 CONTROLS = ControlsConfig(vertical_fov_deg=45.0, eye_height_m=1.6)
 HEIGHT, WIDTH = 48, 64
@@ -81,3 +81,29 @@ def test_the_ground_is_as_far_away_as_it_is_seen_down() -> None:
     middle = level[0, 0, row, WIDTH // 2 - 1:WIDTH // 2 + 1].mean().exp()
     assert float(middle) == pytest.approx(1.6 / math.tan(angle), rel=0.01)
     assert torch.isinf(level[0, 0, :24]).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_low_and_goes_on_no_higher_is_none_that_stands(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    small = torch.rand(2, 2, 6, 8, generator=generator)
+    stands, near = torch.nn.functional.interpolate(small, (24, 32), mode="bilinear").split(1, dim=1)
+    distances = Distances((stands > 0.45).float(), 2 + 12 * near, torch.tensor([0.0, -0.1]))
+    ours = without_kerbs(distances, CONTROLS)
+    for index in range(2):
+        naive = torch.tensor(naive_without_kerbs(distances, CONTROLS, LOW_M, ALIKE_DOWN, index))
+        assert ((ours.stands[index, 0] > 0.5) == naive).float().mean() > 0.99
+    assert 0.02 < (ours.stands != distances.stands).float().mean() < 0.5
+    assert torch.equal(ours.distance_m, distances.distance_m)
+
+
+@pytest.mark.parametrize(("high_m", "stays"), [(0.12, False), (0.25, False), (0.5, True), (3.0, True)])
+@pytest.mark.parametrize("away_m", [4.0, 7.0])
+def test_kerbs_lie_and_walls_and_the_feet_of_posts_stand(high_m: float, stays: bool, away_m: float) -> None:
+    stands = torch.zeros(1, 1, HEIGHT, WIDTH)
+    foot = HEIGHT / 2 + FOCAL_PX * 1.6 / away_m
+    stands[:, :, round(foot - FOCAL_PX * high_m / away_m):round(foot), 30:34] = 1
+    thing = Distances(stands, torch.full_like(stands, away_m), torch.zeros(1))
+    assert stands.sum() > 0
+    left = without_kerbs(thing, CONTROLS).stands
+    assert torch.equal(left, stands) if stays else left.sum() == 0

@@ -25,6 +25,7 @@ GUESS, FOOT = 0.002, 0.2  # how much the guess counts, and where the ground is m
 LEAST_DOWN = 0.02  # tangent; nearer to the horizon the ground says little
 BELIEVED = 0.2  # difference of logarithms from the guess up to which a foot is one: a tree's crown ends in mid-air
 NUM_STEPS = 250
+LOW_M = 0.3  # as high as a knee: what is lower is nothing that stands
 
 
 @torch.no_grad()
@@ -42,15 +43,39 @@ def upright(distances: Distances, controls: ControlsConfig) -> Distances:
     return distances._replace(distance_m=_solve(weight, wanted, links, guess).exp())
 
 
+def without_kerbs(distances: Distances, controls: ControlsConfig) -> Distances:
+    """The distances (B, 1, H, W) without what stands lower than LOW_M: kerbs and flower beds are as good as painted on
+    the ground, and cut out of a picture in pieces they would be fences when one comes near."""
+    height = distances.stands.shape[2]
+    down, _ = _ways_down(distances, controls)
+    missing_m = LOW_M - (controls.eye_height_m - down * distances.distance_m)
+    # The row in which the same thing would be seen at that height.
+    focal_px = height / 2 / math.tan(math.radians(controls.vertical_fov_deg) / 2)
+    row = torch.arange(height, device=down.device)[:, None]
+    above = (row - (missing_m * focal_px / distances.distance_m).ceil().clamp(1, height)).long()
+    same = distances.distance_m.gather(2, above.clamp_min(0)).log() - distances.distance_m.log()
+    goes_on = (distances.stands.gather(2, above.clamp_min(0)) > STANDS) & (same.abs() < ALIKE_DOWN) | (above < 0)
+    return distances._replace(stands=distances.stands * ((missing_m <= 0) | goes_on))
+
+
 def _log_of_foot(distances: Distances, controls: ControlsConfig) -> Tensor:
     """The logarithm of how far away the ground is that the lower edge of each pixel shows, (B, 1, H, W); inf: none."""
+    down = _ways_down(distances, controls)[1]
+    return torch.where(down > LEAST_DOWN, (controls.eye_height_m / down.clamp_min(LEAST_DOWN)).log(), torch.inf)
+
+
+def _ways_down(distances: Distances, controls: ControlsConfig) -> tuple[Tensor, Tensor]:
+    """How far down one looks for each metre along the ground, in the middles of pixels and at their lower edges, each
+    (B, 1, H, W)."""
     height, width = distances.stands.shape[2:]
     tangent = math.tan(math.radians(controls.vertical_fov_deg) / 2)
-    y = (middles(height, distances.stands.device)[:, None] + 1 / height) * tangent
     x = middles(width, distances.stands.device) * (tangent * width / height)
     cos, sin = (f(distances.pitch_rad)[:, None, None, None] for f in (torch.cos, torch.sin))
-    down = (y * cos - sin) / ((cos + y * sin).square() + x.square()).sqrt()
-    return torch.where(down > LEAST_DOWN, (controls.eye_height_m / down.clamp_min(LEAST_DOWN)).log(), torch.inf)
+    down = []
+    for lower in (0, 1 / height):
+        y = (middles(height, distances.stands.device)[:, None] + lower) * tangent
+        down.append((y * cos - sin) / ((cos + y * sin).square() + x.square()).sqrt())
+    return down[0], down[1]
 
 
 def _below(marks: Tensor) -> Tensor:

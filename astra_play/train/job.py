@@ -1,9 +1,10 @@
 """`train job`: one file -> data, codec, world and weights ready to travel, in a given time and with nobody watching.
 
 A job is for machines that are rented by the minute: it makes its data there, trains codec, world and perhaps a loop
-filter, the finders of a table's layers and of distances in park and road, and an upscaler with what is left of its time, and cuts
-the weights into shards. Every phase is a command of its own, so what a person could type is what runs, and each goes on
-where it was when the job was killed. `--detach` leaves it running; `--wait` looks in on it. """
+filter, the finders of a table's layers and of distances in park and road, and an upscaler with what is left of its
+time, and cuts the weights into shards. Every phase is a command of its own, so what a person could type is what runs,
+and each goes on where it was when the job was killed. `--detach` leaves it running; `--wait` looks in on it.
+"""
 
 from __future__ import annotations
 
