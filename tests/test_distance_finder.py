@@ -149,6 +149,8 @@ def test_command_adds_the_finder_and_the_lens_and_leaves_the_rest_alone(tmp_path
     assert set(made.provenance["distances_finder"]) >= {"command", "overlap", "distance_off", "pitch_error_rad"}
     codec = load_codec(out, made)
     assert isinstance(carried_picture(made, codec), PlacePicture)
+    driven = dataclasses.replace(made, controls=dataclasses.replace(made.controls, modality="vehicle"))
+    assert isinstance(carried_picture(driven, codec), PlacePicture)
     more = tmp_path / "more"
     assert hand_loop.main(parser.parse_args(["--codec", str(out), "--out", str(more), "--find", "distances", "--more",
                                              "--worlds", "5", "--steps", "0"])) == 0

@@ -30,7 +30,7 @@ LEARNING_RATE, WEIGHT_DECAY = 3e-3, 0.05
 BATCH = 64
 STRETCH = 32  # successive pairs of frames that are kept together
 STRETCHES = 16  # in a batch of them
-NEIGHBOURS_LEARNING_RATE, NEIGHBOURS_STEPS = 1e-3, 3000
+NEIGHBOURS_LEARNING_RATE, NEIGHBOURS_STEPS = 1e-3, 9000
 BLUR_PROB = 0.3  # generated frames are softer than real ones; a reader that never saw blur would measure that instead
 
 
