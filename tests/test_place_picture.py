@@ -14,7 +14,7 @@ from astra_play.codec.mini import MiniCodec, fit_linear
 from astra_play.config import CodecConfig, ControlsConfig
 from astra_play.model.anchor import camera_poses
 from astra_play.model.eyes import Eyes
-from astra_play.model.footing import BODY_M, CAR_M
+from astra_play.model.footing import BODY_M
 from astra_play.model.place_picture import PlaceMotion, PlacePicture
 
 WIDTH, HEIGHT = 64, 48
@@ -228,7 +228,7 @@ def test_a_bonnet_stays_and_is_no_part_of_the_place() -> None:
         red = (shown[0, 0] - shown[0, 1])[~on_bonnet]
         assert red.max() < 0.9  # of a bonnet it is 1.8: none lies about
     play(carried, *[ahead] * 20)
-    assert float(carried._eyes.ahead_m) < 6.0 - CAR_M + 0.1  # and a car needs more room than feet
+    assert float(carried._eyes.ahead_m) < 6.0 - BODY_M + 0.1
 
 
 def test_eyes_begin_as_the_start_picture_looks() -> None:

@@ -14,8 +14,9 @@ from .eyes import Eyes
 from .panorama import Panorama
 from .tiling import Tiling
 
-BODY_M = 1.0  # of one on foot; nearer, one would see nothing but a blur
-CAR_M = 1.45  # of a car's body, whose bonnet touches first
+# From the middle of a body to what it touches: nearer, one would see nothing but a blur; and of a car, from whose seat
+# nothing is seen that is beside it, no more than that either.
+BODY_M = 1.0
 KNEE_M = 0.3  # above the ground; what is lower nobody bumps into
 FAR_M = 1e4  # where something is taken to be that is in nobody's way
 THIN_M = 0.2  # of a billboard, from its front to its back
@@ -28,11 +29,10 @@ SLIP_M = 0.05  # into things that is not worth being stopped for
 class Footing:
     """The ground of a batch of players, as far as it is free to walk on."""
 
-    def __init__(self, panorama: Panorama, tiling: Tiling, eye_m: float, is_thin: Tensor,
-                 body_m: float = BODY_M) -> None:
+    def __init__(self, panorama: Panorama, tiling: Tiling, eye_m: float, is_thin: Tensor) -> None:
         """`eye_m`: the height of the eyes above the ground. `is_thin` (B, rows, columns): where billboards are shown,
-        which are no thicker behind than before. `body_m`: from the middle of a body to what it touches."""
-        self._tiling, self._body_m = tiling, body_m
+        which are no thicker behind than before."""
+        self._tiling = tiling
         front_m = panorama.solid_front_m
         height_m = eye_m - panorama.down[:, None] * front_m
         is_met = (height_m > KNEE_M) & (height_m < eye_m)
@@ -47,16 +47,16 @@ class Footing:
         wished = eyes.moved(pose)
         was, feet = (torch.stack([own.right_m, own.ahead_m], dim=-1) for own in (eyes, wished))  # (B, 2)
         free_m = self.clearance_m(was)
-        if bool((free_m > self._body_m + (feet - was).norm(dim=-1)).all()):
+        if bool((free_m > BODY_M + (feet - was).norm(dim=-1)).all()):
             return wished
         # One may begin nearer to something, but not come nearer; and who is in the midst of it all the same may leave.
         free_m = torch.where(free_m < INSIDE_M, 0.0, free_m)
-        least_m = free_m.clamp(max=self._body_m)
+        least_m = free_m.clamp(max=BODY_M)
         for _ in range(NUM_PUSHES):
             here_m, way_out = self._way_out(feet)
             feet = feet + (least_m - here_m).clamp(min=0)[:, None] * way_out
         # Less than a body by no more than a slip, however many steps one takes: a corner would be a way through.
-        is_stuck = self.clearance_m(feet) < free_m.clamp(max=self._body_m - SLIP_M) - 1e-3
+        is_stuck = self.clearance_m(feet) < free_m.clamp(max=BODY_M - SLIP_M) - 1e-3
         feet = torch.where(is_stuck[:, None], was, feet)
         return wished._replace(right_m=feet[:, 0], ahead_m=feet[:, 1])
 

@@ -23,7 +23,7 @@ from ..config import ControlsConfig
 from .anchor import resample
 from .billboards import Billboards, Met
 from .eyes import Eyes, Rays
-from .footing import BODY_M, CAR_M, Footing
+from .footing import Footing
 from .panorama import UP, Panorama, middles
 from .tiling import Tiling
 
@@ -51,14 +51,13 @@ class Place:
         self._across = middles(width, pictures.device) * (tangent * width / height)
         self._down = middles(height, pictures.device) * tangent
         self.panorama = Panorama(pictures, distances, controls, reach_m)
-        is_driven = controls.modality == "vehicle"
-        self.tiling = Tiling(reach_m, self.panorama.half_rad, is_road=is_driven)
+        self.tiling = Tiling(reach_m, self.panorama.half_rad, is_road=controls.modality == "vehicle")
         step = (reach_m / NEAREST_M) ** (1 / (NUM_SAMPLES - 1))
         self._samples_m = NEAREST_M * step ** torch.arange(NUM_SAMPLES, device=pictures.device)
         self.billboards = Billboards(self.panorama, self.tiling, self._eye_m)
         is_narrow = self.billboards.labels >= 0
         self.rest = self.panorama.without(is_narrow)  # which is met where it was seen
-        self.footing = Footing(self.panorama, self.tiling, self._eye_m, is_narrow, CAR_M if is_driven else BODY_M)
+        self.footing = Footing(self.panorama, self.tiling, self._eye_m, is_narrow)
         self._occupied = _shells_with_something(self.rest)
 
     def view(self, eyes: Eyes) -> tuple[Tensor, Tensor]:
