@@ -189,6 +189,8 @@ def test_park_and_road_are_set_up_in_depth_and_nothing_else() -> None:
         assert made.playing(name).controls.vertical_fov_deg == scenarios.controls(name).vertical_fov_deg
     road = dataclasses.replace(config, scenarios={name: before[name] for name in ("arm", "drive")}, scenario="drive")
     assert hand_loop.places_of(road) == ("drive",) and hand_loop.with_place(road).scenarios["arm"] == before["arm"]
+    mine = dataclasses.replace(config, scenarios={}, scenario="", controls=before["drive"].controls)
+    assert hand_loop.places_of(mine) == ("drive",) and hand_loop.with_place(mine).stream.place_reach_m > 0
     others = dataclasses.replace(config, scenarios={"arm": before["arm"]}, scenario="arm")
     with pytest.raises(ConfigError, match="neither park nor road"):
         hand_loop.with_place(others)

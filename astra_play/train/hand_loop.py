@@ -185,9 +185,11 @@ def with_fingers(config: WorldConfig) -> WorldConfig:
 
 def places_of(config: WorldConfig) -> tuple[str, ...]:
     """The scenarios of a world that are set up in depth: those whose camera goes about in a place."""
-    names = tuple(config.scenarios) or (config.scenario or "explore",)
-    return tuple(name for name in PLACES if name in names
-                 and config.playing(name if config.scenarios else "").controls.modality == PLACES[name])
+    if not config.scenarios:  # such as a world of one's own, which may be of no scenario
+        return tuple(name for name, modality in PLACES.items()
+                     if config.scenario in ("", name) and config.controls.modality == modality)
+    return tuple(name for name, modality in PLACES.items()
+                 if name in config.scenarios and config.playing(name).controls.modality == modality)
 
 
 def with_place(config: WorldConfig) -> WorldConfig:

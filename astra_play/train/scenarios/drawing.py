@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from astra_play.codec.distances import FARTHEST_M
 from astra_play.config import ControlsConfig
 from astra_play.errors import DependencyError
 
@@ -51,6 +50,8 @@ def distances_drawn(renderer: mujoco.Renderer, draw: Callable[[], np.ndarray], c
 
     The camera is as `controls` say, and looks up by `pitch_rad`; its car's bonnet does not count as standing.
     """
+    from astra_play.codec.distances import FARTHEST_M  # with torch, for which no simulator waits
+
     renderer.enable_depth_rendering()
     try:
         depth_m = draw()
