@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from naive import naive_billboards, naive_components
+from naive_place import naive_billboards, naive_components
 from test_place import CONTROLS, FOCAL_PX, HEIGHT, REACH_M, ROAD_CONTROLS, WIDTH, eyes, redness, with_post
 
 from astra_play.codec.distances import Distances

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from naive import naive_clearance_m
+from naive_place import naive_clearance_m
 from test_place import (
     CONTROLS,
     HEIGHT,

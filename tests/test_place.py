@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from naive import naive_first_met, naive_ground, naive_shown, naive_tiled
+from naive_place import naive_first_met, naive_ground, naive_shown, naive_tiled
 
 from astra_play.actions.rows import camera_row
 from astra_play.codec.distances import FARTHEST_M, Distances

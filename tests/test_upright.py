@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from naive import naive_upright, naive_without_kerbs
+from naive_place import naive_upright, naive_without_kerbs
 
 from astra_play.codec.distances import Distances
 from astra_play.config import ControlsConfig

@@ -1,0 +1,237 @@
+"""Dull twins of a place in depth: what is met, what stands in the way, and how all goes on as in mirrors."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from astra_play.codec.distances import Distances
+from astra_play.config import ControlsConfig
+from astra_play.model.footing import KNEE_M, THIN_M
+from astra_play.model.panorama import UP
+from astra_play.model.place import SMOOTH_M, Place
+from astra_play.model.surroundings import folded
+from astra_play.model.tiling import Tiling
+
+
+def naive_components(front_m: torch.Tensor, alike: float) -> torch.Tensor:
+    """What hangs together in one (rows, columns): every thing is flooded from its first cell, numbered from 0."""
+    labels, count = torch.full(front_m.shape, -1, dtype=torch.int64), 0
+    for start in front_m.isfinite().nonzero().tolist():
+        if labels[tuple(start)] >= 0:
+            continue
+        ahead, labels[tuple(start)] = [tuple(start)], count
+        while ahead:
+            row, column = ahead.pop()
+            for beside in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
+                if 0 <= beside[0] < front_m.shape[0] and 0 <= beside[1] < front_m.shape[1] and labels[beside] < 0 and (
+                        abs(math.log(front_m[beside]) - math.log(front_m[row, column])) < alike):
+                    labels[beside] = count
+                    ahead.append(beside)
+        count += 1
+    return labels
+
+
+def naive_ways(place: Place, yaw_rad: float) -> list[tuple[float, float]]:
+    """Where the columns of a level view turned `yaw_rad` to the left go to the right and ahead of the start for every
+    metre."""
+    cos, sin = math.cos(yaw_rad), math.sin(yaw_rad)
+    return [(across * cos - sin, across * sin + cos) for across in place._across.tolist()]
+
+
+def naive_billboards(place: Place, eye: tuple[float, float, float], things: list[tuple[float, float, float]],
+                     batch_index: int, first_thing: int, solid: bool) -> list[list[float]]:
+    """How far ahead each pixel of a level view from `eye` meets a billboard, rows of columns, inf for none.
+
+    `things`: azimuth, width and distance of all narrow things of the panorama. All around the start and in all tiles
+    nearby each stands wherever the panorama shows its middle, as a wall at right angles to the line of sight.
+    """
+    right_m, ahead_m, yaw_rad = eye
+    panorama, reach = place.panorama, place._reach_m
+    around = torch.linspace(-math.pi, math.pi, 7201)
+    shown = [naive_shown(place_rad, place.tiling) for place_rad in around.tolist()]
+    walls = []
+    for number, (azimuth, width, away) in enumerate(things):
+        for place_rad, own, next_to in zip(around.tolist(), shown[:-1], shown[1:], strict=False):
+            if not min(own, next_to) <= azimuth < max(own, next_to) or abs(next_to - own) > 2e-3:
+                continue
+            side = 1 if next_to > own else -1
+            middle = place_rad + side * (azimuth - own)
+            for i in range(-3, 4):
+                for j in range(-3, 4):
+                    x, z = away * math.sin(middle), away * math.cos(middle)
+                    walls.append((number, 2 * reach * i + (-x if i % 2 else x), 2 * reach * j + (-z if j % 2 else z),
+                                  side * (-1) ** (i + j), azimuth, width, away))
+    walls = [wall for wall in walls if math.hypot(wall[1] - right_m, wall[2] - ahead_m) < 1.5 * reach]
+    met = []
+    for down in place._down.tolist():
+        met.append([])
+        for step_x, step_z in naive_ways(place, yaw_rad):
+            nearest = math.inf
+            for number, x, z, side, azimuth, width, away in walls:
+                off_m = math.hypot(x - right_m, z - ahead_m)
+                towards = (step_x * (x - right_m) + step_z * (z - ahead_m)) / off_m
+                if towards <= 1e-6 or off_m <= 0.5:
+                    continue
+                along = off_m / towards
+                aside = along * (step_x * (z - ahead_m) - step_z * (x - right_m)) / off_m
+                if abs(aside) > width / 2 or along * math.hypot(step_x, step_z) >= reach or along >= nearest:
+                    continue
+                turned = math.atan(side * aside / away)
+                row = int(panorama.row_of(torch.tensor(down * along * math.cos(turned) / away)))
+                column = int(panorama.column_of(torch.tensor(azimuth + turned)))
+                if place.billboards.labels[batch_index, row, column] == first_thing + number and (
+                        not solid or panorama.things[batch_index, 3, row, column] > 0.5):
+                    nearest = along
+            met[-1].append(nearest)
+    return met
+
+
+def naive_clearance_m(place: Place, point: tuple[float, float], batch_index: int) -> float:
+    """How far a point (metres right and ahead of the start, in the first tile) is from what stands between knee and
+    eye: every place of every direction is laid out, from its front to its back, mirrored as the panorama goes on."""
+    panorama, nearest = place.panorama, math.inf
+    down = panorama.down.tolist()
+    spans = []
+    for column in range(panorama.columns):
+        spans.append([])
+        for row in range(panorama.rows):
+            front = float(panorama.solid_front_m[batch_index, row, column])
+            if KNEE_M < place._eye_m - down[row] * front < place._eye_m:
+                thin = place.billboards.labels[batch_index, row, column] >= 0
+                spans[-1].append((front, front + THIN_M if thin else float(panorama.back_m[batch_index, row, column])))
+    for half_degrees in range(720):
+        azimuth = math.radians(half_degrees / 2 - 180)
+        shown, beside = (naive_shown(own, place.tiling) for own in (azimuth, azimuth + 1e-3))
+        column = int(panorama.column_of(torch.tensor(shown)))
+        azimuth += math.copysign(1.0, beside - shown) * (float(panorama.azimuth[column]) - shown)
+        along = point[0] * math.sin(azimuth) + point[1] * math.cos(azimuth)
+        for front, back in spans[column]:
+            away = min(max(along, front), back)
+            nearest = min(nearest, math.hypot(away * math.sin(azimuth) - point[0], away * math.cos(azimuth) - point[1]))
+    return nearest
+
+
+def naive_first_met(place: Place, eye: tuple[float, float, float], batch_index: int) -> list[list[float]]:
+    """How far ahead each pixel of a level view from `eye` (metres right and ahead of the start, radians to the left)
+    meets something that stands, rows of columns: every sample of every ray is looked at, the nearest first."""
+    right_m, ahead_m, yaw_rad = eye
+    panorama, samples, reach = place.rest, place._samples_m.tolist(), place._reach_m
+
+    def from_start(x: float, z: float) -> tuple[float, float]:
+        """Azimuth in the panorama and distance of a point."""
+        x, z = naive_tiled(x, reach), naive_tiled(z, reach)
+        return naive_shown(math.atan2(x, z), place.tiling), math.hypot(x, z)
+
+    met = []
+    for down in place._down.tolist():
+        met.append([])
+        for step_x, step_z in naive_ways(place, yaw_rad):
+            found, before = math.inf, None
+            for sample in samples:
+                if sample * math.hypot(step_x, step_z) >= reach:
+                    break
+                azimuth, away = from_start(right_m + sample * step_x, ahead_m + sample * step_z)
+                soon, soon_away = before or (sample, away)
+                before = sample, away
+                if down * sample / away <= -UP:
+                    continue
+                row = int(panorama.row_of(torch.tensor(down * sample / away)))
+                column = int(panorama.column_of(torch.tensor(azimuth)))
+                front, back = (float(own[batch_index, row, column]) for own in (panorama.front_m, panorama.back_m))
+                if math.hypot(right_m, ahead_m) >= SMOOTH_M / 2 and panorama.things[batch_index, 3, row, column] <= 0.5:
+                    front = math.inf
+                if front <= max(away, soon_away) and min(away, soon_away) < back:
+                    face = back if soon_away >= back else front
+                    share = (face - soon_away) / (away - soon_away) if abs(away - soon_away) > 1e-6 else 0.0
+                    from_aside = front <= soon_away < back
+                    found = sample if from_aside else soon + min(max(share, 0.0), 1.0) * (sample - soon)
+                    break
+            met[-1].append(found)
+    return met
+
+
+def naive_without_kerbs(distances: Distances, controls: ControlsConfig, low_m: float, alike: float, index: int
+                        ) -> list[list[bool]]:
+    """What is left standing, rows of columns: what is low, and does not go on up to `low_m`, is not."""
+    height, width = distances.stands.shape[2:]
+    tangent, pitch = math.tan(math.radians(controls.vertical_fov_deg) / 2), float(distances.pitch_rad[index])
+    stands, metres = ((own[index, 0].tolist()) for own in (distances.stands, distances.distance_m))
+    left = []
+    for row in range(height):
+        left.append([])
+        for column in range(width):
+            y, x = ((row + 0.5) / height * 2 - 1) * tangent, ((column + 0.5) / width * 2 - 1) * tangent * width / height
+            ahead = math.cos(pitch) + y * math.sin(pitch)
+            down = (y * math.cos(pitch) - math.sin(pitch)) / math.hypot(ahead, x)
+            missing_m = low_m - (controls.eye_height_m - down * metres[row][column])
+            higher = row - min(max(math.ceil(missing_m * height / 2 / tangent / metres[row][column]), 1), height)
+            goes_on = higher < 0 or (stands[higher][column] > 0.5 and abs(
+                math.log(metres[higher][column] / metres[row][column])) < alike)
+            left[-1].append(stands[row][column] > 0.5 and (goes_on or missing_m <= 0))
+    return left
+
+
+def naive_shown(azimuth: float, tiling: Tiling) -> float:
+    """Where a direction's likeness is seen within `half_rad` of straight ahead: on a road in a mirror across, then in
+    mirrors at both edges."""
+    if not tiling.is_road:
+        return float(folded(torch.tensor([azimuth]), tiling.half_rad))  # whose twin is in test_surroundings.py
+    return naive_tiled(math.atan2(math.sin(azimuth), abs(math.cos(azimuth))), tiling.half_rad)
+
+
+def naive_ground(point: tuple[float, float], tiling: Tiling) -> tuple[float, float]:
+    """Which ground of the start picture is laid at a point (metres right and ahead, in the first tile and not behind):
+    azimuth and distance. Step by step ahead to the picture's edge, and as far again."""
+    x, z = point
+    edge = z
+    while edge < 2 * tiling.reach_m and abs(math.atan2(x, edge)) > tiling.half_rad:
+        edge += 0.001
+    if edge + (edge - z) < tiling.reach_m:
+        return math.atan2(x, edge + (edge - z)), math.hypot(x, edge + (edge - z))
+    return naive_shown(math.atan2(x, z), tiling), math.hypot(x, z)
+
+
+def naive_tiled(metres: float, half_m: float) -> float:
+    """Go back from mirror to mirror until within the first tile."""
+    while abs(metres) > half_m:
+        metres = math.copysign(2 * half_m, metres) - metres
+    return metres
+
+
+def naive_upright(stands: Tensor, guess: Tensor, foot: Tensor, limits: dict[str, float]) -> Tensor:
+    """Logarithms of distances (H, W) that agree best with a guess, their neighbours and the feet: every equation of the
+    least squares problem is written down in a matrix, which is solved. `foot` (H, W) is inf where there is no ground
+    to be seen."""
+    height, width = guess.shape
+    index = torch.arange(height * width).view(height, width)
+    matrix, right = torch.zeros(height * width, height * width).double(), torch.zeros(height * width).double()
+
+    def add(i: int, strength: float, wanted: float) -> None:
+        matrix[i, i] += strength
+        right[i] += strength * wanted
+
+    for row in range(height):
+        for column in range(width):
+            i, own = int(index[row, column]), float(guess[row, column])
+            if not stands[row, column]:
+                add(i, 1.0, own)
+                continue
+            on_ground = row + 1 < height and not stands[row + 1, column]
+            if on_ground and abs(float(foot[row, column]) - own) < limits["believed"]:
+                add(i, limits["guess"] + limits["foot"], float(foot[row, column]))
+            else:
+                add(i, limits["guess"], own)
+            for down, across, alike, strength in ((1, 0, limits["alike_down"], limits["down"]),
+                                                  (0, 1, limits["alike_across"], limits["across"])):
+                if row + down >= height or column + across >= width or not stands[row + down, column + across]:
+                    continue
+                if abs(float(guess[row + down, column + across]) - own) < alike:
+                    j = int(index[row + down, column + across])
+                    matrix[i, i] += strength
+                    matrix[j, j] += strength
+                    matrix[i, j] -= strength
+                    matrix[j, i] -= strength
+    return torch.linalg.solve(matrix, right).view(height, width)
