@@ -193,6 +193,10 @@ class ControlsConfig:
         height, half_width = self.bonnet
         return 1 - 2 * height * (1 - (x / half_width)**2) if height else 0 * x + math.inf
 
+    def is_bonnet(self, x: Any, y: Any) -> Any:
+        """Whether it hides what is there, x and y from -1 to 1 across and down."""
+        return y > self.bonnet_top(x)
+
 
 @dataclass(frozen=True)
 class ScenarioConfig:

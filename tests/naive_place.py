@@ -201,7 +201,8 @@ def naive_tiled(metres: float, half_m: float) -> float:
     return metres
 
 
-def naive_upright(stands: Tensor, guess: Tensor, foot: Tensor, limits: dict[str, float]) -> Tensor:
+def naive_upright(stands: Tensor, guess: Tensor, foot: Tensor, limits: dict[str, float],
+                  controls: ControlsConfig) -> Tensor:
     """Logarithms of distances (H, W) that agree best with a guess, their neighbours and the feet: every equation of the
     least squares problem is written down in a matrix, which is solved. `foot` (H, W) is inf where there is no ground
     to be seen."""
@@ -219,7 +220,8 @@ def naive_upright(stands: Tensor, guess: Tensor, foot: Tensor, limits: dict[str,
             if not stands[row, column]:
                 add(i, 1.0, own)
                 continue
-            on_ground = row + 1 < height and not stands[row + 1, column]
+            x, y_below = (column + 0.5) / width * 2 - 1, (row + 1.5) / height * 2 - 1
+            on_ground = row + 1 < height and not stands[row + 1, column] and y_below <= controls.bonnet_top(x)
             if on_ground and abs(float(foot[row, column]) - own) < limits["believed"]:
                 add(i, limits["guess"] + limits["foot"], float(foot[row, column]))
             else:

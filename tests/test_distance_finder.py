@@ -24,7 +24,7 @@ from astra_play.model.place_picture import PlacePicture
 from astra_play.paths import CODEC_FILE, weights_folder
 from astra_play.train import codec_loop, distance_loop, hand_loop, scenarios
 from astra_play.train.dataset import HELD_OUT_SEED_BASE
-from astra_play.train.distance_loop import Views, draw_views, fit, scores, varied
+from astra_play.train.distance_loop import SLENDER_PX, Views, draw_views, fit, scores, slender, varied
 
 HEIGHT, WIDTH = 32, 48
 
@@ -47,6 +47,21 @@ def views(count: int, seed: int) -> Views:
 def test_metres_and_spreads_undo_each_other_within_what_is_told_apart() -> None:
     metres = torch.tensor([0.2, 1.0, 3.0, 12.0, 34.0, 80.0])
     assert in_metres(in_spreads(metres)).tolist() == pytest.approx(metres.clamp(NEAREST_M, FARTHEST_M).tolist())
+
+
+def test_slender_is_what_no_square_fits_into() -> None:
+    generator = torch.Generator().manual_seed(3)
+    marks = (torch.nn.functional.interpolate(torch.rand(3, 1, 6, 8, generator=generator), (24, 32)) > 0.4).float()
+    marks[0, 0, 2:20, 5:8] = 1
+    fits, size = torch.zeros_like(marks, dtype=torch.bool), SLENDER_PX
+    around = torch.nn.functional.pad(marks, (size,) * 4, value=1.0)  # what goes on beyond the picture may be wide
+    for index in range(3):
+        for row in range(-size + 1, 24):
+            for column in range(-size + 1, 32):
+                if around[index, 0, row + size:row + 2 * size, column + size:column + 2 * size].all():
+                    fits[index, 0, max(row, 0):row + size, max(column, 0):column + size] = True
+    ours = slender(marks)
+    assert torch.equal(ours, (marks.bool() & ~fits).float()) and 0 < ours.mean() < marks.mean()
 
 
 def test_finder_learns_what_stands_and_how_far_away() -> None:

@@ -232,6 +232,33 @@ def test_a_road_goes_on_behind_and_is_as_wide_all_along() -> None:
             assert (view[across_m < 2.5] > 0.4).all() and (view[(across_m > 3.6)] < -0.3).all(), (ahead, yaw)
 
 
+def test_ground_behind_a_wall_over_the_bonnet_has_none_of_its_colour() -> None:
+    """The wall comes down to a red bonnet all across it: the ground behind is that beside the wall, and green."""
+    controls = dataclasses.replace(ROAD_CONTROLS, bonnet=(0.15, 0.6))
+    picture, distances = with_post(half_px=24, away_m=3.0)
+    picture[:, 0, HEIGHT // 2:] = -0.5
+    y, x = torch.meshgrid(*((torch.arange(size) + 0.5) / size * 2 - 1 for size in (HEIGHT, WIDTH)), indexing="ij")
+    on_bonnet = y > 1 - 2 * 0.15 * (1 - (x / 0.6)**2)
+    assert bool((distances.stands[0, 0, :-1][on_bonnet[1:] & ~on_bonnet[:-1]] > 0).any())
+    picture[0, :, on_bonnet] = torch.tensor([1.0, -1.0, -1.0])[:, None]
+    distances.stands[:, :, on_bonnet] = 0  # as a finder sees it
+    behind = Place(picture, distances, controls, REACH_M).panorama.behind
+    assert redness(behind).max() < 0.1  # an edge between two colours is overshot a little
+    assert redness(Place(picture, distances, ROAD_CONTROLS, REACH_M).panorama.behind).max() > 0.5
+
+
+def test_nothing_stands_under_the_ground_below_the_picture() -> None:
+    """A wall so near that its foot is out of view goes on down to it, and no further."""
+    picture, distances = with_post(half_px=WIDTH // 2, away_m=2.5, top=0)
+    distances.stands[:] = 1
+    panorama = Place(picture, distances, CONTROLS, REACH_M).panorama
+    height_m = CONTROLS.eye_height_m - panorama.down[:, None] * 2.5 / panorama.azimuth.cos()
+    stands = panorama.front_m[0].isfinite()
+    bottom = TANGENT * panorama.azimuth.cos()
+    assert stands[(height_m > 0.1) & (height_m < 3)].all() and not stands[height_m < -0.1].any()
+    assert bool((stands & (panorama.down[:, None] > bottom)).any())
+
+
 def test_there_is_always_something_ahead() -> None:
     """A post at the start is met again and again by who walks on for minutes."""
     picture, distances = with_post(half_px=4)

@@ -14,6 +14,7 @@ from astra_play.model import upright as upright_module
 from astra_play.model.upright import ALIKE_DOWN, LOW_M, _log_of_foot, upright, without_kerbs
 
 CONTROLS = ControlsConfig(vertical_fov_deg=45.0, eye_height_m=1.6)
+CAR_CONTROLS = ControlsConfig(vertical_fov_deg=45.0, eye_height_m=1.6, bonnet=(0.3, 0.9))
 HEIGHT, WIDTH = 48, 64
 FOCAL_PX = HEIGHT / 2 / math.tan(math.radians(22.5))
 
@@ -25,17 +26,18 @@ def rough(seed: int, height: int = 9, width: int = 7) -> Distances:
     return Distances(stands, logs.exp(), torch.tensor([0.0, -0.1]))
 
 
+@pytest.mark.parametrize("controls", [CONTROLS, CAR_CONTROLS])
 @pytest.mark.parametrize("seed", range(4))
-def test_the_least_squares_problem_is_solved(seed: int, monkeypatch) -> None:
+def test_the_least_squares_problem_is_solved(seed: int, controls: ControlsConfig, monkeypatch) -> None:
     monkeypatch.setattr(upright_module, "NUM_STEPS", 300)
     distances = rough(seed)
-    ours = upright(distances, CONTROLS).distance_m.log()
-    foot = _log_of_foot(distances, CONTROLS)
+    ours = upright(distances, controls).distance_m.log()
+    foot = _log_of_foot(distances, controls)
     limits = {name.lower(): getattr(upright_module, name)
               for name in ("BELIEVED", "GUESS", "FOOT", "ALIKE_DOWN", "ALIKE_ACROSS", "DOWN", "ACROSS")}
     for index in range(2):
         naive = naive_upright(distances.stands[index, 0] > 0.5, distances.distance_m[index, 0].log(), foot[index, 0],
-                              limits)
+                              limits, controls)
         assert (ours[index, 0] - naive).abs().max() < 1e-3
     assert (ours - distances.distance_m.log()).abs().max() > 0.05
 
@@ -61,6 +63,17 @@ def test_what_does_not_stand_keeps_its_guess_and_so_does_what_hangs_in_mid_air()
     ours = upright(hanging, CONTROLS)
     assert torch.allclose(ours.distance_m, hanging.distance_m, rtol=1e-3)
     assert torch.equal(ours.stands, hanging.stands) and torch.equal(ours.pitch_rad, hanging.pitch_rad)
+
+
+def test_what_a_bonnet_cuts_off_has_no_foot_there() -> None:
+    """A wall that is guessed a little too far away stays there: its lowest row in view is no foot."""
+    wall = Distances(torch.ones(1, 1, HEIGHT, WIDTH), torch.full((1, 1, HEIGHT, WIDTH), 4.0), torch.zeros(1))
+    y = (torch.arange(HEIGHT) + 0.5) / HEIGHT * 2 - 1
+    wall.stands[:, :, y > 1 - 2 * 0.05] = 0
+    for bonnet, is_believed in ((0.05, True), (0.0, False)):
+        controls = ControlsConfig(vertical_fov_deg=45.0, eye_height_m=1.6, bonnet=(bonnet, 1e3))
+        ours = upright(wall, controls).distance_m
+        assert ((ours[:, :, :40] - 4.0).abs().max() < 0.05) == is_believed
 
 
 def test_two_things_at_two_distances_stay_apart() -> None:

@@ -209,7 +209,7 @@ class CameraMotion:
 
     def hides(self, places: Tensor) -> Tensor:
         """Say which places (..., 2) of a picture the bonnet hides."""
-        return places[..., 1] > self._controls.bonnet_top(places[..., 0])
+        return self._controls.is_bonnet(*places.unbind(dim=-1))
 
     def past_bonnet(self, places: Tensor) -> Tensor:
         """Places (..., 2) of a picture, those that the bonnet hides lifted to a pixel above it."""

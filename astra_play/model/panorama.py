@@ -43,11 +43,13 @@ class Panorama:
     def __init__(self, pictures: Tensor, distances: Distances, controls: ControlsConfig, reach_m: float) -> None:
         """`pictures` (B, 3, H, W) in [-1, 1], or drawn larger, by a camera as `controls` say, and how far away is what
         they show, for H times W pixels; farther off than `reach_m` nothing stands."""
-        distances = distances._replace(stands=distances.stands * (distances.distance_m < reach_m))
         height, width = distances.stands.shape[-2:]
+        hidden = controls.is_bonnet(middles(width, pictures.device), middles(height, pictures.device)[:, None])
+        distances = distances._replace(stands=distances.stands * ~hidden * (distances.distance_m < reach_m))
         tangent = math.tan(math.radians(controls.vertical_fov_deg) / 2)
         self._limits, self._eye_m = (tangent * width / height, tangent), controls.eye_height_m
-        self._lowest = tangent * (1 - 2 * controls.bonnet[0])  # what is seen there is no bonnet
+        # The lower edge, or so far above the bonnet that what is seen there is not mixed with it.
+        self._lowest = tangent * (1 - 2 * controls.bonnet[0] - 2 / height * bool(controls.bonnet[0]))
         self.half_rad = WITHIN * math.atan(self._limits[0])
         self._per_unit = FINER * height / 2 / tangent  # places per radian across and per tangent down
         self.columns = 2 * round(self.half_rad * self._per_unit)
@@ -64,10 +66,10 @@ class Panorama:
         share = resample(distances.stands, where).clamp(0, 1)
         things = fill_in(pictures, F.interpolate(inner.float(), pictures.shape[-2:]) > 0.5)
         self.things = torch.cat([resample(things, where), share], dim=1)
-        behind = resample(_without_things(pictures, distances, tangent), where)
+        behind = resample(_without_things(pictures, distances, hidden, tangent), where)
         is_shown = (self.down[:, None] >= top) & (self.down[:, None] <= bottom)
         self.behind = torch.cat([behind, is_shown[:, None].to(behind.dtype)], dim=1)
-        stands = (share[:, 0] > STANDS) & metres.isfinite() & self._may_stand(metres, top)
+        stands = (share[:, 0] > STANDS) & metres.isfinite() & self._may_stand(metres, top, bottom)
         self.front_m = torch.where(stands, metres, torch.inf)
         self.solid_front_m = torch.where(share[:, 0] > INNER, self.front_m, torch.inf)
         self.back_m = torch.where(stands, metres + _thickness_m(self.front_m), 0.0)
@@ -93,13 +95,15 @@ class Panorama:
         return torch.stack([(self.azimuth.sin() / ahead) / self._limits[0],
                             (down * cos + self.azimuth.cos() * sin) / ahead / self._limits[1]], dim=-1)
 
-    def _may_stand(self, metres: Tensor, top: Tensor) -> Tensor:
-        """Where something may stand `metres` (B, rows, columns) away: not above everything else; and above the upper
-        edge of the picture, whose mirror is seen there, only what the edge cuts off."""
+    def _may_stand(self, metres: Tensor, top: Tensor, bottom: Tensor) -> Tensor:
+        """Where something may stand `metres` (B, rows, columns) away: not above everything else; above the upper edge
+        of the picture, whose mirror is seen there, only what the edge cuts off; below the lower one, not under the
+        ground."""
         above = self.down[:, None] < top
         at_edge = above.sum(dim=1, keepdim=True).clamp_max(self.rows - 1)
         is_cut = (metres / metres.gather(1, at_edge)).log().abs() < ALIKE
-        return (self._eye_m - self.down[:, None] * metres < TALLEST_M) & (~above | is_cut)
+        height_m = self._eye_m - self.down[:, None] * metres
+        return (height_m < TALLEST_M) & (~above | is_cut) & ((self.down[:, None] <= bottom) | (height_m > 0))
 
     def part(self, index: int) -> Panorama:
         """That of one of the batch alone."""
@@ -143,10 +147,11 @@ class Panorama:
         return F.grid_sample(layer, places, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def _without_things(pictures: Tensor, distances: Distances, tangent: float) -> Tensor:
-    """Pictures whose things are filled in from around: with the sky above the horizon, with the ground below."""
+def _without_things(pictures: Tensor, distances: Distances, hidden: Tensor, tangent: float) -> Tensor:
+    """Pictures whose things, and what is `hidden` (H, W), are filled in from around: with the sky above the horizon,
+    with the ground below."""
     # Rims of things are a little of them, so they go too.
-    free = F.max_pool2d((distances.stands > STANDS).float(), 3, stride=1, padding=1) == 0
+    free = F.max_pool2d(((distances.stands > STANDS) | hidden).float(), 3, stride=1, padding=1) == 0
     free = F.interpolate(free.float(), pictures.shape[-2:]) > 0.5
     y = middles(pictures.shape[2], pictures.device) * tangent
     is_sky = (y < distances.pitch_rad.tan()[:, None])[:, None, :, None].expand_as(free)

@@ -47,7 +47,6 @@ class PlaceMotion(CameraMotion):
         """
         with torch.no_grad(), full_precision(pictures.device):
             found = self._find(pictures)
-            found = found._replace(stands=found.stands * ~self.on_bonnet)
             # Most look ahead, and what is drawn level is sharper than what is turned afterwards.
             pitch_rad = found.pitch_rad * (found.pitch_rad.abs() > DOUBTFUL_RAD)
             distances = without_kerbs(upright(found._replace(pitch_rad=pitch_rad), self._controls), self._controls)

@@ -33,7 +33,9 @@ def upright(distances: Distances, controls: ControlsConfig) -> Distances:
     """Return the distances (B, 1, H, W) set upright; seen by a camera as `controls` say."""
     stands, guess = distances.stands > STANDS, distances.distance_m.log()
     foot = _log_of_foot(distances, controls)
-    is_foot = stands & ~_below(stands) & foot.isfinite() & ((foot - guess).abs() < BELIEVED)
+    y, x = (middles(size, guess.device) for size in stands.shape[2:])
+    goes_on = _below(stands | controls.is_bonnet(x, y[:, None]))  # behind the bonnet no foot is in view
+    is_foot = stands & ~goes_on & foot.isfinite() & ((foot - guess).abs() < BELIEVED)
     weight = torch.where(stands, GUESS, 1.0) + FOOT * is_foot
     wanted = torch.where(is_foot, foot, guess)
     links = []

@@ -66,4 +66,4 @@ def distances_drawn(renderer: mujoco.Renderer, draw: Callable[[], np.ndarray], c
     distance_m = np.hypot(right * depth_m, (cos + down * sin) * depth_m)
     height_m = controls.eye_height_m - (down * cos - sin) * depth_m
     stands = (distance_m < FARTHEST_M) & (height_m > STANDS_M)
-    return stands & ~(y > controls.bonnet_top(x)), distance_m, pitch_rad
+    return stands & ~controls.is_bonnet(x, y), distance_m, pitch_rad
