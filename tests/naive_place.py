@@ -174,6 +174,45 @@ def naive_without_kerbs(distances: Distances, controls: ControlsConfig, low_m: f
     return left
 
 
+def naive_without_shreds(distances: Distances, controls: ControlsConfig, limits: dict[str, float], index: int
+                         ) -> list[list[bool]]:
+    """What is left standing, rows of columns: thing after thing is flooded, and whether it is a shred is asked of each
+    of its pixels."""
+    height, width = distances.stands.shape[2:]
+    tangent, pitch = math.tan(math.radians(controls.vertical_fov_deg) / 2), float(distances.pitch_rad[index])
+    left = (distances.stands[index, 0] > 0.5).tolist()
+    stands, metres = (distances.stands[index, 0] > 0.5).tolist(), distances.distance_m[index, 0].tolist()
+    flooded: set[tuple[int, int]] = set()
+    for begin in ((row, column) for row in range(height) for column in range(width)):
+        if not stands[begin[0]][begin[1]] or begin in flooded:
+            continue
+        thing, to_do = {begin}, [begin]
+        while to_do:
+            row, column = to_do.pop()
+            for other in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
+                if other not in thing and 0 <= other[0] < height and 0 <= other[1] < width and (
+                        stands[other[0]][other[1]]) and abs(math.log(
+                            metres[other[0]][other[1]] / metres[row][column])) < limits["alike"]:
+                    thing.add(other)
+                    to_do.append(other)
+        flooded |= thing
+        rests = False
+        for row, column in thing:
+            y, x = ((row + 1) / height * 2 - 1) * tangent, ((column + 0.5) / width * 2 - 1) * tangent * width / height
+            down = (y * math.cos(pitch) - math.sin(pitch)) / math.hypot(math.cos(pitch) + y * math.sin(pitch), x)
+            rests |= controls.eye_height_m - down * metres[row][column] <= limits["hangs_m"]
+            rests |= row in (0, height - 1) or column in (0, width - 1)
+            if not rests:
+                on_bonnet = (row + 1.5) / height * 2 - 1 > controls.bonnet_top((column + 0.5) / width * 2 - 1)
+                rests = on_bonnet or stands[row + 1][column] and (row + 1, column) not in thing
+        columns = [column for _, column in thing]
+        wide_m = (max(columns) - min(columns) + 1) * 2 * tangent / height * min(metres[r][c] for r, c in thing)
+        if not rests and wide_m < limits["narrow_m"]:
+            for row, column in thing:
+                left[row][column] = False
+    return left
+
+
 def naive_shown(azimuth: float, tiling: Tiling) -> float:
     """Where a direction's likeness is seen within `half_rad` of straight ahead: on a road in a mirror across, then in
     mirrors at both edges."""

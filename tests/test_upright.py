@@ -6,12 +6,22 @@ import math
 
 import pytest
 import torch
-from naive_place import naive_upright, naive_without_kerbs
+from naive_place import naive_upright, naive_without_kerbs, naive_without_shreds
 
 from astra_play.codec.distances import Distances
 from astra_play.config import ControlsConfig
 from astra_play.model import upright as upright_module
-from astra_play.model.upright import ALIKE_DOWN, LOW_M, _log_of_foot, upright, without_kerbs
+from astra_play.model.billboards import ALIKE
+from astra_play.model.upright import (
+    ALIKE_DOWN,
+    HANGS_M,
+    LOW_M,
+    NARROW_M,
+    _log_of_foot,
+    upright,
+    without_kerbs,
+    without_shreds,
+)
 
 CONTROLS = ControlsConfig(vertical_fov_deg=45.0, eye_height_m=1.6)
 CAR_CONTROLS = ControlsConfig(vertical_fov_deg=45.0, eye_height_m=1.6, bonnet=(0.3, 0.9))
@@ -120,3 +130,37 @@ def test_kerbs_lie_and_walls_and_the_feet_of_posts_stand(high_m: float, stays: b
     assert stands.sum() > 0
     left = without_kerbs(thing, CONTROLS).stands
     assert torch.equal(left, stands) if stays else left.sum() == 0
+
+
+@pytest.mark.parametrize("controls", [CONTROLS, CAR_CONTROLS], ids=["feet", "car"])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_hangs_in_mid_air_and_is_narrow_is_none_that_stands(seed: int, controls: ControlsConfig) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    small = torch.rand(2, 2, 12, 16, generator=generator)
+    stands, near = torch.nn.functional.interpolate(small, (24, 32), mode="bilinear").split(1, dim=1)
+    # Terraces, between which things end.
+    distances = Distances((stands > 0.62).float(), 3.0 * 1.2 ** (near * 6).round(), torch.tensor([0.0, -0.1]))
+    ours = without_shreds(distances, controls)
+    limits = {"alike": ALIKE, "hangs_m": HANGS_M, "narrow_m": NARROW_M}
+    for index in range(2):
+        naive = torch.tensor(naive_without_shreds(distances, controls, limits, index))
+        assert torch.equal(ours.stands[index, 0] > 0.5, naive)
+    assert 0.002 < (ours.stands != distances.stands).float().mean() < 0.5
+    assert torch.equal(ours.distance_m, distances.distance_m)
+
+
+def test_bits_of_a_post_go_with_their_rims_and_posts_crowns_and_roofs_stay() -> None:
+    """A post down to the ground, a bit of one, a wide roof, a crown over a hedge, and what the picture's edge cuts."""
+    metres = torch.full((1, 1, HEIGHT, WIDTH), 6.0)
+    stands = torch.zeros_like(metres)
+    whole = ((slice(8, 46), slice(4, 6)), (slice(6, 12), slice(28, 62)), (slice(14, 20), slice(40, 46)),
+             (slice(20, 46), slice(36, 60)), (slice(0, 6), slice(10, 12)))
+    for place in whole:
+        stands[(0, 0, *place)] = 1
+    metres[:, :, 20:46, 36:60] = 3.0  # the hedge
+    kept = stands.clone()
+    stands[0, 0, 10:18, 20:22], stands[0, 0, 10:18, 22] = 1, 0.4
+    ours = without_shreds(Distances(stands, metres, torch.zeros(1)), CONTROLS).stands
+    assert torch.equal(ours, kept)
+    nothing = Distances(torch.zeros_like(stands), metres, torch.zeros(1))
+    assert without_shreds(nothing, CONTROLS) is nothing

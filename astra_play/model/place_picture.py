@@ -23,7 +23,7 @@ from .anchor import CameraMotion, camera_poses, full_precision, pace, resample
 from .carried_picture import CarriedPicture
 from .eyes import Eyes
 from .place import Place
-from .upright import upright, without_kerbs
+from .upright import upright, without_kerbs, without_shreds
 
 DOUBTFUL_RAD = 0.03  # pitch that a finder may see in a level picture
 FADE_M = 0.5  # from the start, where what the place does not explain of the given picture is down to a third
@@ -49,7 +49,9 @@ class PlaceMotion(CameraMotion):
             found = self._find(pictures)
             # Most look ahead, and what is drawn level is sharper than what is turned afterwards.
             pitch_rad = found.pitch_rad * (found.pitch_rad.abs() > DOUBTFUL_RAD)
-            distances = without_kerbs(upright(found._replace(pitch_rad=pitch_rad), self._controls), self._controls)
+            distances = found._replace(pitch_rad=pitch_rad)
+            for improved in (upright, without_kerbs, without_shreds):
+                distances = improved(distances, self._controls)
             larger = pictures if self._upscaler is None else self._upscaler(pictures)
             return Place(larger, distances, self._controls, self._reach_m), pitch_rad
 

@@ -12,10 +12,12 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..codec.distances import Distances
 from ..config import ControlsConfig
+from .billboards import components
 from .panorama import middles
 
 STANDS = 0.5  # share from which on a pixel belongs to what stands
@@ -26,6 +28,7 @@ LEAST_DOWN = 0.02  # tangent; nearer to the horizon the ground says little
 BELIEVED = 0.2  # difference of logarithms from the guess up to which a foot is one: a tree's crown ends in mid-air
 NUM_STEPS = 250
 LOW_M = 0.3  # as high as a knee: what is lower is nothing that stands
+HANGS_M, NARROW_M = 0.8, 3.0  # what begins higher above the ground, and is narrower, is a bit of something else
 
 
 @torch.no_grad()
@@ -60,6 +63,36 @@ def without_kerbs(distances: Distances, controls: ControlsConfig) -> Distances:
     return distances._replace(stands=distances.stands * ((missing_m <= 0) | goes_on))
 
 
+def without_shreds(distances: Distances, controls: ControlsConfig) -> Distances:
+    """The distances (B, 1, H, W) without what hangs in mid-air, narrower than NARROW_M and over nothing that stands:
+    bits of posts that a finder has missed the rest of would fly past whoever walks on; in the sky they pass for it."""
+    stands = distances.stands > STANDS
+    if not bool(stands.any()):
+        return distances
+    labels = components(torch.where(stands, distances.distance_m, torch.inf)[:, 0])[:, None]
+    _, thing = labels[stands].unique(return_inverse=True)
+    count = int(thing.max()) + 1
+
+    def each(values: Tensor, how: str) -> Tensor:
+        values = values.expand_as(stands)[stands]
+        return values.new_zeros(count).scatter_reduce_(0, thing, values, how, include_self=False)
+
+    height, width = stands.shape[2:]
+    y, x = (middles(size, labels.device) for size in (height, width))
+    row, column = torch.arange(height, device=labels.device)[:, None], torch.arange(width, device=labels.device)
+    height_m = controls.eye_height_m - _ways_down(distances, controls)[1] * distances.distance_m
+    # Pixels over another thing, over the bonnet, or at an edge, beyond which it may go on.
+    rests = (_below(stands | controls.is_bonnet(x, y[:, None])) & (_below(labels, fill=-2) != labels)) | (
+        row == 0) | (column == 0) | (column == width - 1)
+    focal_px = height / 2 / math.tan(math.radians(controls.vertical_fov_deg) / 2)
+    width_m = (each(column, "amax") - each(column, "amin") + 1) / focal_px * each(distances.distance_m, "amin")
+    is_shred = (each(height_m, "amin") > HANGS_M) & (each(rests.int(), "amax") == 0) & (width_m < NARROW_M)
+    marks = torch.zeros_like(stands)
+    marks[stands] = is_shred[thing]
+    rims = (F.max_pool2d(marks.float(), 5, stride=1, padding=2) > 0) & ~stands
+    return distances._replace(stands=distances.stands.masked_fill(marks | rims, 0.0))
+
+
 def _log_of_foot(distances: Distances, controls: ControlsConfig) -> Tensor:
     """The logarithm of how far away the ground is that the lower edge of each pixel shows, (B, 1, H, W); inf: none."""
     down = _ways_down(distances, controls)[1]
@@ -80,9 +113,9 @@ def _ways_down(distances: Distances, controls: ControlsConfig) -> tuple[Tensor, 
     return down[0], down[1]
 
 
-def _below(marks: Tensor) -> Tensor:
-    """Of each pixel the mark (B, 1, H, W) of the one below it; the lowest row is taken to go on."""
-    return torch.cat([marks[:, :, 1:], torch.ones_like(marks[:, :, :1])], dim=2)
+def _below(marks: Tensor, fill: int = 1) -> Tensor:
+    """Of each pixel the mark (B, 1, H, W) of the one below it, `fill` below the lowest row, which is taken to go on."""
+    return torch.cat([marks[:, :, 1:], torch.full_like(marks[:, :, :1], fill)], dim=2)
 
 
 def _solve(weight: Tensor, wanted: Tensor, links: list[tuple[int, Tensor]], begin: Tensor) -> Tensor:
