@@ -191,6 +191,18 @@ def test_shipped_jobs_name_recipes_that_are_there_and_leave_the_world_most_of_th
     assert not recipe.filter or recipe.filter_data == ("explore", "drive")
 
 
+def test_finders_of_a_world_that_carries_no_picture_are_refused_at_once(tmp_path: Path, capsys) -> None:
+    world = (RECIPES / "explore_world.toml").read_text()
+    assert 'anchor = "moved"' in world
+    (tmp_path / "plain.toml").write_text(world.replace('anchor = "moved"', 'anchor = "previous"'))
+    recipe = tmp_path / "job.toml"
+    recipe.write_text('minutes = 9.0\ndata_minutes = 1.0\ncodec_minutes = 1.0\ncodec = "c.toml"\nworld = "plain.toml"\n'
+                      'finder_worlds = 3\nfinder_minutes = 1.0\n[data.drive]\nepisodes = 1\n')
+    assert cli_main(["train", "job", "--recipe", str(recipe), "--folder", str(tmp_path / "job")]) != 0
+    assert "has the anchor 'previous'" in capsys.readouterr().err
+    assert not (tmp_path / "job").exists()
+
+
 def test_looking_in_on_a_job_tells_its_phase(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     look = ["train", "job", "--recipe", str(RECIPES / "cpu.toml"), "--folder", str(tmp_path), "--wait", "0"]
     assert cli_main(look) != 0

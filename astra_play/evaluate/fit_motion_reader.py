@@ -160,7 +160,7 @@ def main() -> None:
     if args.begin:
         reader = load_reader(args.begin, scenario, settings.width, settings.height, pairs_alone=True)
         with safe_open(args.begin, framework="pt") as file:
-            pairs = {name: file.metadata()[name] for name in ("steps", *own)}
+            pairs = {name: file.metadata().get(name, "unknown") for name in ("steps", *own)}
     else:
         reader = MotionReader(settings.width, settings.height, len(kind.names))
         pairs = {"steps": args.steps, **own}

@@ -123,7 +123,8 @@ class PlacePicture(CarriedPicture):
         """The pictures (B, 3, H, W) that eyes see, and which pixels the given picture shows, (B, 1, H, W)."""
         pictures, seen = self._place.view(eyes)
         kept = torch.exp(-(eyes.way_m(self._start_eyes) / FADE_M).square())[:, None, None, None]
-        if float(kept.max()) > FADED:
+        kept = kept * (kept > FADED)
+        if bool(kept.any()):
             pictures = pictures + kept * self._motion.turned(self._unexplained, eyes.turned_from(self._start_eyes))
         on_bonnet = self._motion.on_bonnet
         return torch.where(on_bonnet, self._given, pictures), torch.where(on_bonnet, 1.0, seen)

@@ -50,7 +50,7 @@ class Tiling(NamedTuple):
         right_m, ahead_m, is_beyond = self._first_tile(right_m, ahead_m)
         is_copy = is_beyond | (ahead_m < 0)
         ahead_m = ahead_m.abs()
-        edge_m = right_m.abs() / math.tan(min(self.half_rad, math.pi / 2))
+        edge_m = right_m.abs() / math.tan(self.half_rad)
         is_beside = ahead_m < edge_m
         is_near = is_beside & (2 * edge_m - ahead_m < self.reach_m)
         ahead_m = torch.where(is_near, 2 * edge_m - ahead_m, ahead_m)

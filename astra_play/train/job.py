@@ -333,6 +333,12 @@ def main(args: argparse.Namespace) -> int:
         raise ConfigError(f"recipe {args.recipe} needs both filter and filter_minutes, or neither")
     if bool(recipe.finder_worlds) != (recipe.finder_minutes > 0):
         raise ConfigError(f"recipe {args.recipe} needs both finder_worlds and finder_minutes, or neither")
+    if recipe.finder_worlds:  # found now, and not after the hours in which the world trains
+        from .world_recipe import WorldRecipe
+        anchor = load_recipe(WorldRecipe, args.recipe.parent / recipe.world).model.anchor
+        if anchor != "moved":
+            raise ConfigError(f"recipe {args.recipe} orders finders, which are for worlds with the anchor \"moved\"; "
+                              f"that of {recipe.world} has the anchor {anchor!r}")
     if not recipe.data:
         raise ConfigError(f"recipe {args.recipe} orders no data; it needs a table like [data.explore]")
     args.folder.mkdir(parents=True, exist_ok=True)
