@@ -49,6 +49,9 @@ PLACES = {"explore": "camera", "drive": "vehicle"}  # scenarios that can be set 
 PLACE_STREAM = {"place_reach_m": 30.0, "correction_gate": 0.3, "painter": "patches", "colour_hold": 0.0,
                 "contrast_hold": 0.0, "detail_leak": 0.0, "filter_strength": 0.0}
 WIDTH, BATCH, LR = 12, 16, 3e-3
+FINDERS = {"hand": (HandFinder, WIDTH), "shadow": (ShadowFinder, shadow_loop.WIDTH),
+           "tabletop": (TabletopFinder, tabletop_loop.WIDTH), "table": (TableRestorer, table_loop.WIDTH),
+           "arm": (ArmCompleter, arm_loop.WIDTH), "distances": (DistanceFinder, distance_loop.WIDTH)}
 
 
 @dataclass(frozen=True)
@@ -102,60 +105,73 @@ def overlap(finder: HandFinder, outlines: Outlines) -> float:
     return float((found & true).sum() / (found | true).sum().clamp_min(1))
 
 
-def learn_hand(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps: int) -> dict[str, float]:
-    """Give a codec a hand finder; return its scores in held-out worlds."""
+def new_finder(codec: MiniCodec, config: WorldConfig, find: str, more: bool) -> nn.Module:
+    """One of FINDERS to be trained, with `more` the same as the codec has; ConfigError if it has none."""
+    kind, width = FINDERS[find]
+    finder, begin = kind(width), getattr(codec, find)
+    if more:
+        if begin is None or getattr(config.codec, f"{find}_width") != width:
+            raise ConfigError(f"the codec of {config.name!r} has no {find} finder that is {width} wide to begin with; "
+                              "leave out --more")
+        finder.load_state_dict(begin.state_dict())
+    return finder
+
+
+def learn_hand(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps: int,
+               more: bool = False) -> dict[str, float]:
+    """Give a codec a hand finder; return its scores in held-out worlds. With `more`, here and below, it begins with
+    the codec's own."""
     size = config.width, config.height
-    codec.hand = HandFinder(WIDTH)
+    codec.hand = new_finder(codec, config, "hand", more)
     teach(codec.hand, num_worlds, num_steps, size)
     held_out = draw_outlines(HELD_OUT_SEED_BASE, NUM_HELD_OUT_WORLDS, *size)
     return {"overlap": overlap(codec.hand.eval(), held_out)}
 
 
-def learn_shadow(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps: int) -> dict[str, float]:
+def learn_shadow(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps: int,
+                 more: bool = False) -> dict[str, float]:
     """Give a codec a shadow finder; return its scores in held-out worlds."""
-    codec.shadow = ShadowFinder(shadow_loop.WIDTH)
+    codec.shadow = new_finder(codec, config, "shadow", more)
     return _taught(codec.shadow, shadow_loop, shadow_loop.draw_shadows, config, num_worlds, num_steps)
 
 
-def learn_tabletop(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps: int) -> dict[str, float]:
+def learn_tabletop(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps: int,
+                   more: bool = False) -> dict[str, float]:
     """Give a codec a tabletop finder; return its scores in held-out worlds."""
-    codec.tabletop = TabletopFinder(tabletop_loop.WIDTH)
+    codec.tabletop = new_finder(codec, config, "tabletop", more)
     return _taught(codec.tabletop, tabletop_loop, tabletop_loop.draw_tabletops, config, num_worlds, num_steps)
 
 
-def learn_table(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps: int) -> dict[str, float]:
+def learn_table(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps: int,
+                more: bool = False) -> dict[str, float]:
     """Give a codec that has all finders a table restorer; return its scores in held-out worlds."""
-    codec.table = TableRestorer(table_loop.WIDTH)
+    codec.table = new_finder(codec, config, "table", more)
     return _taught(codec.table, table_loop, functools.partial(table_loop.draw_tables, codec), config, num_worlds,
                    num_steps)
 
 
-def learn_arm(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps: int) -> dict[str, float]:
+def learn_arm(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps: int,
+              more: bool = False) -> dict[str, float]:
     """Give a codec that has finders and a table restorer an arm completer; return its scores in held-out worlds."""
     name = next((name for name, own in config.scenarios.items() if own.controls.modality == "arm"), "")
     own = config.playing(name)
     if codec.table is None or own.controls.modality != "arm" or own.model.anchor != "moved":
         raise ConfigError(f"an arm is completed in a world of the arm whose layers are all known, which "
                           f"{config.name!r} is not; give its codec a table restorer first: `train hand --find table`")
-    codec.arm = None  # what is drawn is what it learns from
+    completer, codec.arm = new_finder(codec, config, "arm", more), None  # what is drawn is what it learns from
     motion = make_motion(own, codec)
-    codec.arm = ArmCompleter(arm_loop.WIDTH)
+    codec.arm = completer
     return _taught(codec.arm, arm_loop, functools.partial(arm_loop.draw_arms, motion), config, num_worlds, num_steps)
 
 
 def learn_distances(codec: MiniCodec, config: WorldConfig, num_worlds: int, num_steps: int,
                     more: bool = False) -> dict[str, float]:
-    """Give a codec a distance finder; return its scores in held-out worlds. With `more` it begins with the codec's."""
+    """Give a codec a distance finder; return its scores in held-out worlds."""
     if config.model.anchor != "moved":
         raise ConfigError(f"a place is set up in depth where pictures move with the camera, and {config.name!r} has "
                           f"the anchor {config.model.anchor!r}; train a world with the anchor \"moved\" first")
     with_place(config)  # or there is no place to be set up
-    begin, codec.distances = codec.distances, DistanceFinder(distance_loop.WIDTH)
-    if more:
-        if begin is None or config.codec.distances_width != distance_loop.WIDTH:
-            raise ConfigError(f"the codec of {config.name!r} has no distance finder that is {distance_loop.WIDTH} wide "
-                              "to begin with; leave out --more")
-        codec.distances.load_state_dict(begin.state_dict())
+    codec.distances = new_finder(codec, config, "distances", more)
     draw = functools.partial(distance_loop.draw_views, kinds=places_of(config))
     return _taught(codec.distances, distance_loop, draw, config, num_worlds, num_steps)
 
@@ -215,12 +231,11 @@ def with_place(config: WorldConfig) -> WorldConfig:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec", required=True, metavar="WORLD", help="the world whose codec gets the finder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the codec is written")
-    parser.add_argument("--find", choices=("hand", "shadow", "tabletop", "table", "arm", "distances"), default="hand",
+    parser.add_argument("--find", choices=tuple(FINDERS), default="hand",
                         help="what the finder finds: the robot's hand, its shadow on the table, its fingers, the "
                              "blocks and the camera's place, or, after all these, the table behind them, or, after "
                              "that, the arm that the hand is on; or how far away everything in park and road is (hand)")
-    parser.add_argument("--more", action="store_true",
-                        help="with --find distances: begin with the finder that the codec has")
+    parser.add_argument("--more", action="store_true", help="begin with the finder that the codec has")
     parser.add_argument("--worlds", type=int, default=300, metavar="N", help="drawn to learn from (300)")
     parser.add_argument("--steps", type=int, default=1200, metavar="N", help="training steps (1200)")
     parser.add_argument("--threads", type=int, metavar="N", help="compute threads (torch's own choice)")
@@ -234,20 +249,14 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _teach_part(args: argparse.Namespace) -> int:
-    if args.more and args.find != "distances":
-        raise ConfigError(f"--more begins with a finder of distances, but --find is {args.find}; leave one of them out")
     folder = world_folder(args.codec)
     config = written_world_config(folder)
     codec = load_codec(folder, config)
     torch.manual_seed(0)
-    learn, width = {"hand": (learn_hand, {"hand_width": WIDTH}),
-                    "shadow": (learn_shadow, {"shadow_width": shadow_loop.WIDTH}),
-                    "tabletop": (learn_tabletop, {"tabletop_width": tabletop_loop.WIDTH}),
-                    "table": (learn_table, {"table_width": table_loop.WIDTH}),
-                    "arm": (learn_arm, {"arm_width": arm_loop.WIDTH}),
-                    "distances": (functools.partial(learn_distances, more=args.more),
-                                  {"distances_width": distance_loop.WIDTH})}[args.find]
-    scores = {name: round(score, 4) for name, score in learn(codec, config, args.worlds, args.steps).items()}
+    learn = {"hand": learn_hand, "shadow": learn_shadow, "tabletop": learn_tabletop, "table": learn_table,
+             "arm": learn_arm, "distances": learn_distances}[args.find]
+    scores = {name: round(score, 4)
+              for name, score in learn(codec, config, args.worlds, args.steps, args.more).items()}
     if args.find == "tabletop":
         config = with_fingers(config)
     if args.find == "distances":
@@ -255,8 +264,9 @@ def _teach_part(args: argparse.Namespace) -> int:
     asked = ("" if args.find == "hand" else f" --find {args.find}") + " --more" * args.more
     told = {"command": f"train hand{asked} --worlds {args.worlds} --steps {args.steps}", **scores}
     if args.more:
-        told["began_with"] = config.provenance.get("distances_finder", {})
-    save_with_part(codec, config, width, {f"{args.find}_finder": told}, folder, args.out)
+        told["began_with"] = config.provenance.get(f"{args.find}_finder", {})
+    _, width = FINDERS[args.find]
+    save_with_part(codec, config, {f"{args.find}_width": width}, {f"{args.find}_finder": told}, folder, args.out)
     found = ", ".join(f"{name.replace('_', ' ')} {score:g}" for name, score in scores.items())
     print(f"{args.find} finder -> {args.out / CODEC_FILE}; in {NUM_HELD_OUT_WORLDS} held-out worlds: {found}")
     return 0
