@@ -111,8 +111,8 @@ def new_finder(codec: MiniCodec, config: WorldConfig, find: str, more: bool) -> 
     finder, begin = kind(width), getattr(codec, find)
     if more:
         if begin is None or getattr(config.codec, f"{find}_width") != width:
-            raise ConfigError(f"the codec of {config.name!r} has no {find} finder that is {width} wide to begin with; "
-                              "leave out --more")
+            raise ConfigError(f"the codec of {config.name!r} has nothing that finds {find} and is {width} wide to "
+                              "begin with; leave out --more")
         finder.load_state_dict(begin.state_dict())
     return finder
 
