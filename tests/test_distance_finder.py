@@ -172,8 +172,8 @@ def test_command_adds_the_finder_and_the_lens_and_leaves_the_rest_alone(tmp_path
     begun = read_tensors(more / CODEC_FILE)
     assert all(torch.allclose(begun[name], own, atol=1e-6) for name, own in read_tensors(out / CODEC_FILE).items())
     assert load_world_config(more).provenance["distances_finder"]["began_with"] == made.provenance["distances_finder"]
-    for asked, sentence in ((["--codec", str(folder), "--find", "distances"], "nothing that finds distances and is 24 wide"),
-                            (["--codec", str(out), "--find", "hand"], "nothing that finds hand and is 12 wide")):
+    for asked, sentence in ((["--codec", str(folder), "--find", "distances"], "finds distances and is 24 wide"),
+                            (["--codec", str(out), "--find", "hand"], "finds hand and is 12 wide")):
         with pytest.raises(ConfigError, match=sentence):
             hand_loop.main(parser.parse_args([*asked, "--out", str(tmp_path / "no"), "--more"]))
     without = dataclasses.replace(made, stream=dataclasses.replace(made.stream, place_reach_m=0.0))

@@ -144,8 +144,8 @@ def test_command_adds_the_finder_and_leaves_the_rest_of_the_codec_alone(tmp_path
     assert config.codec.tabletop_width == tabletop_loop.WIDTH
     assert set(config.provenance["tabletop_finder"]) >= {"command", "block_overlap", "depth_error", "opening_error"}
     more = tmp_path / "more"
-    assert hand_loop.main(parser.parse_args(
-        ["--codec", str(out), "--out", str(more), "--find", "tabletop", "--worlds", "5", "--steps", "0", "--more"])) == 0
+    options = ["--codec", str(out), "--out", str(more), "--find", "tabletop", "--worlds", "5", "--steps", "0", "--more"]
+    assert hand_loop.main(parser.parse_args(options)) == 0
     assert all(torch.allclose(own, after[name], atol=1e-6) for name, own in read_tensors(more / CODEC_FILE).items())
     assert load_world_config(more).provenance["tabletop_finder"]["began_with"] == config.provenance["tabletop_finder"]
 
