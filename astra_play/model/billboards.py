@@ -165,8 +165,7 @@ def _narrow(panorama: Panorama, labels: Tensor, height_m: Tensor, foot_m: float)
     of, row, column = stands.nonzero().unbind(dim=1)
 
     def each(values: Tensor, how: str) -> Tensor:
-        return torch.zeros(len(counts), dtype=values.dtype, device=values.device).scatter_reduce_(
-            0, thing, values, how, include_self=False)
+        return of_each(thing, len(counts), values, how)
 
     first, last, front_m = each(column, "amin"), each(column, "amax"), panorama.front_m[stands]
     away_m, deep_m = each(front_m.log(), "mean").exp(), each(front_m, "amax") - each(front_m, "amin")
@@ -180,6 +179,11 @@ def _narrow(panorama: Panorama, labels: Tensor, height_m: Tensor, foot_m: float)
     numbered[stands] = torch.where(is_narrow, is_narrow.cumsum(dim=0) - 1, -1)[thing]
     azimuth = (panorama.azimuth[first] + panorama.azimuth[last]) / 2
     return _Things(*(own[is_narrow] for own in (each(of, "amin"), azimuth, width_m, away_m))), numbered
+
+
+def of_each(thing: Tensor, count: int, values: Tensor, how: str) -> Tensor:
+    """The "amin", "amax", "mean" or "sum" of the values (N,) of each of `count` things, which `thing` (N,) numbers."""
+    return values.new_zeros(count).scatter_reduce_(0, thing, values, how, include_self=False)
 
 
 def _goes_on(front_m: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -44,7 +44,7 @@ class Panorama:
         """`pictures` (B, 3, H, W) in [-1, 1], or drawn larger, by a camera as `controls` say, and how far away is what
         they show, for H times W pixels; farther off than `reach_m` nothing stands."""
         height, width = distances.stands.shape[-2:]
-        hidden = controls.is_bonnet(middles(width, pictures.device), middles(height, pictures.device)[:, None])
+        hidden = on_bonnet(controls, distances.stands)
         distances = distances._replace(stands=distances.stands * ~hidden * (distances.distance_m < reach_m))
         tangent = math.tan(math.radians(controls.vertical_fov_deg) / 2)
         self._limits, self._eye_m = (tangent * width / height, tangent), controls.eye_height_m
@@ -177,6 +177,12 @@ def _thickness_m(front_m: Tensor) -> Tensor:
 def _nearest_around(metres: Tensor, known: Tensor) -> Tensor:
     """The least of the known (B, 1, H, W) distances within two pixels of each; inf where there are none."""
     return -F.max_pool2d(torch.where(known, -metres, -torch.inf), 5, stride=1, padding=2)
+
+
+def on_bonnet(controls: ControlsConfig, pictures: Tensor) -> Tensor:
+    """Which pixels of pictures (B, C, H, W) the bonnet hides, (H, W) bool."""
+    y, x = (middles(size, pictures.device) for size in pictures.shape[2:])
+    return controls.is_bonnet(x, y[:, None]).expand(len(y), -1)
 
 
 def middles(count: int, device: torch.device) -> Tensor:

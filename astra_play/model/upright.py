@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ..codec.distances import Distances
 from ..config import ControlsConfig
-from .billboards import components
-from .panorama import middles
+from .billboards import components, of_each
+from .panorama import middles, on_bonnet
 
 STANDS = 0.5  # share from which on a pixel belongs to what stands
 ALIKE_DOWN, ALIKE_ACROSS = 0.15, 0.15  # logarithms of neighbours that differ by less are taken for one thing
@@ -36,8 +36,7 @@ def upright(distances: Distances, controls: ControlsConfig) -> Distances:
     """Return the distances (B, 1, H, W) set upright; seen by a camera as `controls` say."""
     stands, guess = distances.stands > STANDS, distances.distance_m.log()
     foot = _log_of_foot(distances, controls)
-    y, x = (middles(size, guess.device) for size in stands.shape[2:])
-    goes_on = _below(stands | controls.is_bonnet(x, y[:, None]))  # behind the bonnet no foot is in view
+    goes_on = _below(stands | on_bonnet(controls, stands))  # behind the bonnet no foot is in view
     is_foot = stands & ~goes_on & foot.isfinite() & ((foot - guess).abs() < BELIEVED)
     weight = torch.where(stands, GUESS, 1.0) + FOOT * is_foot
     wanted = torch.where(is_foot, foot, guess)
@@ -51,11 +50,10 @@ def upright(distances: Distances, controls: ControlsConfig) -> Distances:
 def without_kerbs(distances: Distances, controls: ControlsConfig) -> Distances:
     """The distances (B, 1, H, W) without what stands lower than LOW_M: kerbs and flower beds are as good as painted on
     the ground, and cut out of a picture in pieces they would be fences when one comes near."""
-    height = distances.stands.shape[2]
+    height, focal_px = distances.stands.shape[2], _focal_px(distances, controls)
     down, _ = _ways_down(distances, controls)
     missing_m = LOW_M - (controls.eye_height_m - down * distances.distance_m)
     # The row in which the same thing would be seen at that height.
-    focal_px = height / 2 / math.tan(math.radians(controls.vertical_fov_deg) / 2)
     row = torch.arange(height, device=down.device)[:, None]
     above = (row - (missing_m * focal_px / distances.distance_m).ceil().clamp(1, height)).long()
     same = distances.distance_m.gather(2, above.clamp_min(0)).log() - distances.distance_m.log()
@@ -70,27 +68,33 @@ def without_shreds(distances: Distances, controls: ControlsConfig) -> Distances:
     if not bool(stands.any()):
         return distances
     labels = components(torch.where(stands, distances.distance_m, torch.inf)[:, 0])[:, None]
-    _, thing = labels[stands].unique(return_inverse=True)
-    count = int(thing.max()) + 1
+    things, thing = labels[stands].unique(return_inverse=True)
 
     def each(values: Tensor, how: str) -> Tensor:
-        values = values.expand_as(stands)[stands]
-        return values.new_zeros(count).scatter_reduce_(0, thing, values, how, include_self=False)
+        return of_each(thing, len(things), values.expand_as(stands)[stands], how)
 
-    height, width = stands.shape[2:]
-    y, x = (middles(size, labels.device) for size in (height, width))
-    row, column = torch.arange(height, device=labels.device)[:, None], torch.arange(width, device=labels.device)
+    column = torch.arange(stands.shape[3], device=labels.device)
+    pixels = each(column, "amax") - each(column, "amin") + 1
+    width_m = pixels / _focal_px(distances, controls) * each(distances.distance_m, "amin")
     height_m = controls.eye_height_m - _ways_down(distances, controls)[1] * distances.distance_m
-    # Pixels over another thing, over the bonnet, or at an edge, beyond which it may go on.
-    rests = (_below(stands | controls.is_bonnet(x, y[:, None])) & (_below(labels, fill=-2) != labels)) | (
-        row == 0) | (column == 0) | (column == width - 1)
-    focal_px = height / 2 / math.tan(math.radians(controls.vertical_fov_deg) / 2)
-    width_m = (each(column, "amax") - each(column, "amin") + 1) / focal_px * each(distances.distance_m, "amin")
-    is_shred = (each(height_m, "amin") > HANGS_M) & (each(rests.int(), "amax") == 0) & (width_m < NARROW_M)
+    rests = each(_rests(stands, labels, on_bonnet(controls, stands)).int(), "amax") > 0
+    is_shred = (each(height_m, "amin") > HANGS_M) & ~rests & (width_m < NARROW_M)
     marks = torch.zeros_like(stands)
     marks[stands] = is_shred[thing]
     rims = (F.max_pool2d(marks.float(), 5, stride=1, padding=2) > 0) & ~stands
     return distances._replace(stands=distances.stands.masked_fill(marks | rims, 0.0))
+
+
+def _rests(stands: Tensor, labels: Tensor, hidden: Tensor) -> Tensor:
+    """Which pixels (B, 1, H, W) are over another thing by the labels, over what is `hidden` (H, W), or at an edge of
+    the picture, beyond which a thing may go on."""
+    at_edge = torch.ones_like(stands)
+    at_edge[..., 1:, 1:-1] = False
+    return at_edge | (_below(stands | hidden) & (_below(labels, fill=-2) != labels))
+
+
+def _focal_px(distances: Distances, controls: ControlsConfig) -> float:
+    return distances.stands.shape[2] / 2 / math.tan(math.radians(controls.vertical_fov_deg) / 2)
 
 
 def _log_of_foot(distances: Distances, controls: ControlsConfig) -> Tensor:

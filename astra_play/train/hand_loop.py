@@ -49,7 +49,7 @@ PLACES = {"explore": "camera", "drive": "vehicle"}  # scenarios that can be set 
 PLACE_STREAM = {"place_reach_m": 30.0, "correction_gate": 0.3, "painter": "patches", "colour_hold": 0.0,
                 "contrast_hold": 0.0, "detail_leak": 0.0, "filter_strength": 0.0}
 WIDTH, BATCH, LR = 12, 16, 3e-3
-FINDERS = {"hand": (HandFinder, WIDTH), "shadow": (ShadowFinder, shadow_loop.WIDTH),
+FINDER_KINDS = {"hand": (HandFinder, WIDTH), "shadow": (ShadowFinder, shadow_loop.WIDTH),
            "tabletop": (TabletopFinder, tabletop_loop.WIDTH), "table": (TableRestorer, table_loop.WIDTH),
            "arm": (ArmCompleter, arm_loop.WIDTH), "distances": (DistanceFinder, distance_loop.WIDTH)}
 
@@ -106,8 +106,8 @@ def overlap(finder: HandFinder, outlines: Outlines) -> float:
 
 
 def new_finder(codec: MiniCodec, config: WorldConfig, find: str, more: bool) -> nn.Module:
-    """One of FINDERS to be trained, with `more` the same as the codec has; ConfigError if it has none."""
-    kind, width = FINDERS[find]
+    """One of FINDER_KINDS to be trained, with `more` the same as the codec has; ConfigError if it has none."""
+    kind, width = FINDER_KINDS[find]
     finder, begin = kind(width), getattr(codec, find)
     if more:
         if begin is None or getattr(config.codec, f"{find}_width") != width:
@@ -231,7 +231,7 @@ def with_place(config: WorldConfig) -> WorldConfig:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec", required=True, metavar="WORLD", help="the world whose codec gets the finder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the codec is written")
-    parser.add_argument("--find", choices=tuple(FINDERS), default="hand",
+    parser.add_argument("--find", choices=tuple(FINDER_KINDS), default="hand",
                         help="what the finder finds: the robot's hand, its shadow on the table, its fingers, the "
                              "blocks and the camera's place, or, after all these, the table behind them, or, after "
                              "that, the arm that the hand is on; or how far away everything in park and road is (hand)")
@@ -265,7 +265,7 @@ def _teach_part(args: argparse.Namespace) -> int:
     told = {"command": f"train hand{asked} --worlds {args.worlds} --steps {args.steps}", **scores}
     if args.more:
         told["began_with"] = config.provenance.get(f"{args.find}_finder", {})
-    _, width = FINDERS[args.find]
+    _, width = FINDER_KINDS[args.find]
     save_with_part(codec, config, {f"{args.find}_width": width}, {f"{args.find}_finder": told}, folder, args.out)
     found = ", ".join(f"{name.replace('_', ' ')} {score:g}" for name, score in scores.items())
     print(f"{args.find} finder -> {args.out / CODEC_FILE}; in {NUM_HELD_OUT_WORLDS} held-out worlds: {found}")
