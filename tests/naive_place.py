@@ -10,8 +10,8 @@ from torch import Tensor
 from astra_play.codec.distances import Distances
 from astra_play.config import ControlsConfig
 from astra_play.model.footing import KNEE_M, THIN_M
-from astra_play.model.panorama import UP
-from astra_play.model.place import SMOOTH_M, Place
+from astra_play.model.panorama import STEEP, UP
+from astra_play.model.place import FACE_COLUMNS, NUM_HALVINGS, SMOOTH_M, Place
 from astra_play.model.surroundings import folded
 from astra_play.model.tiling import Tiling
 
@@ -107,6 +107,8 @@ def naive_clearance_m(place: Place, point: tuple[float, float], batch_index: int
         shown, beside = (naive_shown(own, place.tiling) for own in (azimuth, azimuth + 1e-3))
         column = int(panorama.column_of(torch.tensor(shown)))
         azimuth += math.copysign(1.0, beside - shown) * (float(panorama.azimuth[column]) - shown)
+        if abs(naive_shown(azimuth, place.tiling) - float(panorama.azimuth[column])) > 1e-3:
+            continue  # a mirror lies between
         along = point[0] * math.sin(azimuth) + point[1] * math.cos(azimuth)
         for front, back in spans[column]:
             away = min(max(along, front), back)
@@ -116,7 +118,8 @@ def naive_clearance_m(place: Place, point: tuple[float, float], batch_index: int
 
 def naive_first_met(place: Place, eye: tuple[float, float, float], batch_index: int) -> list[list[float]]:
     """How far ahead each pixel of a level view from `eye` (metres right and ahead of the start, radians to the left)
-    meets something that stands, rows of columns: every sample of every ray is looked at, the nearest first."""
+    meets something that stands, rows of columns: every sample of every ray is looked at, the nearest first, and the way
+    to it from the one before is halved."""
     right_m, ahead_m, yaw_rad = eye
     panorama, samples, reach = place.rest, place._samples_m.tolist(), place._reach_m
 
@@ -125,32 +128,56 @@ def naive_first_met(place: Place, eye: tuple[float, float, float], batch_index: 
         x, z = naive_tiled(x, reach), naive_tiled(z, reach)
         return naive_shown(math.atan2(x, z), place.tiling), math.hypot(x, z)
 
-    met = []
-    for down in place._down.tolist():
-        met.append([])
-        for step_x, step_z in naive_ways(place, yaw_rad):
-            found, before = math.inf, None
-            for sample in samples:
-                if sample * math.hypot(step_x, step_z) >= reach:
-                    break
-                azimuth, away = from_start(right_m + sample * step_x, ahead_m + sample * step_z)
-                soon, soon_away = before or (sample, away)
-                before = sample, away
-                if down * sample / away <= -UP:
-                    continue
-                row = int(panorama.row_of(torch.tensor(down * sample / away)))
-                column = int(panorama.column_of(torch.tensor(azimuth)))
-                front, back = (float(own[batch_index, row, column]) for own in (panorama.front_m, panorama.back_m))
-                if math.hypot(right_m, ahead_m) >= SMOOTH_M / 2 and panorama.things[batch_index, 3, row, column] <= 0.5:
-                    front = math.inf
-                if front <= max(away, soon_away) and min(away, soon_away) < back:
-                    face = back if soon_away >= back else front
-                    share = (face - soon_away) / (away - soon_away) if abs(away - soon_away) > 1e-6 else 0.0
-                    from_aside = front <= soon_away < back
-                    found = sample if from_aside else soon + min(max(share, 0.0), 1.0) * (sample - soon)
-                    break
-            met[-1].append(found)
-    return met
+    def reached(ray: tuple[float, float, float], along: float) -> tuple[float, int, int, float]:
+        """Distance from the start, row, column, and how far down, of a point of a ray."""
+        azimuth, away = from_start(right_m + along * ray[0], ahead_m + along * ray[1])
+        down = ray[2] * along / away
+        return away, int(panorama.row_of(torch.tensor(down))), int(panorama.column_of(torch.tensor(azimuth))), down
+
+    def wall(row: int, column: int) -> tuple[float, float]:
+        front, back, share = (float(own[batch_index, row, column]) for own in (
+            panorama.front_m, panorama.back_m, panorama.things[:, 3]))
+        return (math.inf if math.hypot(right_m, ahead_m) >= SMOOTH_M / 2 and share <= 0.5 else front), back
+
+    def is_one_face(row: int, column: int, other: int) -> bool:
+        """Whether all columns between two show what goes on as far away, and no rim where rims do not count."""
+        if math.inf in (wall(row, column)[0], wall(row, other)[0]) or abs(column - other) > FACE_COLUMNS:
+            return False
+        logs = [math.log(float(panorama.front_m[batch_index, row, own]))
+                for own in range(min(column, other), max(column, other) + 1)]
+        return all(abs(one - next_to) < math.log(1 + STEEP) for one, next_to in zip(logs, logs[1:], strict=False))
+
+    def share_before(soon: tuple[float, int, int, float], late: tuple[float, int, int, float]) -> float | None:
+        """The share of the way between two points before something is met on it, or None for nothing."""
+        soon_away, late_away, row = soon[0], late[0], late[1]
+        late_front, late_back = wall(row, late[2])
+        same = is_one_face(row, soon[2], late[2])
+        soon_front, soon_back = wall(row, soon[2]) if same else (late_front, late_back)
+        through = same and (soon_away < soon_front and late_away >= late_front
+                            or soon_away >= soon_back and late_away < late_back)
+        if not through and not (late_front <= max(soon_away, late_away) and min(soon_away, late_away) < late_back):
+            return None
+        if soon_front <= soon_away < soon_back:
+            return 1.0
+        soon_face, late_face = (soon_back, late_back) if soon_away >= soon_back else (soon_front, late_front)
+        way = soon_away - soon_face - late_away + late_face
+        return min(max((soon_away - soon_face) / way, 0.0), 1.0) if abs(way) > 1e-6 else 0.0
+
+    def first_met(ray: tuple[float, float, float]) -> float:
+        soon = samples[0]
+        for late in samples:
+            if late * math.hypot(*ray[:2]) >= reach:
+                break
+            if reached(ray, late)[3] > -UP and share_before(reached(ray, soon), reached(ray, late)) is not None:
+                for _ in range(NUM_HALVINGS):
+                    middle = (soon + late) / 2
+                    sooner = share_before(reached(ray, soon), reached(ray, middle)) is not None
+                    soon, late = (soon, middle) if sooner else (middle, late)
+                return soon + (late - soon) * (share_before(reached(ray, soon), reached(ray, late)) or 0.0)
+            soon = late
+        return math.inf
+
+    return [[first_met((*way, down)) for way in naive_ways(place, yaw_rad)] for down in place._down.tolist()]
 
 
 def naive_without_kerbs(distances: Distances, controls: ControlsConfig, low_m: float, alike: float, index: int

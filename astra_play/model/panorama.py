@@ -28,6 +28,7 @@ THICK_M, THICK_SHARE = 0.6, 0.1  # what stands is so thick, or such a share of i
 STEEP = 0.2  # share of its distance by which a slope goes back from place to place; what is further is another thing
 TALLEST_M = 9.0
 ALIKE = 0.2  # logarithms of distances differ by less within one thing
+LOG_OF_NOTHING = 20.0  # of metres
 LEAST_DOWN = 0.1  # tangent that the lower edge of a picture is taken to look down by, at least
 
 
@@ -62,7 +63,7 @@ class Panorama:
         # Rims of what stands are drawn with its own colours and distances, which go on around it.
         inner = distances.stands > INNER
         metres = torch.where(inner, distances.distance_m, _nearest_around(distances.distance_m, inner))
-        metres = F.grid_sample(metres, where, mode="nearest", padding_mode="border", align_corners=False)[:, 0]
+        metres = _between(metres, where)[:, 0]
         share = resample(distances.stands, where).clamp(0, 1)
         things = fill_in(pictures, F.interpolate(inner.float(), pictures.shape[-2:]) > 0.5)
         self.things = torch.cat([resample(things, where), share], dim=1)
@@ -164,6 +165,15 @@ def _filled(pictures: Tensor, free: Tensor, part: Tensor) -> Tensor:
     begins with one's nose against a wall, from all of the part."""
     known = free & part
     return fill_in(pictures, torch.where(known.flatten(1).any(dim=1)[:, None, None, None], known, part))
+
+
+def _between(metres: Tensor, where: Tensor) -> Tensor:
+    """Distances (B, 1, H, W) looked up at places (B, rows, columns, 2), even between pixels where they are about as far
+    away, or walls would be stairs; the nearest pixel's at the edges of things."""
+    nearest, even = (F.grid_sample(metres.log().clamp_max(LOG_OF_NOTHING), where, mode=mode, padding_mode="border",
+                                   align_corners=False) for mode in ("nearest", "bilinear"))
+    even = torch.where((even - nearest).abs() < math.log(1 + STEEP) / 2, even, nearest)
+    return torch.where(nearest < LOG_OF_NOTHING, even.exp(), torch.inf)
 
 
 def _thickness_m(front_m: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,12 +26,14 @@ from .anchor import resample
 from .billboards import Billboards, Met
 from .eyes import Eyes, Rays
 from .footing import Footing
-from .panorama import UP, Panorama, middles
+from .panorama import STEEP, UP, Panorama, middles
 from .tiling import Tiling
 
-# Along a ray; from one to the next it is a twentieth further. Nobody comes nearer to a wall than the first
+# Along a ray; from one to the next it is a fifteenth further. Nobody comes nearer to a wall than the first
 # (footing.BODY_M), and who begins nearer sees it because it is thick.
-NEAREST_M, NUM_SAMPLES = 0.7, 80
+NEAREST_M, NUM_SAMPLES = 0.7, 56
+NUM_HALVINGS = 3  # of the way between two of them, to find where in it something is met
+FACE_COLUMNS = 31  # of the panorama, at most, between a sample before a face and the next behind it; 2^n - 1
 NUM_SHELLS, FARTHEST_SHELL_M = 64, 80.0  # of distances, in which it is noted where something stands
 LEVEL_RAD = 1e-4
 STEEPEST_RAD = math.radians(75)  # that a ray may go up or down: level views of steeper ones would be endless
@@ -58,7 +62,8 @@ class Place:
         is_narrow = self.billboards.labels >= 0
         self.rest = self.panorama.without(is_narrow)  # which is met where it was seen
         self.footing = Footing(self.panorama, self.tiling, self._eye_m, is_narrow)
-        self._occupied = _shells_with_something(self.rest)
+        self._faces = _faces(self.rest)
+        self._occupied = _shells_with_something(self.rest, self._faces)
 
     def view(self, eyes: Eyes) -> tuple[Tensor, Tensor]:
         """Return the pictures (B, 3, H, W) of what is seen, and which pixels the start picture shows, (B, 1, H, W)."""
@@ -84,7 +89,7 @@ class Place:
         one = copy.copy(self)
         one.panorama, one.rest, one.billboards = (own.part(index) for own in (
             self.panorama, self.rest, self.billboards))
-        one._occupied = self._occupied[index:index + 1]
+        one._faces, one._occupied = self._faces[index:index + 1], self._occupied[index:index + 1]
         return one
 
     def _wide_enough(self, pitch_rad: float) -> tuple[Tensor, Tensor]:
@@ -125,48 +130,60 @@ class Place:
 
     def _first_met(self, rays: Rays, front_m: Tensor) -> Tensor:
         """How many metres ahead each ray first meets something that stands at `front_m` (B, rows, columns) in the
-        panorama, (B, H, W); inf: nothing.
-
-        Something is met between two samples where what it takes up in the direction of the second overlaps with the
-        way between them.
-        """
+        panorama, (B, H, W); inf: nothing."""
         batch, width = rays.right.shape
+        layers = [layer.flatten() for layer in (front_m, self.rest.back_m, self._faces)]
         azimuth, away_m, _ = self.tiling.find(*rays.at(self._samples_m[:, None]))  # (B, samples, W)
-        before_m = torch.cat([away_m[:, :1], away_m[:, :-1]], dim=1)
         column = self.panorama.column_of(azimuth)
         # Only where in some row of the column something stands about so far away: few of the samples.
         first = torch.arange(batch, device=column.device)[:, None, None]
         may_be_met = self._occupied[first, column, _shell_of(away_m)] & (
             rays.length_m(self._samples_m[:, None]) < self._reach_m)
         of, at, ray = may_be_met.nonzero().unbind(dim=1)
-        way_m = torch.stack([away_m[of, at, ray], before_m[of, at, ray]])
-        down = rays.down * (self._samples_m[at] / way_m[0])[:, None]  # (N, H)
-        cell = self.panorama.cell(of[:, None], self.panorama.row_of(down), column[of, at, ray][:, None])
-        is_inside = (way_m.amax(dim=0)[:, None] >= front_m.view(-1)[cell]) & (
-            way_m.amin(dim=0)[:, None] < self.rest.back_m.view(-1)[cell]) & (down > -UP)
-        order = torch.where(is_inside, at[:, None], NUM_SAMPLES)
-        found = torch.full((batch * width, len(rays.down)), NUM_SAMPLES, device=order.device)
-        found.scatter_reduce_(0, (of * width + ray)[:, None].expand_as(order), order, "amin")
-        return self._where_met(rays, front_m, found.unflatten(0, (batch, width)).mT, away_m)
 
-    def _where_met(self, rays: Rays, front_m: Tensor, found: Tensor, away_m: Tensor) -> Tensor:
-        """The same for rays whose samples `found` (B, H, W) are the first in something, NUM_SAMPLES for none; all their
-        samples (B, samples, W) are `away_m` from the start. Between it and the one before the way is taken as even."""
-        late = found.clamp_max(NUM_SAMPLES - 1)
-        soon = (late - 1).clamp_min(0)
-        late_m, soon_m, late_away_m, soon_away_m = (
-            self._samples_m[late], self._samples_m[soon], away_m.gather(1, late), away_m.gather(1, soon))
-        azimuth, away_m, _ = self.tiling.find(*rays.at(late_m))
-        row = self.panorama.row_of(rays.down[:, None] * late_m / away_m)
-        first = torch.arange(len(found), device=found.device)[:, None, None]
-        cell = self.panorama.cell(first, row, self.panorama.column_of(azimuth))
-        front_m, back_m = (layer.view(-1)[cell] for layer in (front_m, self.rest.back_m))
-        face_m = torch.where(soon_away_m >= back_m, back_m, front_m)  # one may come from behind
-        way_m = late_away_m - soon_away_m
-        share = ((face_m - soon_away_m) / torch.where(way_m.abs() < 1e-6, 1e-6, way_m)).clamp(0, 1)
-        is_from_aside = (soon_away_m >= front_m) & (soon_away_m < back_m)  # as far away as it, beside it
-        share = torch.where(is_from_aside, 1.0, share)
-        return torch.where(found < NUM_SAMPLES, torch.lerp(soon_m, late_m, share), torch.inf)
+        before = (at - 1).clamp_min(0)
+        (soon_away_m, late_away_m), columns = ([own[of, end, ray][:, None] for end in (before, at)]
+                                               for own in (away_m, column))
+        down = rays.down * (self._samples_m[at][:, None] / late_away_m)  # (N, H)
+        row = self.panorama.row_of(down)
+        stretch = _stretch(layers, soon_away_m, late_away_m, *(self.panorama.cell(of[:, None], row, own)
+                                                               for own in columns))
+        hit, row = (stretch.is_met() & (down > -UP)).nonzero().unbind(dim=1)
+        found = torch.full((batch * width * len(rays.down),), NUM_SAMPLES, device=at.device)
+        found.scatter_reduce_(0, (of * width + ray)[hit] * len(rays.down) + row, at[hit], "amin")
+        found = found.view(batch, width, len(rays.down)).mT
+        return self._where_met(rays, layers, found)
+
+    def _where_met(self, rays: Rays, layers: list[Tensor], found: Tensor) -> Tensor:
+        """The same for rays whose samples `found` (B, H, W) are the first that have met something, NUM_SAMPLES for
+        none: the way since the sample before is halved some times, and what is left of it taken as even."""
+        is_found = found < NUM_SAMPLES
+        of, row, ray = is_found.nonzero().unbind(dim=1)
+        right, ahead, down = rays.right[of, ray], rays.ahead[of, ray], rays.down[row]
+        right_m, ahead_m = rays.eyes.right_m[of], rays.eyes.ahead_m[of]
+
+        def reached(along_m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            """How far from the start points of the rays are, the row and the column that show them."""
+            azimuth, away_m, _ = self.tiling.find(right_m + along_m * right, ahead_m + along_m * ahead)
+            return away_m, self.panorama.row_of(down * along_m / away_m), self.panorama.column_of(azimuth)
+
+        def stretch(soon: tuple[Tensor, ...], late: tuple[Tensor, ...]) -> _Stretch:
+            cells = (self.panorama.cell(of, late[1], own[2]) for own in (soon, late))
+            return _stretch(layers, soon[0], late[0], *cells)
+
+        at = found[is_found]
+        ends_m = self._samples_m[(at - 1).clamp_min(0)], self._samples_m[at]
+        ends = reached(ends_m[0]), reached(ends_m[1])
+        for _ in range(NUM_HALVINGS):
+            middle_m = (ends_m[0] + ends_m[1]) / 2
+            middle = reached(middle_m)
+            is_sooner = stretch(ends[0], middle).is_met()
+            ends_m = torch.where(is_sooner, ends_m[0], middle_m), torch.where(is_sooner, middle_m, ends_m[1])
+            ends = tuple(tuple(torch.where(is_sooner, *each) for each in zip(*pair, strict=True))
+                         for pair in ((ends[0], middle), (middle, ends[1])))
+        met_m = torch.full(found.shape, torch.inf, device=found.device)
+        met_m[is_found] = torch.lerp(*ends_m, stretch(*ends).share_before())
+        return met_m
 
     def _behind(self, rays: Rays) -> tuple[Tensor, Tensor]:
         """Colours (B, 3, H, W) of the ground and the sky behind all that stands, and whether the start picture shows
@@ -184,6 +201,66 @@ class Place:
         return behind, (is_shown > 0.5) & ~is_copy[:, None]
 
 
+class _Stretch(NamedTuple):
+    """Stretches of rays: how far from the start they begin and end; from where to where something stands in the
+    directions of their ends, in the row that shows the second; and whether that is one and the same face."""
+
+    soon_away_m: Tensor
+    late_away_m: Tensor
+    soon_front_m: Tensor
+    soon_back_m: Tensor
+    late_front_m: Tensor
+    late_back_m: Tensor
+    is_one_face: Tensor
+
+    def is_met(self) -> Tensor:
+        """Whether something is met: what stands in the direction of the end overlaps with the way there; or the ray
+        goes through a face from the front or from the back. Along a wall directions soon become quite others."""
+        overlaps = (torch.maximum(self.soon_away_m, self.late_away_m) >= self.late_front_m) & (
+            torch.minimum(self.soon_away_m, self.late_away_m) < self.late_back_m)
+        goes_through = (self.soon_away_m < self.soon_front_m) & (self.late_away_m >= self.late_front_m) | (
+            self.soon_away_m >= self.soon_back_m) & (self.late_away_m < self.late_back_m)
+        return overlaps | goes_through & self.is_one_face
+
+    def share_before(self) -> Tensor:
+        """The share that lies before what is met, if the way to it, and its face, are even."""
+        soon_front_m, soon_back_m = (torch.where(self.is_one_face, soon, late) for soon, late in (
+            (self.soon_front_m, self.late_front_m), (self.soon_back_m, self.late_back_m)))
+        is_behind = self.soon_away_m >= soon_back_m  # one may come from there
+        soon_off_m = self.soon_away_m - torch.where(is_behind, soon_back_m, soon_front_m)
+        way_m = soon_off_m - self.late_away_m + torch.where(is_behind, self.late_back_m, self.late_front_m)
+        share = (soon_off_m / torch.where(way_m.abs() < 1e-6, 1e-6, way_m)).clamp(0, 1)
+        is_from_aside = (self.soon_away_m >= soon_front_m) & ~is_behind  # as far away as it, beside it
+        return torch.where(is_from_aside, 1.0, share)
+
+
+def _stretch(layers: list[Tensor], soon_away_m: Tensor, late_away_m: Tensor, soon_cell: Tensor, late_cell: Tensor
+             ) -> _Stretch:
+    """Stretches by cells, of one row each, of flat layers: fronts, backs and faces."""
+    (soon_front_m, soon_back_m, soon_face), (late_front_m, late_back_m, late_face) = (
+        [layer.index_select(0, cell.flatten()).view_as(cell) for layer in layers] for cell in (soon_cell, late_cell))
+    return _Stretch(soon_away_m, late_away_m, soon_front_m, soon_back_m, late_front_m, late_back_m,
+                    (soon_face == late_face) & ((soon_cell - late_cell).abs() <= FACE_COLUMNS)
+                    & (torch.maximum(soon_front_m, late_front_m) < torch.inf))  # as the rims of a face are not
+
+
+def _faces(panorama: Panorama) -> Tensor:
+    """Numbers (B, rows, columns), the same for those places of a row between which something goes on as far away."""
+    ends = ~(panorama.front_m.log().diff(dim=2).abs() < math.log(1 + STEEP))  # also where nothing stands
+    return F.pad(ends.cumsum(dim=2), (1, 0)).to(torch.int32)
+
+
+def _of_faces(values: Tensor, faces: Tensor, most: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """The least or the most of values (B, rows, columns) within FACE_COLUMNS columns of each place of the same face."""
+    values, step = values.clone(), 1
+    while step <= FACE_COLUMNS:
+        for here, beside in ((slice(step, None), slice(None, -step)), (slice(None, -step), slice(step, None))):
+            values[..., here] = torch.where(faces[..., here] == faces[..., beside],
+                                            most(values[..., here], values[..., beside]), values[..., here])
+        step *= 2
+    return values
+
+
 def _smoothed(pictures: Tensor, met_m: Tensor, share: Tensor) -> Tensor:
     """Pictures (B, 3, H, W) with their silhouettes smoothed to a share (B, 1, 1, 1).
 
@@ -198,10 +275,13 @@ def _smoothed(pictures: Tensor, met_m: Tensor, share: Tensor) -> Tensor:
     return torch.lerp(pictures, smooth, is_edge * share)
 
 
-def _shells_with_something(panorama: Panorama) -> Tensor:
+def _shells_with_something(panorama: Panorama, faces: Tensor) -> Tensor:
     """Whether a ray may meet anything so far away in a direction, (B, columns, NUM_SHELLS) bool."""
     stands = panorama.front_m.isfinite().mT.to(torch.int16)
-    first, last = (_shell_of(metres).mT for metres in (panorama.front_m, panorama.back_m))
+    # On the way from one place of a face to another a ray may meet it anywhere between both.
+    front_m = _of_faces(panorama.front_m, faces, torch.minimum)
+    back_m = _of_faces(panorama.back_m, faces, torch.maximum)
+    first, last = (_shell_of(metres).mT for metres in (front_m, back_m))
     # The way between two samples is up to two shells long.
     first, last = (first - 2).clamp_min(0), (last + 2).clamp_max(NUM_SHELLS - 1)
     # Counted up where something begins and down after its end; what lies between has been counted.
