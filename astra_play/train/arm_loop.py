@@ -177,8 +177,6 @@ def varied(batch: Batch, generator: torch.Generator) -> Batch:
 
 def fit(completer: ArmCompleter, arms: Arms, num_steps: int, seed: int = 0) -> list[float]:
     """Train the completer in place; return the losses."""
-    completer.to(memory_format=torch.channels_last)
-
     def loss_of_batch(generator: torch.Generator) -> Tensor:
         batch = arms.batch(torch.randint(len(arms), (BATCH,), generator=generator))
         return loss_of(completer, varied(batch, generator))

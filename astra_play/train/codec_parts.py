@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..codec.mini import MiniCodec
 from ..config import WorldConfig
 from ..model.checkpoint import CODEC_FILE, MODEL_FILE, save_config, save_module
-from .optim import START_AGAIN, Stepper
+from .optim import START_AGAIN, Stepper, autocast_to, fast_dtype
 
 # Parts that a codec which learns on has no use for -> how they are taught.
 TAUGHT_LATER = {"shadow": "`train hand --find shadow`", "tabletop": "`train hand --find tabletop`",
@@ -36,6 +36,7 @@ def fit_finder(finder: nn.Module, loss_of_batch: Callable[[torch.Generator], Ten
     from tqdm import trange
 
     optimizer = torch.optim.AdamW(finder.parameters(), lr, weight_decay=1e-4)
+    finder.to(memory_format=torch.channels_last)  # convolves half as fast again
     stepper = Stepper(finder, [optimizer], max_norm, START_AGAIN)
     generator, losses = torch.Generator().manual_seed(seed), []
     for step in trange(num_steps, desc="training", unit="step", leave=False):
@@ -46,6 +47,23 @@ def fit_finder(finder: nn.Module, loss_of_batch: Callable[[torch.Generator], Ten
         stepper.take(step)
         losses.append(loss.item())
     return losses
+
+
+def quick(guess: Callable[..., Any]) -> Callable[..., Any]:
+    """What a finder guesses, a tensor or a tuple of some, in the dtype that trains faster on this machine (bfloat16
+    where there are units for it: more than twice as fast); returned in float32."""
+    device = torch.device("cpu")
+    dtype = fast_dtype(device)
+
+    def guessed(*given: Tensor) -> Any:
+        with autocast_to(dtype, device):
+            found = guess(*given)
+        if isinstance(found, Tensor):
+            return found.float()
+        floats = [part.float() for part in found]
+        return type(found)(*floats) if hasattr(found, "_fields") else tuple(floats)
+
+    return guessed
 
 
 def repainted(pictures: Tensor, generator: torch.Generator) -> Tensor:

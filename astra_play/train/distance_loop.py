@@ -15,10 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..codec import pixels
-from ..codec.distances import PITCH_SPREAD_RAD, DistanceFinder, Distances, Guess, in_metres, in_spreads
+from ..codec.distances import PITCH_SPREAD_RAD, DistanceFinder, Distances, in_metres, in_spreads
 from . import scenarios
-from .codec_parts import MAX_NORM, fit_finder, repainted
-from .optim import autocast_to, fast_dtype
+from .codec_parts import MAX_NORM, fit_finder, quick, repainted
 
 WIDTH, BATCH, LR = 24, 16, 3e-3
 PICTURES_PER_WORLD, FRAMES_BETWEEN = 8, 20
@@ -71,14 +70,11 @@ def varied(views: Views, index: Tensor, generator: torch.Generator) -> Views:
 
 def fit(finder: DistanceFinder, views: Views, num_steps: int, seed: int = 0) -> list[float]:
     """Train the finder in place; return the losses."""
-    device = torch.device("cpu")
-    dtype = fast_dtype(device)
+    guessed = quick(finder.guess)
 
     def loss_of_batch(generator: torch.Generator) -> Tensor:
         batch = varied(views, torch.randint(len(views), (BATCH,), generator=generator), generator)
-        with autocast_to(dtype, device):
-            guess = finder.guess(batch.pictures)
-        truth, guess = batch.truth, Guess(*(x.float() for x in guess))
+        truth, guess = batch.truth, guessed(batch.pictures)
         off = guess.logs - in_spreads(truth.distance_m)
         errors, edges = _mean(off.abs(), truth.stands), 0.0
         for dim in (2, 3):

@@ -39,7 +39,7 @@ from ..model.checkpoint import load_codec
 from ..paths import CODEC_FILE, world_folder
 from . import arm_loop, distance_loop, scenarios, shadow_loop, table_loop, tabletop_loop
 from .arm_play import moments
-from .codec_parts import MAX_NORM, fit_finder, repainted, save_with_part
+from .codec_parts import MAX_NORM, fit_finder, quick, repainted, save_with_part
 from .dataset import HELD_OUT_SEED_BASE, TRAIN_SEED_BASE
 from .only_writer import only_writer
 
@@ -85,9 +85,11 @@ def varied(outlines: Outlines, index: Tensor, generator: torch.Generator) -> Out
 
 def fit(finder: HandFinder, outlines: Outlines, num_steps: int, seed: int = 0) -> list[float]:
     """Train the finder in place by cross-entropy; return the losses."""
+    guessed = quick(finder.logits)
+
     def loss_of_batch(generator: torch.Generator) -> Tensor:
         batch = varied(outlines, torch.randint(len(outlines), (BATCH,), generator=generator), generator)
-        return F.binary_cross_entropy_with_logits(finder.logits(batch.pictures), batch.robots)
+        return F.binary_cross_entropy_with_logits(guessed(batch.pictures), batch.robots)
 
     return fit_finder(finder, loss_of_batch, num_steps, LR, seed, MAX_NORM)
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from ..codec import pixels
 from ..codec.shadow import CastShadow, ShadowFinder
 from .arm_play import moments
-from .codec_parts import fit_finder
+from .codec_parts import MAX_NORM, fit_finder, quick
 
-WIDTH, BATCH, LR = 8, 16, 4e-3
+WIDTH, BATCH, LR = 16, 16, 4e-3
 FACTS_WEIGHT = 2.0  # of the mean squares of light and slant beside the cross-entropy of the shapes
 
 
@@ -60,14 +60,16 @@ def varied(shadows: Shadows, index: Tensor, generator: torch.Generator) -> Shado
 
 def fit(finder: ShadowFinder, shadows: Shadows, num_steps: int, seed: int = 0) -> list[float]:
     """Train the finder in place; return the losses."""
+    guessed = quick(finder.guess)
+
     def loss_of_batch(generator: torch.Generator) -> Tensor:
         batch = varied(shadows, torch.randint(len(shadows), (BATCH,), generator=generator), generator)
-        logits, light, slant = finder.guess(batch.pictures)
+        logits, light, slant = guessed(batch.pictures)
         shapes = F.binary_cross_entropy_with_logits(logits, torch.cat([batch.cast.share, batch.cast.table], dim=1))
         facts = F.mse_loss(light, batch.cast.light) + F.mse_loss(slant, batch.cast.slant)
         return shapes + FACTS_WEIGHT * facts
 
-    return fit_finder(finder, loss_of_batch, num_steps, LR, seed)
+    return fit_finder(finder, loss_of_batch, num_steps, LR, seed, MAX_NORM)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from ..codec.bare_table import TableRestorer, hidden_and_dark
 from ..codec.mini import MiniCodec
 from ..errors import ConfigError
 from .arm_play import moments
-from .codec_parts import MAX_NORM, fit_finder, repainted
+from .codec_parts import MAX_NORM, fit_finder, quick, repainted
 
 WIDTH, BATCH, LR = 10, 16, 3e-3
 OTHER = 0.03  # of a colour's range of 2, from which on two pictures show different things
@@ -66,9 +66,11 @@ def varied(tables: Tables, index: Tensor, generator: torch.Generator) -> Tables:
 
 def fit(restorer: TableRestorer, tables: Tables, num_steps: int, seed: int = 0) -> list[float]:
     """Train the restorer in place; return the losses."""
+    guessed = quick(restorer.guess)
+
     def loss_of_batch(generator: torch.Generator) -> Tensor:
         batch = varied(tables, torch.randint(len(tables), (BATCH,), generator=generator), generator)
-        colours, others = restorer.guess(batch.pictures, batch.hidden, batch.dark)
+        colours, others = guessed(batch.pictures, batch.hidden, batch.dark)
         differs = (batch.tables - batch.pictures).abs().amax(dim=1, keepdim=True) > OTHER
         where = differs | (batch.hidden > 0.5)
         off = (colours - batch.tables) * F.max_pool2d(where.float(), 3, stride=1, padding=1)
