@@ -16,12 +16,13 @@ from tiny_filter import RECIPE
 from tiny_world import TINY_WORLD, make_tiny_world
 
 from astra_play.actions.rows import camera_row
+from astra_play.codec.distances import DistanceFinder, Guess
 from astra_play.codec.mini import MiniCodec
 from astra_play.config import written_world_config
 from astra_play.errors import AstraPlayError, ConfigError, DataError
 from astra_play.model.checkpoint import CODEC_FILE, MODEL_FILE, read_tensors
 from astra_play.model.loading import load_world
-from astra_play.train import codec_loop, filter_loop, world_loop
+from astra_play.train import codec_loop, codec_parts, filter_loop, world_loop
 from astra_play.train.codec_parts import fit_finder
 from astra_play.train.dataset import EpisodeWriter, Settings
 from astra_play.train.latents import LatentDataset
@@ -176,6 +177,22 @@ def test_a_finder_passes_over_a_batch_without_numbers() -> None:
     trained = fit_finder(finder, lambda generator: (finder(torch.ones(1, 2)) * next(losses)).sum(), 4, 0.1, 0)
     assert [math.isnan(loss) for loss in trained] == [False, True, False, False]
     assert all(p.isfinite().all() for p in finder.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_guess_is_made_in_the_fast_dtype_and_told_in_float32(dtype: torch.dtype, monkeypatch) -> None:
+    monkeypatch.setattr(codec_parts, "fast_dtype", lambda device: dtype)
+    finder, pictures, seen = DistanceFinder(4).eval(), torch.rand(2, 3, 32, 32) * 2 - 1, []
+    next(module for module in finder.modules() if isinstance(module, torch.nn.Conv2d)).register_forward_hook(
+        lambda module, given, made: seen.append(made.dtype))
+    guess = codec_parts.quick(finder.guess)(pictures)
+    assert seen == [dtype] and isinstance(guess, Guess)
+    for ours, exact in zip(guess, finder.guess(pictures), strict=True):
+        assert ours.dtype == torch.float32 and (ours - exact).abs().max() < 0.05
+    sum(part.sum() for part in guess).backward()
+    assert all(p.grad is not None for p in finder.parameters())
+    logits, both = torch.nn.Conv2d(3, 1, 1), codec_parts.quick(lambda x: (x, x))(pictures)
+    assert codec_parts.quick(logits)(pictures).dtype == torch.float32 and type(both) is tuple
 
 
 def test_a_run_that_diverges_ends_with_the_weights_before(park, monkeypatch) -> None:
