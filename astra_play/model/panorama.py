@@ -23,7 +23,7 @@ FINER = 2  # places for one pixel of the picture, each way
 WITHIN = 0.97  # of a level picture's width is used; its border pixels would be repeated otherwise
 UP, DOWN = 1.2, 1.0  # tangents of the elevations that it ends at
 STANDS = 0.1  # share from which on a place belongs to what stands
-INNER = 0.5  # from which on a pixel has that thing's colour, and not some of what is behind it
+INNER, PURE = 0.5, 0.9  # from which on a pixel is as far away as that thing, and has its colour alone
 THICK_M, THICK_SHARE = 0.6, 0.1  # what stands is so thick, or such a share of its distance, whichever is more
 STEEP = 0.2  # share of its distance by which a slope goes back from place to place; what is further is another thing
 TALLEST_M = 9.0
@@ -65,7 +65,7 @@ class Panorama:
         metres = torch.where(inner, distances.distance_m, _nearest_around(distances.distance_m, inner))
         metres = _between(metres, where)[:, 0]
         share = resample(distances.stands, where).clamp(0, 1)
-        things = fill_in(pictures, F.interpolate(inner.float(), pictures.shape[-2:]) > 0.5)
+        things = fill_in(pictures, F.interpolate(_purely(distances.stands).float(), pictures.shape[-2:]) > 0.5)
         self.things = torch.cat([resample(things, where), share], dim=1)
         behind = resample(_without_things(pictures, distances, hidden, tangent), where)
         is_shown = (self.down[:, None] >= top) & (self.down[:, None] <= bottom)
@@ -165,6 +165,14 @@ def _filled(pictures: Tensor, free: Tensor, part: Tensor) -> Tensor:
     begins with one's nose against a wall, from all of the part."""
     known = free & part
     return fill_in(pictures, torch.where(known.flatten(1).any(dim=1)[:, None, None, None], known, part))
+
+
+def _purely(stands: Tensor) -> Tensor:
+    """Which pixels, of which things have a share `stands` (B, 1, H, W), show the colours of things alone: those at rims
+    show some of what is behind as well, and one who passes sees them stretched. Of what is too narrow to have others
+    all count that are more than half of it."""
+    pure = stands > PURE
+    return pure | (stands > INNER) & (F.max_pool2d(pure.float(), 5, stride=1, padding=2) == 0)
 
 
 def _between(metres: Tensor, where: Tensor) -> Tensor:
