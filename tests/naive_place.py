@@ -134,17 +134,18 @@ def naive_first_met(place: Place, eye: tuple[float, float, float], batch_index: 
         down = ray[2] * along / away
         return away, int(panorama.row_of(torch.tensor(down))), int(panorama.column_of(torch.tensor(azimuth))), down
 
+    fronts, backs, shares = (own[batch_index].tolist() for own in (
+        panorama.front_m, panorama.back_m, panorama.things[:, 3]))
+
     def wall(row: int, column: int) -> tuple[float, float]:
-        front, back, share = (float(own[batch_index, row, column]) for own in (
-            panorama.front_m, panorama.back_m, panorama.things[:, 3]))
-        return (math.inf if math.hypot(right_m, ahead_m) >= SMOOTH_M / 2 and share <= 0.5 else front), back
+        is_rim = math.hypot(right_m, ahead_m) >= SMOOTH_M / 2 and shares[row][column] <= 0.5
+        return math.inf if is_rim else fronts[row][column], backs[row][column]
 
     def is_one_face(row: int, column: int, other: int) -> bool:
         """Whether all columns between two show what goes on as far away, and no rim where rims do not count."""
         if math.inf in (wall(row, column)[0], wall(row, other)[0]) or abs(column - other) > FACE_COLUMNS:
             return False
-        logs = [math.log(float(panorama.front_m[batch_index, row, own]))
-                for own in range(min(column, other), max(column, other) + 1)]
+        logs = [math.log(own) for own in fronts[row][min(column, other):max(column, other) + 1]]
         return all(abs(one - next_to) < math.log(1 + STEEP) for one, next_to in zip(logs, logs[1:], strict=False))
 
     def share_before(soon: tuple[float, int, int, float], late: tuple[float, int, int, float]) -> float | None:
@@ -164,17 +165,18 @@ def naive_first_met(place: Place, eye: tuple[float, float, float], batch_index: 
         return min(max((soon_away - soon_face) / way, 0.0), 1.0) if abs(way) > 1e-6 else 0.0
 
     def first_met(ray: tuple[float, float, float]) -> float:
-        soon = samples[0]
+        soon, before = samples[0], reached(ray, samples[0])
         for late in samples:
             if late * math.hypot(*ray[:2]) >= reach:
                 break
-            if reached(ray, late)[3] > -UP and share_before(reached(ray, soon), reached(ray, late)) is not None:
+            now = reached(ray, late)
+            if now[3] > -UP and share_before(before, now) is not None:
                 for _ in range(NUM_HALVINGS):
                     middle = (soon + late) / 2
                     sooner = share_before(reached(ray, soon), reached(ray, middle)) is not None
                     soon, late = (soon, middle) if sooner else (middle, late)
                 return soon + (late - soon) * (share_before(reached(ray, soon), reached(ray, late)) or 0.0)
-            soon = late
+            soon, before = late, now
         return math.inf
 
     return [[first_met((*way, down)) for way in naive_ways(place, yaw_rad)] for down in place._down.tolist()]

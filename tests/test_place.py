@@ -114,10 +114,11 @@ def test_a_picture_drawn_larger_makes_the_same_place_with_more_in_it() -> None:
     assert near.std() > 0.5
 
 
-@pytest.mark.parametrize("yaw", [0.3, 0.9, 1.4, 2.2])
-def test_a_wall_that_is_looked_along_is_whole_from_beside_it(yaw: float) -> None:
+@pytest.mark.parametrize("yaw", [0.9, 1.4])
+@pytest.mark.parametrize(("aside", "right"), [(-1.2, 5.0), (-0.7, 2.5)])
+def test_a_wall_that_is_looked_along_is_whole_from_beside_it(aside: float, right: float, yaw: float) -> None:
     """Seen from the start its columns are metres apart, and a ray from elsewhere passes many of them at a time."""
-    aside, begin, end, high = -2.5, 6.5, 24.0, 2.2
+    begin, end, high = 2.5, 24.0, 2.2
     across = (((torch.arange(WIDTH) + 0.5) / WIDTH * 2 - 1) * TANGENT * WIDTH / HEIGHT).expand(HEIGHT, -1)
     down = (((torch.arange(HEIGHT) + 0.5) / HEIGHT * 2 - 1) * TANGENT)[:, None].expand(-1, WIDTH)
 
@@ -133,10 +134,10 @@ def test_a_wall_that_is_looked_along_is_whole_from_beside_it(yaw: float) -> None
                           torch.zeros(1))
     place = Place(picture, distances, CONTROLS, REACH_M)
     cos, sin = math.cos(yaw), math.sin(yaw)
-    shown, _ = place.view(eyes(0.5, 9.0, yaw))
-    inside = wall(0.5, 9.0, across * cos - sin, across * sin + cos, 0.4)
-    assert inside.float().mean() > 0.05
-    assert (redness(shown)[inside] > 0.5).float().mean() > 0.97
+    shown, _ = place.view(eyes(right, 6.0, yaw))
+    inside = wall(right, 6.0, across * cos - sin, across * sin + cos, 0.4)
+    assert inside.float().mean() > 0.2
+    assert (redness(shown)[inside] > 0.5).float().mean() > 0.99
 
 
 @pytest.mark.parametrize(("right", "ahead", "yaw"), [(0.8, 0.0, 0.0), (-0.5, 2.0, 0.1), (0.0, -2.0, 0.0)])
