@@ -148,16 +148,20 @@ def naive_first_met(place: Place, eye: tuple[float, float, float], batch_index: 
         logs = [math.log(own) for own in fronts[row][min(column, other):max(column, other) + 1]]
         return all(abs(one - next_to) < math.log(1 + STEEP) for one, next_to in zip(logs, logs[1:], strict=False))
 
-    def share_before(soon: tuple[float, int, int, float], late: tuple[float, int, int, float]) -> float | None:
-        """The share of the way between two points before something is met on it, or None for nothing."""
+    def meets(soon: tuple[float, int, int, float], late: tuple[float, int, int, float]) -> tuple[bool, float]:
+        """Whether something is met on the way between two points, and the share of it that lies before."""
         soon_away, late_away, row = soon[0], late[0], late[1]
         late_front, late_back = wall(row, late[2])
         same = is_one_face(row, soon[2], late[2])
         soon_front, soon_back = wall(row, soon[2]) if same else (late_front, late_back)
         through = same and (soon_away < soon_front and late_away >= late_front
                             or soon_away >= soon_back and late_away < late_back)
-        if not through and not (late_front <= max(soon_away, late_away) and min(soon_away, late_away) < late_back):
-            return None
+        is_met = through or late_front <= max(soon_away, late_away) and min(soon_away, late_away) < late_back
+        return is_met, share_before(soon_away, late_away, (soon_front, soon_back), (late_front, late_back))
+
+    def share_before(soon_away: float, late_away: float, soon_wall: tuple[float, float], late_wall: tuple[float, float]
+                     ) -> float:
+        (soon_front, soon_back), (late_front, late_back) = soon_wall, late_wall
         if soon_front <= soon_away < soon_back:
             return 1.0
         soon_face, late_face = (soon_back, late_back) if soon_away >= soon_back else (soon_front, late_front)
@@ -170,12 +174,12 @@ def naive_first_met(place: Place, eye: tuple[float, float, float], batch_index: 
             if late * math.hypot(*ray[:2]) >= reach:
                 break
             now = reached(ray, late)
-            if now[3] > -UP and share_before(before, now) is not None:
+            if now[3] > -UP and meets(before, now)[0]:
                 for _ in range(NUM_HALVINGS):
                     middle = (soon + late) / 2
-                    sooner = share_before(reached(ray, soon), reached(ray, middle)) is not None
+                    sooner = meets(reached(ray, soon), reached(ray, middle))[0]
                     soon, late = (soon, middle) if sooner else (middle, late)
-                return soon + (late - soon) * (share_before(reached(ray, soon), reached(ray, late)) or 0.0)
+                return soon + (late - soon) * meets(reached(ray, soon), reached(ray, late))[1]
             soon, before = late, now
         return math.inf
 

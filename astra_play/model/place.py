@@ -29,11 +29,11 @@ from .footing import Footing
 from .panorama import STEEP, UP, Panorama, middles
 from .tiling import Tiling
 
-# Along a ray; from one to the next it is a fifteenth further. Nobody comes nearer to a wall than the first
+# Along a ray; from one to the next it is a fourteenth further. Nobody comes nearer to a wall than the first
 # (footing.BODY_M), and who begins nearer sees it because it is thick.
 NEAREST_M, NUM_SAMPLES = 0.7, 56
 NUM_HALVINGS = 3  # of the way between two of them, to find where in it something is met
-FACE_COLUMNS = 31  # of the panorama, at most, between a sample before a face and the next behind it; 2^n - 1
+FACE_COLUMNS = 31  # of the panorama, at most, between a sample before a face and the next behind it
 NUM_SHELLS, FARTHEST_SHELL_M = 64, 80.0  # of distances, in which it is noted where something stands
 LEVEL_RAD = 1e-4
 STEEPEST_RAD = math.radians(75)  # that a ray may go up or down: level views of steeper ones would be endless
@@ -132,7 +132,8 @@ class Place:
         """How many metres ahead each ray first meets something that stands at `front_m` (B, rows, columns) in the
         panorama, (B, H, W); inf: nothing."""
         batch, width = rays.right.shape
-        layers = [layer.flatten() for layer in (front_m, self.rest.back_m, self._faces)]
+        back_m = self.rest.back_m.masked_fill(front_m.isinf(), 0.0)
+        layers = [layer.flatten() for layer in (front_m, back_m, self._faces)]
         azimuth, away_m, _ = self.tiling.find(*rays.at(self._samples_m[:, None]))  # (B, samples, W)
         column = self.panorama.column_of(azimuth)
         # Only where in some row of the column something stands about so far away: few of the samples.
@@ -142,12 +143,10 @@ class Place:
         of, at, ray = may_be_met.nonzero().unbind(dim=1)
 
         before = (at - 1).clamp_min(0)
-        (soon_away_m, late_away_m), columns = ([own[of, end, ray][:, None] for end in (before, at)]
-                                               for own in (away_m, column))
-        down = rays.down * (self._samples_m[at][:, None] / late_away_m)  # (N, H)
-        row = self.panorama.row_of(down)
-        stretch = _stretch(layers, soon_away_m, late_away_m, *(self.panorama.cell(of[:, None], row, own)
-                                                               for own in columns))
+        ends_away_m, columns = ([own[of, end, ray][:, None] for end in (before, at)] for own in (away_m, column))
+        down = rays.down * (self._samples_m[at][:, None] / ends_away_m[1])  # (N, H)
+        cells = (self.panorama.cell(of[:, None], self.panorama.row_of(down), own) for own in columns)
+        stretch = _Stretch.of(layers, *ends_away_m, *cells)
         hit, row = (stretch.is_met() & (down > -UP)).nonzero().unbind(dim=1)
         found = torch.full((batch * width * len(rays.down),), NUM_SAMPLES, device=at.device)
         found.scatter_reduce_(0, (of * width + ray)[hit] * len(rays.down) + row, at[hit], "amin")
@@ -156,9 +155,11 @@ class Place:
 
     def _where_met(self, rays: Rays, layers: list[Tensor], found: Tensor) -> Tensor:
         """The same for rays whose samples `found` (B, H, W) are the first that have met something, NUM_SAMPLES for
-        none: the way since the sample before is halved some times, and what is left of it taken as even."""
-        is_found = found < NUM_SAMPLES
-        of, row, ray = is_found.nonzero().unbind(dim=1)
+        none: the way since the sample before is halved some times, and what is left of it taken as even.
+
+        Where neither half tells what the whole did, as it may at the edge of something, the later one is taken.
+        """
+        of, row, ray = (found < NUM_SAMPLES).nonzero().unbind(dim=1)
         right, ahead, down = rays.right[of, ray], rays.ahead[of, ray], rays.down[row]
         right_m, ahead_m = rays.eyes.right_m[of], rays.eyes.ahead_m[of]
 
@@ -167,22 +168,22 @@ class Place:
             azimuth, away_m, _ = self.tiling.find(right_m + along_m * right, ahead_m + along_m * ahead)
             return away_m, self.panorama.row_of(down * along_m / away_m), self.panorama.column_of(azimuth)
 
-        def stretch(soon: tuple[Tensor, ...], late: tuple[Tensor, ...]) -> _Stretch:
+        def between(soon: tuple[Tensor, ...], late: tuple[Tensor, ...]) -> _Stretch:
             cells = (self.panorama.cell(of, late[1], own[2]) for own in (soon, late))
-            return _stretch(layers, soon[0], late[0], *cells)
+            return _Stretch.of(layers, soon[0], late[0], *cells)
 
-        at = found[is_found]
+        at = found[of, row, ray]
         ends_m = self._samples_m[(at - 1).clamp_min(0)], self._samples_m[at]
         ends = reached(ends_m[0]), reached(ends_m[1])
         for _ in range(NUM_HALVINGS):
             middle_m = (ends_m[0] + ends_m[1]) / 2
             middle = reached(middle_m)
-            is_sooner = stretch(ends[0], middle).is_met()
+            is_sooner = between(ends[0], middle).is_met()
             ends_m = torch.where(is_sooner, ends_m[0], middle_m), torch.where(is_sooner, middle_m, ends_m[1])
             ends = tuple(tuple(torch.where(is_sooner, *each) for each in zip(*pair, strict=True))
                          for pair in ((ends[0], middle), (middle, ends[1])))
         met_m = torch.full(found.shape, torch.inf, device=found.device)
-        met_m[is_found] = torch.lerp(*ends_m, stretch(*ends).share_before())
+        met_m[of, row, ray] = torch.lerp(*ends_m, between(*ends).share_before())
         return met_m
 
     def _behind(self, rays: Rays) -> tuple[Tensor, Tensor]:
@@ -202,8 +203,11 @@ class Place:
 
 
 class _Stretch(NamedTuple):
-    """Stretches of rays: how far from the start they begin and end; from where to where something stands in the
-    directions of their ends, in the row that shows the second; and whether that is one and the same face."""
+    """Stretches of rays: how far from the start they begin and end, (N, 1) or (N,), and from where to where something
+    stands in the directions of both ends, in the row that shows the second, (N, H) or (N,).
+
+    Unless both directions show one and the same face, what stands in the second is told for both.
+    """
 
     soon_away_m: Tensor
     late_away_m: Tensor
@@ -211,7 +215,20 @@ class _Stretch(NamedTuple):
     soon_back_m: Tensor
     late_front_m: Tensor
     late_back_m: Tensor
-    is_one_face: Tensor
+
+    @classmethod
+    def of(cls, layers: list[Tensor], soon_away_m: Tensor, late_away_m: Tensor, soon_cell: Tensor, late_cell: Tensor
+           ) -> _Stretch:
+        """Those whose ends are shown by cells, each pair of one row, of flat layers: fronts, backs and faces."""
+        # Several times as fast as layer[cell].
+        (soon_front_m, soon_back_m, soon_face), (late_front_m, late_back_m, late_face) = (
+            [layer.index_select(0, cell.flatten()).view_as(cell) for layer in layers]
+            for cell in (soon_cell, late_cell))
+        # Faces have rims, which are no fronts where only what is solid counts.
+        is_one_face = (soon_face == late_face) & ((soon_cell - late_cell).abs() <= FACE_COLUMNS) & (
+            torch.maximum(soon_front_m, late_front_m) < torch.inf)
+        return cls(soon_away_m, late_away_m, torch.where(is_one_face, soon_front_m, late_front_m),
+                   torch.where(is_one_face, soon_back_m, late_back_m), late_front_m, late_back_m)
 
     def is_met(self) -> Tensor:
         """Whether something is met: what stands in the direction of the end overlaps with the way there; or the ray
@@ -220,28 +237,16 @@ class _Stretch(NamedTuple):
             torch.minimum(self.soon_away_m, self.late_away_m) < self.late_back_m)
         goes_through = (self.soon_away_m < self.soon_front_m) & (self.late_away_m >= self.late_front_m) | (
             self.soon_away_m >= self.soon_back_m) & (self.late_away_m < self.late_back_m)
-        return overlaps | goes_through & self.is_one_face
+        return overlaps | goes_through
 
     def share_before(self) -> Tensor:
         """The share that lies before what is met, if the way to it, and its face, are even."""
-        soon_front_m, soon_back_m = (torch.where(self.is_one_face, soon, late) for soon, late in (
-            (self.soon_front_m, self.late_front_m), (self.soon_back_m, self.late_back_m)))
-        is_behind = self.soon_away_m >= soon_back_m  # one may come from there
-        soon_off_m = self.soon_away_m - torch.where(is_behind, soon_back_m, soon_front_m)
+        is_behind = self.soon_away_m >= self.soon_back_m  # one may come from there
+        soon_off_m = self.soon_away_m - torch.where(is_behind, self.soon_back_m, self.soon_front_m)
         way_m = soon_off_m - self.late_away_m + torch.where(is_behind, self.late_back_m, self.late_front_m)
         share = (soon_off_m / torch.where(way_m.abs() < 1e-6, 1e-6, way_m)).clamp(0, 1)
-        is_from_aside = (self.soon_away_m >= soon_front_m) & ~is_behind  # as far away as it, beside it
+        is_from_aside = (self.soon_away_m >= self.soon_front_m) & ~is_behind  # as far away as it, beside it
         return torch.where(is_from_aside, 1.0, share)
-
-
-def _stretch(layers: list[Tensor], soon_away_m: Tensor, late_away_m: Tensor, soon_cell: Tensor, late_cell: Tensor
-             ) -> _Stretch:
-    """Stretches by cells, of one row each, of flat layers: fronts, backs and faces."""
-    (soon_front_m, soon_back_m, soon_face), (late_front_m, late_back_m, late_face) = (
-        [layer.index_select(0, cell.flatten()).view_as(cell) for layer in layers] for cell in (soon_cell, late_cell))
-    return _Stretch(soon_away_m, late_away_m, soon_front_m, soon_back_m, late_front_m, late_back_m,
-                    (soon_face == late_face) & ((soon_cell - late_cell).abs() <= FACE_COLUMNS)
-                    & (torch.maximum(soon_front_m, late_front_m) < torch.inf))  # as the rims of a face are not
 
 
 def _faces(panorama: Panorama) -> Tensor:
@@ -282,7 +287,7 @@ def _shells_with_something(panorama: Panorama, faces: Tensor) -> Tensor:
     front_m = _of_faces(panorama.front_m, faces, torch.minimum)
     back_m = _of_faces(panorama.back_m, faces, torch.maximum)
     first, last = (_shell_of(metres).mT for metres in (front_m, back_m))
-    # The way between two samples is up to two shells long.
+    # The way between two samples is, as a rule, up to two shells long.
     first, last = (first - 2).clamp_min(0), (last + 2).clamp_max(NUM_SHELLS - 1)
     # Counted up where something begins and down after its end; what lies between has been counted.
     begun = torch.zeros(*stands.shape[:2], NUM_SHELLS + 1, dtype=torch.int16, device=stands.device)

@@ -20,7 +20,7 @@ from ..model.still_camera import StillCamera
 from ..model.tabletop_drawing import draw, kept, told, ways_of
 from ..model.tabletop_picture import cut, follow
 from .arm_play import plays
-from .codec_parts import MAX_NORM, fit_finder
+from .codec_parts import fit_finder
 
 WIDTH, BATCH, LR = 12, 16, 3e-3
 NUM_FRAMES = 124  # of a world that is played
@@ -181,7 +181,7 @@ def fit(completer: ArmCompleter, arms: Arms, num_steps: int, seed: int = 0) -> l
         batch = arms.batch(torch.randint(len(arms), (BATCH,), generator=generator))
         return loss_of(completer, varied(batch, generator))
 
-    return fit_finder(completer, loss_of_batch, num_steps, LR, seed, MAX_NORM)
+    return fit_finder(completer, loss_of_batch, num_steps, LR, seed)
 
 
 def loss_of(completer: ArmCompleter, batch: Batch) -> Tensor:

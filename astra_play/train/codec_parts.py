@@ -26,18 +26,17 @@ TAUGHT_LATER = {"shadow": "`train hand --find shadow`", "tabletop": "`train hand
                 "distances": "`train hand --find distances`", "loop_filter": "`train filter` after the world",
                 "upscaler": "`train upscaler`"}
 WARMUP_STEPS = 50
-MAX_NORM = 0.5  # of the gradients of finders that need it; without it a batch now and then undoes what was learned
+MAX_NORM = 0.5  # of gradients; without it a batch now and then undoes what was learned
 
 
 def fit_finder(finder: nn.Module, loss_of_batch: Callable[[torch.Generator], Tensor], num_steps: int, lr: float,
-               seed: int, max_norm: float = math.inf) -> list[float]:
-    """Train in place, the rate falling along a cosine; return the losses. `loss_of_batch` draws from the generator;
-    gradients longer than `max_norm` are shortened to it."""
+               seed: int) -> list[float]:
+    """Train in place, the rate falling along a cosine; return the losses. `loss_of_batch` draws from the generator."""
     from tqdm import trange
 
     optimizer = torch.optim.AdamW(finder.parameters(), lr, weight_decay=1e-4)
-    finder.to(memory_format=torch.channels_last)  # convolves half as fast again
-    stepper = Stepper(finder, [optimizer], max_norm, START_AGAIN)
+    finder.to(memory_format=torch.channels_last)  # in which convolutions take two thirds of the time
+    stepper = Stepper(finder, [optimizer], MAX_NORM, START_AGAIN)
     generator, losses = torch.Generator().manual_seed(seed), []
     for step in trange(num_steps, desc="training", unit="step", leave=False):
         warm = min(1.0, (step + 1) / WARMUP_STEPS)
@@ -50,8 +49,8 @@ def fit_finder(finder: nn.Module, loss_of_batch: Callable[[torch.Generator], Ten
 
 
 def quick(guess: Callable[..., Any]) -> Callable[..., Any]:
-    """What a finder guesses, a tensor or a tuple of some, in the dtype that trains faster on this machine (bfloat16
-    where there are units for it: more than twice as fast); returned in float32."""
+    """Return a function that guesses the same, a tensor or a tuple of some, in the dtype that trains faster on this
+    machine (bfloat16 where there are units for it: more than twice as fast), and returns it in float32."""
     device = torch.device("cpu")
     dtype = fast_dtype(device)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..codec import pixels
 from ..codec.distances import PITCH_SPREAD_RAD, DistanceFinder, Distances, in_metres, in_spreads
 from . import scenarios
-from .codec_parts import MAX_NORM, fit_finder, quick, repainted
+from .codec_parts import fit_finder, quick, repainted
 
 WIDTH, BATCH, LR = 24, 16, 3e-3
 PICTURES_PER_WORLD, FRAMES_BETWEEN = 8, 20
@@ -85,7 +85,7 @@ def fit(finder: DistanceFinder, views: Views, num_steps: int, seed: int = 0) -> 
         return (F.binary_cross_entropy_with_logits(guess.stands, truth.stands, weights) + LOGS_WEIGHT * errors
                 + EDGES_WEIGHT * edges + PITCH_WEIGHT * F.mse_loss(guess.pitch, truth.pitch_rad / PITCH_SPREAD_RAD))
 
-    return fit_finder(finder, loss_of_batch, num_steps, LR, seed, MAX_NORM)
+    return fit_finder(finder, loss_of_batch, num_steps, LR, seed)
 
 
 def slender(stands: Tensor) -> Tensor:

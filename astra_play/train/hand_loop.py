@@ -39,7 +39,7 @@ from ..model.checkpoint import load_codec
 from ..paths import CODEC_FILE, world_folder
 from . import arm_loop, distance_loop, scenarios, shadow_loop, table_loop, tabletop_loop
 from .arm_play import moments
-from .codec_parts import MAX_NORM, fit_finder, quick, repainted, save_with_part
+from .codec_parts import fit_finder, quick, repainted, save_with_part
 from .dataset import HELD_OUT_SEED_BASE, TRAIN_SEED_BASE
 from .only_writer import only_writer
 
@@ -91,7 +91,7 @@ def fit(finder: HandFinder, outlines: Outlines, num_steps: int, seed: int = 0) -
         batch = varied(outlines, torch.randint(len(outlines), (BATCH,), generator=generator), generator)
         return F.binary_cross_entropy_with_logits(guessed(batch.pictures), batch.robots)
 
-    return fit_finder(finder, loss_of_batch, num_steps, LR, seed, MAX_NORM)
+    return fit_finder(finder, loss_of_batch, num_steps, LR, seed)
 
 
 def teach(finder: HandFinder, num_worlds: int, num_steps: int, size: tuple[int, int]) -> None:

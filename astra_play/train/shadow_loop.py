@@ -15,7 +15,7 @@ from torch import Tensor
 from ..codec import pixels
 from ..codec.shadow import CastShadow, ShadowFinder
 from .arm_play import moments
-from .codec_parts import MAX_NORM, fit_finder, quick
+from .codec_parts import fit_finder, quick
 
 WIDTH, BATCH, LR = 16, 16, 4e-3
 FACTS_WEIGHT = 2.0  # of the mean squares of light and slant beside the cross-entropy of the shapes
@@ -69,7 +69,7 @@ def fit(finder: ShadowFinder, shadows: Shadows, num_steps: int, seed: int = 0) -
         facts = F.mse_loss(light, batch.cast.light) + F.mse_loss(slant, batch.cast.slant)
         return shapes + FACTS_WEIGHT * facts
 
-    return fit_finder(finder, loss_of_batch, num_steps, LR, seed, MAX_NORM)
+    return fit_finder(finder, loss_of_batch, num_steps, LR, seed)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from ..codec.bare_table import TableRestorer, hidden_and_dark
 from ..codec.mini import MiniCodec
 from ..errors import ConfigError
 from .arm_play import moments
-from .codec_parts import MAX_NORM, fit_finder, quick, repainted
+from .codec_parts import fit_finder, quick, repainted
 
 WIDTH, BATCH, LR = 10, 16, 3e-3
 OTHER = 0.03  # of a colour's range of 2, from which on two pictures show different things
@@ -77,7 +77,7 @@ def fit(restorer: TableRestorer, tables: Tables, num_steps: int, seed: int = 0) 
         errors = off.abs().sum() + EDGES_WEIGHT * sum(off.diff(dim=dim).abs().sum() for dim in (2, 3))
         return errors / (3 * where.sum()) + OTHERS_WEIGHT * F.binary_cross_entropy_with_logits(others, differs.float())
 
-    return fit_finder(restorer, loss_of_batch, num_steps, LR, seed, MAX_NORM)
+    return fit_finder(restorer, loss_of_batch, num_steps, LR, seed)
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..codec import pixels
 from ..codec.tabletop import Tabletop, TabletopFinder, centres, in_spreads, in_units, mean_places
 from .arm_play import moments
-from .codec_parts import MAX_NORM, fit_finder, repainted
+from .codec_parts import fit_finder, repainted
 
 WIDTH, BATCH, LR = 16, 16, 3e-3
 # Of what is there beside what is not, for each of the shapes: there are few pixels of a finger or a middle.
@@ -67,13 +67,13 @@ def fit(finder: TabletopFinder, tabletops: Tabletops, num_steps: int, seed: int 
 
     def loss_of_batch(generator: torch.Generator) -> Tensor:
         batch = varied(tabletops, torch.randint(len(tabletops), (BATCH,), generator=generator), generator)
-        truth, guess = batch.truth, finder.guess(batch.pictures)
+        truth, guess = batch.truth, finder.guess(batch.pictures)  # in float32: points are finer than bfloat16 tells
         shapes = F.binary_cross_entropy_with_logits(guess.shapes, torch.cat(truth[:4], dim=1), pos_weight=weights)
         points = -(spots(truth.points, guess.maps) * guess.maps.flatten(2).log_softmax(dim=2)).sum(dim=2).mean()
         facts = F.mse_loss(guess.facts, in_spreads(torch.stack(truth[5:], dim=1)))
         return shapes + POINTS_WEIGHT * points + FACTS_WEIGHT * facts
 
-    return fit_finder(finder, loss_of_batch, num_steps, LR, seed, MAX_NORM)
+    return fit_finder(finder, loss_of_batch, num_steps, LR, seed)
 
 
 def spots(places: Tensor, like: Tensor) -> Tensor:
