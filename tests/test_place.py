@@ -114,18 +114,18 @@ def test_a_picture_drawn_larger_makes_the_same_place_with_more_in_it() -> None:
     assert near.std() > 0.5
 
 
-@pytest.mark.parametrize("yaw", [0.9, 1.4])
-@pytest.mark.parametrize(("aside", "right"), [(-1.2, 5.0), (-0.7, 2.5)])
+@pytest.mark.parametrize(("aside", "right", "yaw"), [
+    (-1.2, 5.0, 0.9), (-1.2, 5.0, 1.4), (-0.7, 2.5, 0.9), (-0.7, 2.5, 1.4), (-0.7, 5.0, 1.4)])
 def test_a_wall_that_is_looked_along_is_whole_from_beside_it(aside: float, right: float, yaw: float) -> None:
     """Seen from the start its columns are metres apart, and a ray from elsewhere passes many of them at a time."""
     begin, end, high = 2.5, 24.0, 2.2
     across = (((torch.arange(WIDTH) + 0.5) / WIDTH * 2 - 1) * TANGENT * WIDTH / HEIGHT).expand(HEIGHT, -1)
     down = (((torch.arange(HEIGHT) + 0.5) / HEIGHT * 2 - 1) * TANGENT)[:, None].expand(-1, WIDTH)
 
-    def wall(right: float, ahead: float, to_right: torch.Tensor, to_ahead: torch.Tensor, rim: float) -> torch.Tensor:
+    def wall(x: float, z: float, to_right: torch.Tensor, to_ahead: torch.Tensor, rim: float) -> torch.Tensor:
         """Where rays from a place see the wall, but for its rim."""
-        along = (aside - right) / to_right
-        height, where = CONTROLS.eye_height_m - down * along, ahead + along * to_ahead
+        along = (aside - x) / to_right
+        height, where = CONTROLS.eye_height_m - down * along, z + along * to_ahead
         return (along > 0) & (where > begin + rim) & (where < end - rim) & (height > rim) & (height < high - rim)
 
     stands = wall(0.0, 0.0, across, torch.ones_like(across), 0.0)
@@ -134,10 +134,34 @@ def test_a_wall_that_is_looked_along_is_whole_from_beside_it(aside: float, right
                           torch.zeros(1))
     place = Place(picture, distances, CONTROLS, REACH_M)
     cos, sin = math.cos(yaw), math.sin(yaw)
+    met = []
+    place._where_met = lambda *args: met.append(Place._where_met(place, *args)) or met[0]
     shown, _ = place.view(eyes(right, 6.0, yaw))
     inside = wall(right, 6.0, across * cos - sin, across * sin + cos, 0.4)
     assert inside.float().mean() > 0.2
-    assert (redness(shown)[inside] > 0.5).float().mean() > 0.99
+    assert (redness(shown)[inside] > 0.5).float().mean() > 0.98
+    off = (met[0][0] / ((aside - right) / (across * cos - sin)) - 1)[inside].abs()
+    assert off.nanmedian() < 0.01 and off.nan_to_num(posinf=1.0).quantile(0.9) < 0.03
+
+
+def test_rims_of_things_have_the_colours_of_things_alone() -> None:
+    """A pixel of a rim shows some of what is behind; what is too narrow to have other pixels keeps its colour."""
+    dark, red, own = torch.full((3,), -0.8), torch.tensor([1.0, -1.0, -1.0]), torch.tensor([0.2, 0.6, 0.2])
+    picture, stands = dark[:, None, None].repeat(1, HEIGHT, WIDTH)[None], torch.zeros(1, 1, HEIGHT, WIDTH)
+    for columns, share, colour in ((slice(30, 40), 1.0, red), ([29, 40], 0.6, torch.lerp(dark, red, 0.6)),
+                                   ([52], 0.6, own)):
+        stands[..., 8:36, columns], picture[..., 8:36, columns] = share, colour[:, None, None]
+    distances = Distances(stands, torch.full_like(stands, 8.0), torch.zeros(1))
+    panorama = Place(picture, distances, CONTROLS, REACH_M).panorama
+    row = int(panorama.row_of(torch.tensor(0.0)))
+
+    def colours(column: int) -> torch.Tensor:
+        across = ((column + 0.5) / WIDTH * 2 - 1) * TANGENT * WIDTH / HEIGHT
+        return panorama.things[0, :3, row, int(panorama.column_of(torch.tensor(math.atan(across))))]
+
+    for column in (29, 30, 39, 40):
+        assert (colours(column) - red).abs().max() < 0.2
+    assert (colours(52) - own).abs().max() < 0.2
 
 
 @pytest.mark.parametrize(("right", "ahead", "yaw"), [(0.8, 0.0, 0.0), (-0.5, 2.0, 0.1), (0.0, -2.0, 0.0)])
