@@ -33,7 +33,7 @@ from .tiling import Tiling
 # (footing.BODY_M), and who begins nearer sees it because it is thick.
 NEAREST_M, NUM_SAMPLES = 0.7, 56
 NUM_HALVINGS = 3  # of the way between two of them, to find where in it something is met
-FACE_COLUMNS = 31  # of the panorama, at most, between a sample before a face and the next behind it
+FEW_COLUMNS, FACE_COLUMNS = 3, 31  # of the panorama, at most, between a sample before a face and the next behind it
 NUM_SHELLS, FARTHEST_SHELL_M = 64, 80.0  # of distances, in which it is noted where something stands
 LEVEL_RAD = 1e-4
 STEEPEST_RAD = math.radians(75)  # that a ray may go up or down: level views of steeper ones would be endless
@@ -63,7 +63,9 @@ class Place:
         self.rest = self.panorama.without(is_narrow)  # which is met where it was seen
         self.footing = Footing(self.panorama, self.tiling, self._eye_m, is_narrow)
         self._faces = _faces(self.rest)
-        self._occupied = _shells_with_something(self.rest, self._faces)
+        # For samples that few columns lie between, which most of them are, and for others: (2, B, columns, shells).
+        self._occupied = torch.stack([_shells_with_something(self.rest, self._faces, columns)
+                                      for columns in (FEW_COLUMNS, FACE_COLUMNS)])
 
     def view(self, eyes: Eyes) -> tuple[Tensor, Tensor]:
         """Return the pictures (B, 3, H, W) of what is seen, and which pixels the start picture shows, (B, 1, H, W)."""
@@ -89,7 +91,7 @@ class Place:
         one = copy.copy(self)
         one.panorama, one.rest, one.billboards = (own.part(index) for own in (
             self.panorama, self.rest, self.billboards))
-        one._faces, one._occupied = self._faces[index:index + 1], self._occupied[index:index + 1]
+        one._faces, one._occupied = self._faces[index:index + 1], self._occupied[:, index:index + 1]
         return one
 
     def _wide_enough(self, pitch_rad: float) -> tuple[Tensor, Tensor]:
@@ -138,7 +140,8 @@ class Place:
         column = self.panorama.column_of(azimuth)
         # Only where in some row of the column something stands about so far away: few of the samples.
         first = torch.arange(batch, device=column.device)[:, None, None]
-        may_be_met = self._occupied[first, column, _shell_of(away_m)] & (
+        is_far = (column.diff(dim=1, prepend=column[:, :1]).abs() > FEW_COLUMNS).long()
+        may_be_met = self._occupied[is_far, first, column, _shell_of(away_m)] & (
             rays.length_m(self._samples_m[:, None]) < self._reach_m)
         of, at, ray = may_be_met.nonzero().unbind(dim=1)
 
@@ -255,10 +258,10 @@ def _faces(panorama: Panorama) -> Tensor:
     return F.pad(ends.cumsum(dim=2), (1, 0)).to(torch.int32)
 
 
-def _of_faces(values: Tensor, faces: Tensor, most: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """The least or the most of values (B, rows, columns) within FACE_COLUMNS columns of each place of the same face."""
+def _of_faces(values: Tensor, faces: Tensor, columns: int, most: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """The least or the most of values (B, rows, columns) within so many columns of each place of the same face."""
     values, step = values.clone(), 1
-    while step <= FACE_COLUMNS:
+    while step <= columns:
         for here, beside in ((slice(step, None), slice(None, -step)), (slice(None, -step), slice(step, None))):
             values[..., here] = torch.where(faces[..., here] == faces[..., beside],
                                             most(values[..., here], values[..., beside]), values[..., here])
@@ -280,12 +283,13 @@ def _smoothed(pictures: Tensor, met_m: Tensor, share: Tensor) -> Tensor:
     return torch.lerp(pictures, smooth, is_edge * share)
 
 
-def _shells_with_something(panorama: Panorama, faces: Tensor) -> Tensor:
-    """Whether a ray may meet anything so far away in a direction, (B, columns, NUM_SHELLS) bool."""
+def _shells_with_something(panorama: Panorama, faces: Tensor, columns: int) -> Tensor:
+    """Whether a ray may meet anything so far away in a direction that is up to so many columns from that of the sample
+    before, (B, columns, NUM_SHELLS) bool."""
     stands = panorama.front_m.isfinite().mT.to(torch.int16)
     # On the way from one place of a face to another a ray may meet it anywhere between both.
-    front_m = _of_faces(panorama.front_m, faces, torch.minimum)
-    back_m = _of_faces(panorama.back_m, faces, torch.maximum)
+    front_m = _of_faces(panorama.front_m, faces, columns, torch.minimum)
+    back_m = _of_faces(panorama.back_m, faces, columns, torch.maximum)
     first, last = (_shell_of(metres).mT for metres in (front_m, back_m))
     # The way between two samples is, as a rule, up to two shells long.
     first, last = (first - 2).clamp_min(0), (last + 2).clamp_max(NUM_SHELLS - 1)
