@@ -11,9 +11,10 @@ from astra_play.codec.distances import Distances
 from astra_play.config import ControlsConfig
 from astra_play.model.footing import KNEE_M, THIN_M
 from astra_play.model.panorama import STEEP, UP
-from astra_play.model.place import FACE_COLUMNS, NUM_HALVINGS, SMOOTH_M, Place
+from astra_play.model.place import SMOOTH_M, Place
 from astra_play.model.surroundings import folded
 from astra_play.model.tiling import Tiling
+from astra_play.model.walls import FACE_COLUMNS, NUM_HALVINGS
 
 
 def naive_components(front_m: torch.Tensor, alike: float) -> torch.Tensor:
@@ -121,7 +122,7 @@ def naive_first_met(place: Place, eye: tuple[float, float, float], batch_index: 
     meets something that stands, rows of columns: every sample of every ray is looked at, the nearest first, and the way
     to it from the one before is halved."""
     right_m, ahead_m, yaw_rad = eye
-    panorama, samples, reach = place.rest, place._samples_m.tolist(), place._reach_m
+    panorama, samples, reach = place.walls.panorama, place.walls._samples_m.tolist(), place._reach_m
 
     def from_start(x: float, z: float) -> tuple[float, float]:
         """Azimuth in the panorama and distance of a point."""
@@ -179,7 +180,9 @@ def naive_first_met(place: Place, eye: tuple[float, float, float], batch_index: 
                     middle = (soon + late) / 2
                     sooner = meets(reached(ray, soon), reached(ray, middle))[0]
                     soon, late = (soon, middle) if sooner else (middle, late)
-                return soon + (late - soon) * meets(reached(ray, soon), reached(ray, late))[1]
+                ends = reached(ray, soon), reached(ray, late)
+                is_known = all(end[3] > -UP for end in ends)
+                return soon + (late - soon) * meets(*ends)[1] if is_known else math.inf
             soon, before = late, now
         return math.inf
 

@@ -76,7 +76,7 @@ def test_what_is_wide_or_cut_or_hangs_in_the_air_is_none() -> None:
     for picture, distances in (wide, cut, hangs):
         place = place_of(picture, distances)
         assert place.panorama.front_m.isfinite().any() and place.billboards.labels.max() == -1
-        assert torch.equal(place.rest.front_m, place.panorama.front_m)
+        assert torch.equal(place.walls.panorama.front_m, place.panorama.front_m)
 
 
 def test_what_rises_from_a_hedge_is_told_from_it() -> None:
@@ -89,7 +89,7 @@ def test_what_rises_from_a_hedge_is_told_from_it() -> None:
     columns = [place.panorama.azimuth[(labels == label).any(dim=0)].mean() for label in (0, 1)]
     expected = sorted(math.atan((column - WIDTH / 2) / FOCAL_PX) for column in (18, 44))
     assert sorted(float(c) for c in columns) == pytest.approx(expected, abs=0.02)
-    assert place.rest.front_m.isfinite().any()  # the hedge stays
+    assert place.walls.panorama.front_m.isfinite().any()  # the hedge stays
 
 
 def test_what_hangs_together_is_what_a_flood_would_reach() -> None:

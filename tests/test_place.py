@@ -17,6 +17,7 @@ from astra_play.model.eyes import Eyes
 from astra_play.model.footing import BODY_M
 from astra_play.model.place import Place
 from astra_play.model.tiling import Tiling, tiled
+from astra_play.model.walls import Walls
 
 WIDTH, HEIGHT, REACH_M = 64, 48, 30.0
 CONTROLS = ControlsConfig(vertical_fov_deg=45.0, eye_height_m=1.6)
@@ -74,7 +75,7 @@ def test_rays_meet_what_every_sample_of_them_would_find(eye: tuple[float, float,
     place = rough_place(controls=controls)
     both = Eyes(*(torch.tensor([value, 0.5 * value]) for value in (*eye, 0.0)))
     seen = []
-    place._where_met = lambda *args: seen.append(Place._where_met(place, *args)) or seen[0]
+    place.walls._where_met = lambda *args: seen.append(Walls._where_met(place.walls, *args)) or seen[0]
     place.view(both)
     num_met = 0
     for index, scale in enumerate((1.0, 0.5)):
@@ -135,7 +136,7 @@ def test_a_wall_that_is_looked_along_is_whole_from_beside_it(aside: float, right
     place = Place(picture, distances, CONTROLS, REACH_M)
     cos, sin = math.cos(yaw), math.sin(yaw)
     met = []
-    place._where_met = lambda *args: met.append(Place._where_met(place, *args)) or met[0]
+    place.walls._where_met = lambda *args: met.append(Walls._where_met(place.walls, *args)) or met[0]
     shown, _ = place.view(eyes(right, 6.0, yaw))
     inside = wall(right, 6.0, across * cos - sin, across * sin + cos, 0.4)
     assert inside.float().mean() > 0.2
@@ -343,7 +344,7 @@ def test_a_thin_thing_does_not_flicker_with_distance(away: float) -> None:
 def test_what_is_met_from_behind_is_where_its_back_is() -> None:
     picture, distances = with_post(half_px=26)
     place, met = Place(picture, distances, CONTROLS, REACH_M), []
-    place._where_met = lambda *args: met.append(Place._where_met(place, *args)) or met[-1]
+    place.walls._where_met = lambda *args: met.append(Walls._where_met(place.walls, *args)) or met[-1]
     for ahead in (9.0, 10.0, 11.0):
         place.view(eyes(ahead=ahead, yaw=math.pi))
         assert float(met[-1][0, HEIGHT // 2, WIDTH // 2]) == pytest.approx(ahead - 6.6, abs=0.1)
@@ -388,7 +389,7 @@ def test_what_the_upper_edge_cuts_goes_on_and_the_horizon_does_not_hang_in_the_s
     assert not above[:, aside - 4:aside + 4].any()
     # Above the panorama nothing is known to stand, however far one steps back.
     place, met = Place(*with_post(WIDTH // 2, WIDTH // 2, 4.0, top=0), CONTROLS, REACH_M), []
-    place._where_met = lambda *args: met.append(Place._where_met(place, *args)) or met[-1]
+    place.walls._where_met = lambda *args: met.append(Walls._where_met(place.walls, *args)) or met[-1]
     place.view(eyes(ahead=-20.0))
     height_m = -place._down[:, None] * met[0][0]
     highest_m = panorama_module.UP * place.panorama.back_m.max()
