@@ -9,7 +9,7 @@ from torch import Tensor
 
 from astra_play.codec.distances import Distances
 from astra_play.config import ControlsConfig
-from astra_play.model.footing import KNEE_M, THIN_M
+from astra_play.model.footing import KNEE_M
 from astra_play.model.panorama import STEEP, UP
 from astra_play.model.place import SMOOTH_M, Place
 from astra_play.model.surroundings import folded
@@ -42,29 +42,44 @@ def naive_ways(place: Place, yaw_rad: float) -> list[tuple[float, float]]:
     return [(across * cos - sin, across * sin + cos) for across in place._across.tolist()]
 
 
+def naive_mirrored(place: Place, things: list[tuple[float, float, float]]) -> list[tuple[int, float, float, int]]:
+    """Where around the start the panorama shows the middles of things (azimuth, width, distance): number, metres right
+    and ahead, and 1, or -1 where it is the wrong way round."""
+    around = torch.linspace(-math.pi, math.pi, 7201)
+    shown, found = [naive_shown(place_rad, place.tiling) for place_rad in around.tolist()], []
+    for number, (azimuth, _, away) in enumerate(things):
+        for place_rad, own, next_to in zip(around.tolist(), shown[:-1], shown[1:], strict=False):
+            if min(own, next_to) <= azimuth < max(own, next_to) and abs(next_to - own) <= 2e-3:
+                side = 1 if next_to > own else -1
+                middle = place_rad + side * (azimuth - own)
+                found.append((number, away * math.sin(middle), away * math.cos(middle), side))
+    return found
+
+
+def planted_in(place: Place, batch_index: int) -> list[tuple[int, float, float, int]]:
+    """Where things of one of the batch stand: label, metres right and ahead of the start, and 1 or -1."""
+    copies = place.billboards._copies
+    every = zip(*(own.tolist() for own in (copies.of, copies.thing, copies.right_m, copies.ahead_m, copies.side)),
+                strict=True)
+    return [tuple(stand) for of, *stand in every if of == batch_index]
+
+
 def naive_billboards(place: Place, eye: tuple[float, float, float], things: list[tuple[float, float, float]],
                      batch_index: int, first_thing: int, solid: bool) -> list[list[float]]:
     """How far ahead each pixel of a level view from `eye` meets a billboard, rows of columns, inf for none.
 
-    `things`: azimuth, width and distance of all narrow things of the panorama. All around the start and in all tiles
-    nearby each stands wherever the panorama shows its middle, as a wall at right angles to the line of sight.
+    `things`: azimuth, width and distance of all narrow things of the panorama. Each stands wherever it is planted, and
+    in all tiles nearby, as a wall at right angles to the line of sight.
     """
     right_m, ahead_m, yaw_rad = eye
     panorama, reach = place.panorama, place._reach_m
-    around = torch.linspace(-math.pi, math.pi, 7201)
-    shown = [naive_shown(place_rad, place.tiling) for place_rad in around.tolist()]
     walls = []
-    for number, (azimuth, width, away) in enumerate(things):
-        for place_rad, own, next_to in zip(around.tolist(), shown[:-1], shown[1:], strict=False):
-            if not min(own, next_to) <= azimuth < max(own, next_to) or abs(next_to - own) > 2e-3:
-                continue
-            side = 1 if next_to > own else -1
-            middle = place_rad + side * (azimuth - own)
-            for i in range(-3, 4):
-                for j in range(-3, 4):
-                    x, z = away * math.sin(middle), away * math.cos(middle)
-                    walls.append((number, 2 * reach * i + (-x if i % 2 else x), 2 * reach * j + (-z if j % 2 else z),
-                                  side * (-1) ** (i + j), azimuth, width, away))
+    for label, x, z, side in planted_in(place, batch_index):
+        for i in range(-3, 4):
+            for j in range(-3, 4):
+                number = label - first_thing
+                walls.append((number, 2 * reach * i + (-x if i % 2 else x), 2 * reach * j + (-z if j % 2 else z),
+                              side * (-1) ** (i + j), *things[number]))
     walls = [wall for wall in walls if math.hypot(wall[1] - right_m, wall[2] - ahead_m) < 1.5 * reach]
     met = []
     for down in place._down.tolist():
@@ -95,14 +110,17 @@ def naive_clearance_m(place: Place, point: tuple[float, float], batch_index: int
     eye: every place of every direction is laid out, from its front to its back, mirrored as the panorama goes on."""
     panorama, nearest = place.panorama, math.inf
     down = panorama.down.tolist()
-    spans = []
+    spans, trunks = [], {}
     for column in range(panorama.columns):
         spans.append([])
         for row in range(panorama.rows):
             front = float(panorama.solid_front_m[batch_index, row, column])
             if KNEE_M < place._eye_m - down[row] * front < place._eye_m:
-                thin = place.billboards.labels[batch_index, row, column] >= 0
-                spans[-1].append((front, front + THIN_M if thin else float(panorama.back_m[batch_index, row, column])))
+                label = int(place.billboards.labels[batch_index, row, column])
+                if label < 0:
+                    spans[-1].append((front, float(panorama.back_m[batch_index, row, column])))
+                else:
+                    trunks.setdefault(label, []).append(column)
     for half_degrees in range(720):
         azimuth = math.radians(half_degrees / 2 - 180)
         shown, beside = (naive_shown(own, place.tiling) for own in (azimuth, azimuth + 1e-3))
@@ -114,6 +132,24 @@ def naive_clearance_m(place: Place, point: tuple[float, float], batch_index: int
         for front, back in spans[column]:
             away = min(max(along, front), back)
             nearest = min(nearest, math.hypot(away * math.sin(azimuth) - point[0], away * math.cos(azimuth) - point[1]))
+    return min(nearest, naive_trunks_m(place, point, batch_index, trunks))
+
+
+def naive_trunks_m(place: Place, point: tuple[float, float], batch_index: int, trunks: dict[int, list[int]]) -> float:
+    """How far a point is from the trunks of what is planted, each as wide as the columns that it fills."""
+    copies, nearest = place.billboards._copies, math.inf
+    middles = dict(zip(copies.thing.tolist(), zip(copies.azimuth.tolist(), copies.away_m.tolist(), strict=True),
+                       strict=True))
+    for label, x, z, side in planted_in(place, batch_index):
+        if label not in trunks:
+            continue
+        azimuth, away = middles[label]
+        width = 2 * place.panorama.half_rad / place.panorama.columns
+        first, last = (edge * width - place.panorama.half_rad - azimuth
+                       for edge in (min(trunks[label]), max(trunks[label]) + 1))
+        for share in range(101):
+            off = side * away * (math.tan(first) + share / 100 * (math.tan(last) - math.tan(first))) / math.hypot(x, z)
+            nearest = min(nearest, math.hypot(x + off * z - point[0], z - off * x - point[1]))
     return nearest
 
 

@@ -152,7 +152,7 @@ def test_the_mirror_of_a_thing_is_in_the_way_too() -> None:
 
 
 def test_one_is_stopped_and_the_other_is_not() -> None:
-    picture, distances = with_post(half_px=20)
+    picture, distances = with_post(half_px=4)
     both = Distances(torch.cat([distances.stands, torch.zeros_like(distances.stands)]),
                      distances.distance_m.expand(2, -1, -1, -1), torch.zeros(2))
     place = Place(picture.expand(2, -1, -1, -1), both, CONTROLS, REACH_M)

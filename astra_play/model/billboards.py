@@ -15,7 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .eyes import Eyes, Rays
+from .footing import is_in_the_way
 from .panorama import DOWN, STEEP, UP, Panorama
+from .planting import Copies, Things
 from .tiling import Tiling
 
 ALIKE = 0.05  # logarithms of how far neighbours are differ by less within one thing
@@ -33,24 +35,32 @@ class Billboards:
     `labels` (B, rows, columns) int64 tells which thing a place of the panorama shows, from 0, or -1.
     """
 
-    def __init__(self, panorama: Panorama, tiling: Tiling, eye_m: float) -> None:
-        self._panorama, self._tiling = panorama, tiling
-        things, self.labels = _narrow_things(panorama, eye_m)
-        self._flat_labels = self.labels.flatten()
-        copy, thing, side = tiling.copies(things.azimuth)
-        of, azimuth, width_m, away_m = (own[thing] for own in things)
-        self._copies = _Copies(of, thing, azimuth, away_m, width_m / 2, away_m * copy.sin(), away_m * copy.cos(), side,
-                               (copy - azimuth).abs() > 1e-3)
+    def __init__(self, panorama: Panorama, tiling: Tiling, labels: Tensor, copies: Copies) -> None:
+        self._panorama, self._tiling, self.labels, self._copies = panorama, tiling, labels, copies
+        self._flat_labels = labels.flatten()
 
     def part(self, index: int) -> Billboards:
         """Those of one of the batch alone."""
-        one = object.__new__(Billboards)
-        one._panorama, one._tiling, one.labels = self._panorama.part(index), self._tiling, self.labels[index:index + 1]
-        one._flat_labels = one.labels.flatten()
-        own = self._copies.of == index
-        one._copies = _Copies(*(values[own] for values in self._copies))._replace(
-            of=torch.zeros_like(self._copies.of[own]))
-        return one
+        own = Copies(*(values[self._copies.of == index] for values in self._copies))
+        return Billboards(self._panorama.part(index), self._tiling, self.labels[index:index + 1],
+                          own._replace(of=torch.zeros_like(own.of)))
+
+    def trunks(self, eye_m: float) -> tuple[Tensor, Tensor]:
+        """What of the copies stands in the way of feet: which of the batch, (M,), and from where to where around the
+        start, (M, 2, 2)."""
+        panorama, copies = self._panorama, self._copies
+        stands = (self.labels >= 0) & is_in_the_way(panorama, eye_m)
+        thing, column = self.labels[stands], stands.nonzero()[:, 2]
+        count = int(self.labels.max()) + 1
+        ends = [values.new_full((count,), none).scatter_reduce_(0, thing, values, how) for values, none, how in (
+            (column, panorama.columns, "amin"), (column + 1, 0, "amax"))]
+        lowest = (torch.stack(ends, dim=1) * 2 / panorama.columns - 1) * panorama.half_rad
+        has_one = (ends[0] < ends[1])[copies.thing]
+        of, thing, azimuth, away_m, _, right_m, ahead_m, side, _ = (own[has_one] for own in copies)
+        aside_m = (side * away_m)[:, None] * (lowest[thing] - azimuth[:, None]).tan()
+        towards = F.normalize(torch.stack([right_m, ahead_m], dim=-1), dim=-1)
+        across = torch.stack([towards[:, 1], -towards[:, 0]], dim=-1)[:, None]
+        return of, torch.stack([right_m, ahead_m], dim=-1)[:, None] + aside_m[..., None] * across
 
     def meet(self, rays: Rays, solid: Tensor) -> Met | None:
         """What rays meet first, or None where there are no billboards.
@@ -77,7 +87,7 @@ class Billboards:
             met.append(values.new_zeros(first_m.shape).index_put_((ray[hit, 0], row), values))
         return Met(*(values.unflatten(0, (batch, width)).mT for values in met))
 
-    def _struck(self, rays: Rays) -> tuple[Tensor, _Copies, Tensor, Tensor]:
+    def _struck(self, rays: Rays) -> tuple[Tensor, Copies, Tensor, Tensor]:
         """Where columns of rays strike the upright planes of billboards, each (N,): which column, which billboard, how
         far ahead, and how far to the right of its middle, in metres."""
         near = self._copies_near(rays.eyes)
@@ -91,9 +101,9 @@ class Billboards:
         is_struck = (towards > 1e-6) & (aside_m.abs() <= near.half_m[:, None]) & (away_m > NEAREST_M)[:, None] & (
             along_m * torch.hypot(right, ahead) < self._tiling.reach_m)
         which, column = is_struck.nonzero().unbind(dim=1)
-        return column, _Copies(*(own[which] for own in near)), along_m[which, column], aside_m[which, column]
+        return column, Copies(*(own[which] for own in near)), along_m[which, column], aside_m[which, column]
 
-    def _copies_near(self, eyes: Eyes) -> _Copies:
+    def _copies_near(self, eyes: Eyes) -> Copies:
         """The copies in the four tiles that the reach of eyes touches."""
         copies, tiles = self._copies, []
         own_right, own_ahead = eyes.right_m[copies.of], eyes.ahead_m[copies.of]
@@ -105,7 +115,7 @@ class Billboards:
                 tiles.append(copies._replace(
                     right_m=right_of + right_side * copies.right_m, ahead_m=ahead_of + ahead_side * copies.ahead_m,
                     side=copies.side * right_side * ahead_side, is_copy=copies.is_copy | ~is_first))
-        return _Copies(*(torch.cat(each) for each in zip(*tiles, strict=True)))
+        return Copies(*(torch.cat(each) for each in zip(*tiles, strict=True)))
 
 
 class Met(NamedTuple):
@@ -118,30 +128,7 @@ class Met(NamedTuple):
     is_copy: Tensor
 
 
-class _Copies(NamedTuple):
-    """Things, and their mirror images, each (N,)."""
-
-    of: Tensor  # which of the batch
-    thing: Tensor
-    azimuth: Tensor  # of the thing's middle in the panorama
-    away_m: Tensor  # of the thing from the start
-    half_m: Tensor  # of its width
-    right_m: Tensor
-    ahead_m: Tensor
-    side: Tensor  # 1, or -1 for what is the wrong way round
-    is_copy: Tensor
-
-
-class _Things(NamedTuple):
-    """Narrow things, each (N,)."""
-
-    of: Tensor  # which of the batch
-    azimuth: Tensor  # of their middles
-    width_m: Tensor
-    away_m: Tensor
-
-
-def _narrow_things(panorama: Panorama, eye_m: float) -> tuple[_Things, Tensor]:
+def narrow_things(panorama: Panorama, eye_m: float) -> tuple[Things, Tensor]:
     """The narrow things of a batch of panoramas, and their labels (B, rows, columns).
 
     First those that stand alone, then those that rise from something wide, as trees do from a hedge.
@@ -154,10 +141,10 @@ def _narrow_things(panorama: Panorama, eye_m: float) -> tuple[_Things, Tensor]:
         labels = torch.where(found >= 0, found + count, labels)
         things.append(own)
         count += len(own.of)
-    return _Things(*(torch.cat(each) for each in zip(*things, strict=True))), labels
+    return Things(*(torch.cat(each) for each in zip(*things, strict=True))), labels
 
 
-def _narrow(panorama: Panorama, labels: Tensor, height_m: Tensor, foot_m: float) -> tuple[_Things, Tensor]:
+def _narrow(panorama: Panorama, labels: Tensor, height_m: Tensor, foot_m: float) -> tuple[Things, Tensor]:
     """What is narrow of what hangs together by its labels, begins below `foot_m` above the ground, and is whole;
     numbered from 0."""
     stands = labels >= 0
@@ -178,7 +165,7 @@ def _narrow(panorama: Panorama, labels: Tensor, height_m: Tensor, foot_m: float)
     numbered = torch.full_like(labels, -1)
     numbered[stands] = torch.where(is_narrow, is_narrow.cumsum(dim=0) - 1, -1)[thing]
     azimuth = (panorama.azimuth[first] + panorama.azimuth[last]) / 2
-    return _Things(*(own[is_narrow] for own in (each(of, "amin"), azimuth, width_m, away_m))), numbered
+    return Things(*(own[is_narrow] for own in (each(of, "amin"), azimuth, width_m, away_m))), numbered
 
 
 def of_each(thing: Tensor, count: int, values: Tensor, how: str) -> Tensor:

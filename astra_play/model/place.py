@@ -2,8 +2,8 @@
 
 A picture that is moved, painted over and moved again for minutes loses what it was made of; a place that stands still
 does not. Every frame follows rays through it: the first thing that a ray meets is seen, be it a billboard
-(billboards.py) or something wide (walls.py), else the ground, else the sky. Farther off than the place reaches everything is seen
-as from the start.
+(billboards.py) or something wide (walls.py), else the ground, else the sky. Farther off than the place reaches
+everything is seen as from the start.
 
 One picture shows a sixth of the horizon. The rest goes on as in mirrors, and the whole place, as far as it reaches, is
 laid out again and again like tiles, each the mirror of its neighbours, so that it never ends (tiling.py).
@@ -21,10 +21,11 @@ from torch import Tensor
 from ..codec.distances import Distances
 from ..config import ControlsConfig
 from .anchor import resample
-from .billboards import Billboards, Met
+from .billboards import Billboards, Met, narrow_things
 from .eyes import Eyes, Rays
 from .footing import Footing
 from .panorama import Panorama, middles
+from .planting import planted
 from .tiling import Tiling
 from .walls import Walls
 
@@ -49,10 +50,12 @@ class Place:
         self._down = middles(height, pictures.device) * tangent
         self.panorama = Panorama(pictures, distances, controls, reach_m)
         self.tiling = Tiling(reach_m, self.panorama.half_rad, is_road=controls.modality == "vehicle")
-        self.billboards = Billboards(self.panorama, self.tiling, self._eye_m)
-        is_narrow = self.billboards.labels >= 0
-        self.walls = Walls(self.panorama.without(is_narrow), self.tiling)
-        self.footing = Footing(self.panorama, self.tiling, self._eye_m, is_narrow)
+        things, labels = narrow_things(self.panorama, self._eye_m)
+        self.walls = Walls(self.panorama.without(labels >= 0), self.tiling)
+        footing = Footing(self.walls.panorama, self.tiling, self._eye_m)
+        self.billboards = Billboards(self.panorama, self.tiling, labels,
+                                     planted(things, self.panorama, self.tiling, footing))
+        self.footing = footing.among(*self.billboards.trunks(self._eye_m))
 
     def view(self, eyes: Eyes) -> tuple[Tensor, Tensor]:
         """Return the pictures (B, 3, H, W) of what is seen, and which pixels the start picture shows, (B, 1, H, W)."""

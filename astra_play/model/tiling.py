@@ -36,7 +36,7 @@ class Tiling(NamedTuple):
     def find(self, right_m: Tensor, ahead_m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Points right and ahead of the start -> the azimuth at which the panorama shows them, how many metres from
         its eye, and whether that is a copy of what the start picture shows."""
-        right_m, ahead_m, is_beyond = self._first_tile(right_m, ahead_m)
+        right_m, ahead_m, is_beyond = self.first_tile(right_m, ahead_m)
         azimuth = torch.atan2(right_m, ahead_m)
         return (self.fold(azimuth), torch.hypot(right_m, ahead_m).clamp_min(0.05),
                 is_beyond | (azimuth.abs() > self.half_rad))
@@ -47,7 +47,7 @@ class Tiling(NamedTuple):
         what `find` finds."""
         if not self.is_road:
             return self.find(right_m, ahead_m)
-        right_m, ahead_m, is_beyond = self._first_tile(right_m, ahead_m)
+        right_m, ahead_m, is_beyond = self.first_tile(right_m, ahead_m)
         is_copy = is_beyond | (ahead_m < 0)
         ahead_m = ahead_m.abs()
         edge_m = right_m.abs() / math.tan(self.half_rad)
@@ -57,7 +57,7 @@ class Tiling(NamedTuple):
         return (tiled(torch.atan2(right_m, ahead_m), self.half_rad), torch.hypot(right_m, ahead_m).clamp_min(0.05),
                 is_copy | is_beside)
 
-    def _first_tile(self, right_m: Tensor, ahead_m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def first_tile(self, right_m: Tensor, ahead_m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Points -> those of the tile around the start that they show, and whether they lie beyond it."""
         is_beyond = torch.maximum(right_m.abs(), ahead_m.abs()) > self.reach_m
         if bool(is_beyond.any()):
