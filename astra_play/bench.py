@@ -74,8 +74,7 @@ class Player:
         """Fill the context window, and let every kernel run a few times."""
         config = self.world.config
         self.world.reset(0)
-        frame = np.random.default_rng(0).integers(0, 256, (1, config.height, config.width, 3), np.uint8)
-        self.world.prefill(frame)
+        self.world.prefill(self.world.trial_frames())
         for _ in range(chunks_to_fill(config) + EXTRA_CHUNKS):
             self.chunk(Timings())
 
@@ -281,7 +280,7 @@ def child(name: str, threads: int | None) -> None:
     world.warm_up()
     ready_s = clock.now()
     player, timings = Player(world, clock), Timings()
-    world.prefill(np.zeros((1, world.config.height, world.config.width, 3), np.uint8))
+    world.prefill(world.trial_frames())
     for _ in range(CHILD_CHUNKS):
         player.chunk(timings)
     print(json.dumps({"import_s": imported_s, "load_s": loaded_s - begin_s, "probe_and_warm_up_s": ready_s - loaded_s,

@@ -93,7 +93,7 @@ def play_in_turns(world: World, arms: list[Arm], num_turns: int, clock: Monotoni
     rows = make_row_maker(config).rows(WALK)
     num_chunks = max(4, round(BLOCK_S / config.chunk_s))
     world.reset(0)
-    world.prefill(np.random.default_rng(0).integers(0, 256, (1, config.height, config.width, 3), np.uint8))
+    world.prefill(world.trial_frames())
     for arm in arms:  # untimed: every thread has begun and every encoder is open
         play_block(world, rows, arm, num_chunks, clock)
         arm.clock_ms.clear()

@@ -11,6 +11,7 @@ import torch
 from naive import naive_blur_ahead, naive_velocity
 from tiny_world import TINY_WORLD, make_tiny_world
 
+from astra_play import bench
 from astra_play.actions.row_makers import make_row_maker
 from astra_play.actions.rows import ROW_WIDTH, camera_row, idle_row
 from astra_play.chunks import IDLE, ActionChunk, ActionSample
@@ -20,6 +21,7 @@ from astra_play.errors import AstraPlayError
 from astra_play.model.carried import make_motion
 from astra_play.model.loading import load_world
 from astra_play.model.world import COMMIT_STREAM, World
+from astra_play.runtime.clock import MonotonicClock
 
 
 @pytest.fixture()
@@ -43,6 +45,9 @@ def play(world: World, actions: list[ActionChunk], seed: int = 3) -> np.ndarray:
         frames.append(world.step(action))
         world.commit()
     return np.concatenate(frames)
+
+
+prefill = World.prefill
 
 
 def test_same_seed_and_actions_give_the_same_frames_and_others_do_not(world: World) -> None:
@@ -192,6 +197,20 @@ def test_a_world_is_tried_with_its_first_button_held(tmp_path, modality: str, bu
     assert trial.sample.buttons == {buttons[0]} and trial.modality == modality
     rows = make_row_maker(world.config).rows(ActionSample(buttons=frozenset(buttons[:1])))
     assert np.array_equal(trial.rows, rows) and not np.array_equal(trial.rows, idle_row(modality)[None])
+
+
+@pytest.mark.parametrize("has_start", [True, False])
+def test_play_is_tried_where_it_begins(world: World, has_start: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands in a place costs time, so threads are chosen, and speed is measured, in the first start picture."""
+    seen = []
+    monkeypatch.setattr(World, "prefill", lambda self, frames: seen.append(frames) or prefill(self, frames))
+    world._start_frames = start(2) if has_start else None
+    expected = start(2) if has_start else np.zeros_like(start())
+    world.run_probe_pass(1)
+    world.warm_up()
+    player = bench.Player(world, MonotonicClock())
+    player.start()
+    assert len(seen) == 3 and all(np.array_equal(frames, expected) for frames in seen)
 
 
 def test_a_warm_up_is_short_on_a_processor_and_leaves_no_trace(world: World) -> None:

@@ -165,7 +165,7 @@ class World:
 
     def warm_up(self) -> None:
         """Play until whatever is made once has been made, and forget it: the player's first chunk is like any other."""
-        self.prefill(np.zeros((1, self.config.height, self.config.width, 3), np.uint8))
+        self.prefill(self.trial_frames())
         for _ in range(self._chunks_of_warm_up()):
             self.step(self._trial_chunk())
             self.commit()
@@ -183,7 +183,7 @@ class World:
         """Make one chunk on `num_threads` compute threads, as play would; for the thread probe, before `warm_up`."""
         self.num_threads = num_threads
         if not self._run.has_past:
-            self.prefill(np.zeros((1, self.config.height, self.config.width, 3), np.uint8))
+            self.prefill(self.trial_frames())
         self.step(self._trial_chunk())
         self.commit()
 
@@ -355,6 +355,13 @@ class World:
         if self.config.model.modalities[modality] - 1 != ROW_WIDTH[modality]:
             return camera_row()  # the published network's arm, whose rows are matrices as a camera's are
         return idle_row(modality)
+
+    def trial_frames(self) -> np.ndarray:
+        """What play is tried with, (1, height, width, 3) uint8: the first start picture, since a place costs what
+        stands in it; black where there is none."""
+        if self._start_frames is not None:
+            return self._start_frames
+        return np.zeros((1, self.config.height, self.config.width, 3), np.uint8)
 
     def _trial_chunk(self) -> ActionChunk:
         """What play is tried with: the first button held, since a world at rest has less to do."""
