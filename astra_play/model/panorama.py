@@ -20,6 +20,7 @@ from ..config import ControlsConfig
 from .anchor import resample
 
 FINER = 2  # places for one pixel of the picture, each way
+DRAWN_FINER = 2  # times as fine colours are drawn, each way, with crisp edges
 WITHIN = 0.97  # of a level picture's width is used; its border pixels would be repeated otherwise
 UP, DOWN = 1.2, 1.0  # tangents of the elevations that it ends at
 STANDS = 0.1  # share from which on a place belongs to what stands
@@ -29,6 +30,8 @@ STEEP = 0.2  # share of its distance by which a slope goes back from place to pl
 TALLEST_M = 9.0
 ALIKE = 0.2  # logarithms of distances differ by less within one thing
 LOG_OF_NOTHING = 20.0  # of metres
+CRISP_TIMES, CRISP_SHARE = 3, 0.7  # how often edges are narrowed, and how far each time
+EDGE = 0.1  # of lightness, below which nothing is an edge; of twice as much all is
 LEAST_DOWN = 0.1  # tangent that the lower edge of a picture is taken to look down by, at least
 
 
@@ -70,6 +73,7 @@ class Panorama:
         behind = resample(_without_things(pictures, distances, hidden, tangent), where)
         is_shown = (self.down[:, None] >= top) & (self.down[:, None] <= bottom)
         self.behind = torch.cat([behind, is_shown[:, None].to(behind.dtype)], dim=1)
+        self.drawn_things, self.drawn_behind = (_drawn(layer) for layer in (self.things, self.behind))
         stands = (share[:, 0] > STANDS) & metres.isfinite() & self._may_stand(metres, top, bottom)
         self.front_m = torch.where(stands, metres, torch.inf)
         self.solid_front_m = torch.where(share[:, 0] > INNER, self.front_m, torch.inf)
@@ -109,7 +113,7 @@ class Panorama:
     def part(self, index: int) -> Panorama:
         """That of one of the batch alone."""
         one = copy.copy(self)
-        for name in ("things", "behind", "front_m", "solid_front_m", "back_m", "_nearest_m"):
+        for name in ("things", "behind", "drawn_things", "drawn_behind", "front_m", "solid_front_m", "back_m", "_nearest_m"):
             setattr(one, name, getattr(self, name)[index:index + 1])
         return one
 
@@ -143,9 +147,33 @@ class Panorama:
         return (of * self.rows + row) * self.columns + column
 
     def look_up(self, layer: Tensor, azimuth: Tensor, down: Tensor) -> Tensor:
-        """Colours (B, C, H, W) of `things` or `behind` in directions (B, H, W)."""
+        """Colours (B, C, H, W) of `things` or `behind`, or as these are drawn, in directions (B, H, W)."""
         places = torch.stack([azimuth / self.half_rad, (down + UP) * (2 * self._per_unit / self.rows) - 1], dim=-1)
         return F.grid_sample(layer, places, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _drawn(layer: Tensor) -> Tensor:
+    """Colours and shares (B, 4, rows, columns) as they are drawn, finer and with crisp edges."""
+    layer = F.interpolate(layer, scale_factor=DRAWN_FINER, mode="bicubic", align_corners=False).clamp(-1, 1)
+    return torch.cat([crisp(layer[:, :3]), layer[:, 3:].clamp(0, 1)], dim=1)
+
+
+def crisp(pictures: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) whose edges are as narrow as pixels are, and in which all else is as it was.
+
+    What was far away in the picture is magnified when one comes near, and with it how softly it was drawn. At an edge
+    each pixel goes over to the lightest or the darkest of those around it, whichever is more like it: a contrast
+    filter that morphology calls a toggle mapping.
+    """
+    for _ in range(CRISP_TIMES):
+        light = pictures.mean(dim=1, keepdim=True)
+        (most, lightest), (least, darkest) = (
+            F.max_pool2d(sign * light, 3, stride=1, padding=1, return_indices=True) for sign in (1, -1))
+        least = -least
+        chosen = torch.where(most - light <= light - least, lightest, darkest).flatten(2)
+        there = pictures.flatten(2).gather(2, chosen.expand(-1, 3, -1)).view_as(pictures)
+        pictures = torch.lerp(pictures, there, CRISP_SHARE * ((most - least) / EDGE - 1).clamp(0, 1))
+    return pictures
 
 
 def _without_things(pictures: Tensor, distances: Distances, hidden: Tensor, tangent: float) -> Tensor:
