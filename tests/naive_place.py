@@ -348,3 +348,27 @@ def naive_upright(stands: Tensor, guess: Tensor, foot: Tensor, limits: dict[str,
                     matrix[i, j] -= strength
                     matrix[j, i] -= strength
     return torch.linalg.solve(matrix, right).view(height, width)
+
+
+def naive_crisp(picture: torch.Tensor, times: int, edge: float, bends: float) -> torch.Tensor:
+    """One picture (3, H, W) whose edges are narrowed, pixel by pixel."""
+    _, height, width = picture.shape
+
+    def around(row: int, column: int, far: int) -> list[tuple[int, int]]:
+        return [(y, x) for y in range(max(row - far, 0), min(row + far + 1, height))
+                for x in range(max(column - far, 0), min(column + far + 1, width))]
+
+    for _ in range(times):
+        before, picture = picture, picture.clone()
+        light = before.mean(dim=0)
+        for row in range(height):
+            for column in range(width):
+                near = around(row, column, 1)
+                lightest, darkest = (most(near, key=lambda at: float(light[at])) for most in (max, min))
+                contrast = float(light[lightest] - light[darkest])
+                wide = [float(light[at]) for at in around(row, column, 2)]
+                over = float(light[row, column]) - sum(wide) / len(wide)
+                chosen = lightest if over > 0 else darkest
+                far = min(max(contrast / edge - 1, 0.0), 1.0) * min(abs(over) / max(bends * contrast, 1e-6), 1.0)
+                picture[:, row, column] += far * (before[:, chosen[0], chosen[1]] - before[:, row, column])
+    return picture
