@@ -6,13 +6,14 @@ import math
 
 import pytest
 import torch
-from naive_place import naive_clearance_m, naive_mirrored, naive_shown, planted_in
+from naive_place import naive_mirrored, naive_shown, planted_in
 from test_billboards import both, many, place_of, things_of
 from test_footing import STEP_M, walk
 from test_place import CONTROLS, FOCAL_PX, HEIGHT, ROAD_CONTROLS, WIDTH, eyes, redness, with_post
 
 from astra_play.codec.distances import Distances
 from astra_play.config import ControlsConfig
+from astra_play.model.footing import Footing
 from astra_play.model.place import Place
 from astra_play.model.planting import ALIKE, GAP_M, NEARER, SCATTER_M, TWIN_M
 
@@ -56,8 +57,7 @@ def test_what_is_planted_keeps_the_rules(controls: ControlsConfig) -> None:
     picture, distances = with_a_wall(many())
     twice = Distances(*(torch.cat([own, own.flip(-1) if own.dim() > 1 else own]) for own in distances))
     place = place_of(torch.cat([picture, picture.flip(-1)]), twice, controls)
-    walls = Place(torch.cat([picture, picture.flip(-1)]), twice, controls, 30.0)
-    walls.billboards._copies = type(walls.billboards._copies)(*(own[:0] for own in walls.billboards._copies))
+    walls = Footing(place.walls.panorama, place.tiling, CONTROLS.eye_height_m)
     num_moved = num_copies = 0
     for index in range(2):
         things, first = things_of(place)[index], index * len(things_of(place)[0])
@@ -77,7 +77,7 @@ def test_what_is_planted_keeps_the_rules(controls: ControlsConfig) -> None:
             num_moved += 1
             assert max(abs(x), abs(z)) < 30.0 and math.hypot(x, z) > NEARER * away - 0.01
             assert abs(math.atan2(x, z)) - math.atan(width / 2 / math.hypot(x, z)) > place.panorama.half_rad - 1e-3
-            assert naive_clearance_m(walls, (x, z), index) > width / 2 + GAP_M - 0.3  # the twin looks every half degree
+            assert float(walls.clearance_m(torch.tensor([[x, z], [x, z]]))[index]) > width / 2 + GAP_M - 0.01
             soil = ground_of(place, index, x, z)
             assert any((soil - ground_of(place, index, *place2).mean(dim=0)).abs().max() < ALIKE + 0.05
                        for place2 in moved)
