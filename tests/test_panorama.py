@@ -1,6 +1,8 @@
-"""The colours that a place is drawn with are finer than the picture's pixels, and their edges as narrow as they are."""
+"""Who comes near sees colours finer than the picture's pixels, with edges as narrow as they are."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from naive_place import naive_crisp
 from test_place import CONTROLS, HEIGHT, REACH_M, WIDTH, eyes, redness, with_post
 
 from astra_play.codec.distances import Distances
-from astra_play.model.panorama import BENDS, CRISP_TIMES, DRAWN_FINER, EDGE, crisp
+from astra_play.model.panorama import BENDS, CRISP_FROM, CRISP_TIMES, EDGE, NEAR_FINER, SOFT_UP_TO, crisp
 from astra_play.model.place import Place
 
 
@@ -49,7 +51,7 @@ def test_what_one_comes_near_to_has_narrow_edges() -> None:
     picture[..., WIDTH // 2 - 2:WIDTH // 2 + 2] = torch.where(
         distances.stands[..., WIDTH // 2 - 2:WIDTH // 2 + 2] > 0, -1.0, picture[..., WIDTH // 2 - 2:WIDTH // 2 + 2])
     place = Place(picture, distances, CONTROLS, REACH_M)
-    assert place.panorama.drawn_things.shape[-1] == DRAWN_FINER * place.panorama.columns
+    assert place.panorama._near_things.shape[-1] == NEAR_FINER * place.panorama.columns
 
     def half_way(shown: torch.Tensor) -> int:
         """Pixels of the stripe's edges, neither red nor black."""
@@ -57,10 +59,43 @@ def test_what_one_comes_near_to_has_narrow_edges() -> None:
         return int(((red > -0.6) & (red < 0.6)).sum())
 
     crisp_view = place.view(eyes(ahead=15.0))[0]
-    place.panorama.drawn_things, place.panorama.drawn_behind = place.panorama.things, place.panorama.behind
+    place.panorama._near_things, place.panorama._near_behind = place.panorama.things, place.panorama.behind
     soft_view = place.view(eyes(ahead=15.0))[0]
     assert redness(crisp_view)[HEIGHT // 2].sum() == pytest.approx(float(redness(soft_view)[HEIGHT // 2].sum()), abs=2)
     assert half_way(crisp_view) < 2 and half_way(soft_view) >= 4
+
+
+@pytest.mark.parametrize("half_px", [2, WIDTH // 2], ids=["billboard", "wall"])
+def test_how_much_larger_a_thing_is_seen_says_which_colours_are_drawn(half_px: int) -> None:
+    """A thing 6 m away, seen from 4 m before it, and the ground at one's feet and from further back."""
+    place = Place(*with_post(half_px=half_px, away_m=6.0), CONTROLS, REACH_M)
+    asked = {}
+
+    def spied(name: str, seen: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        return lambda azimuth, down, magnified: asked.update({name: magnified[0]}) or seen(azimuth, down, magnified)
+
+    for name in ("things_at", "behind_at"):
+        setattr(place.panorama, name, spied(name, getattr(place.panorama, name)))
+    for ahead in (2.0, -3.0):
+        place.view(eyes(ahead=ahead))
+        assert float(asked["things_at"][HEIGHT // 2, WIDTH // 2]) == pytest.approx(6 / (6 - ahead), rel=0.03)
+        ground_m = CONTROLS.eye_height_m / float(place._down[-6])
+        off_m, edge_m = ahead + ground_m, float(place.panorama._nearest_m)
+        shown_m = off_m if off_m > edge_m else 2 * edge_m - off_m  # below the picture's edge is the mirror of above
+        assert float(asked["behind_at"][-6, WIDTH // 2]) == pytest.approx(shown_m / ground_m, rel=0.03)
+        assert float(asked["behind_at"][2, WIDTH // 2]) == 1.0  # the sky
+
+
+def test_as_large_as_in_the_picture_colours_are_those_of_the_picture() -> None:
+    panorama = Place(*with_post(half_px=6), CONTROLS, REACH_M).panorama
+    azimuth, down = (0.4 * torch.rand(1, 9, 11, generator=torch.Generator().manual_seed(1)) - 0.2 for _ in range(2))
+    for seen, layer, near in ((panorama.things_at, panorama.things, panorama._near_things),
+                              (panorama.behind_at, panorama.behind, panorama._near_behind)):
+        soft, crisp_one = (panorama.look_up(own, azimuth, down) for own in (layer, near))
+        assert torch.equal(seen(azimuth, down, torch.full_like(azimuth, SOFT_UP_TO)), soft)
+        assert torch.allclose(seen(azimuth, down, torch.full_like(azimuth, CRISP_FROM)), crisp_one, atol=1e-6)
+        half = seen(azimuth, down, torch.full_like(azimuth, (SOFT_UP_TO + CRISP_FROM) / 2))
+        assert torch.allclose(half, (soft + crisp_one) / 2, atol=1e-5) and not torch.equal(soft, crisp_one)
 
 
 def test_each_of_a_batch_is_drawn_with_its_own() -> None:
@@ -70,6 +105,6 @@ def test_each_of_a_batch_is_drawn_with_its_own() -> None:
     panorama = Place(pictures, distances, CONTROLS, REACH_M).panorama
     for index in range(2):
         part = panorama.part(index)
-        assert torch.equal(part.drawn_things, panorama.drawn_things[index:index + 1])
-        assert torch.equal(part.drawn_behind, panorama.drawn_behind[index:index + 1])
-    assert not torch.equal(panorama.drawn_things[0], panorama.drawn_things[1])
+        assert torch.equal(part._near_things, panorama._near_things[index:index + 1])
+        assert torch.equal(part._near_behind, panorama._near_behind[index:index + 1])
+    assert not torch.equal(panorama._near_things[0], panorama._near_things[1])

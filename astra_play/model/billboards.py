@@ -83,7 +83,7 @@ class Billboards:
         first_m.scatter_reduce_(0, ray, torch.where(is_own, along_m[:, None], torch.inf), "amin")
         hit, row = (is_own & (along_m[:, None] == first_m.gather(0, ray))).nonzero().unbind(dim=1)
         met = [first_m]
-        for values in (azimuth[hit], down[hit, row], near.is_copy[hit]):
+        for values in (azimuth[hit], down[hit, row], (near.away_m / along_m)[hit], near.is_copy[hit]):
             met.append(values.new_zeros(first_m.shape).index_put_((ray[hit, 0], row), values))
         return Met(*(values.unflatten(0, (batch, width)).mT for values in met))
 
@@ -120,11 +120,13 @@ class Billboards:
 
 class Met(NamedTuple):
     """How many metres ahead something is met, inf for nothing; at which azimuth and how far down for every metre the
-    panorama shows that; and whether it is a copy of what the start picture shows, each (B, H, W)."""
+    panorama shows that, and how many times as far away; and whether it is a copy of what the start picture shows, each
+    (B, H, W)."""
 
     along_m: Tensor
     azimuth: Tensor
     down: Tensor
+    magnified: Tensor
     is_copy: Tensor
 
 

@@ -20,7 +20,8 @@ from ..config import ControlsConfig
 from .anchor import resample
 
 FINER = 2  # places for one pixel of the picture, each way
-DRAWN_FINER = 2  # times as fine colours are drawn, each way, with crisp edges
+NEAR_FINER = 2  # times as fine, each way, are the colours that one sees from near
+SOFT_UP_TO, CRISP_FROM = 1.25, 2.5  # times as large as in the picture, between which the ones go over into the others
 WITHIN = 0.97  # of a level picture's width is used; its border pixels would be repeated otherwise
 UP, DOWN = 1.2, 1.0  # tangents of the elevations that it ends at
 STANDS = 0.1  # share from which on a place belongs to what stands
@@ -40,8 +41,7 @@ class Panorama:
     """The directions within `half_rad` of straight ahead, for a batch.
 
     `things` (B, 4, rows, columns): colours in [-1, 1] of what stands, and its share of each place; `behind` (B, 4,
-    rows, columns): of ground and sky, and whether the picture shows them, in [0, 1]; `drawn_things`, `drawn_behind`:
-    the same, finer, as they are drawn. What stands begins at `front_m`
+    rows, columns): of ground and sky, and whether the picture shows them, in [0, 1]. What stands begins at `front_m`
     along the ground and ends at `back_m`, each (B, rows, columns); where nothing does they are inf and 0.
     `solid_front_m` leaves out the rims of things.
     """
@@ -75,7 +75,7 @@ class Panorama:
         behind = resample(_without_things(pictures, distances, hidden, tangent), where)
         is_shown = (self.down[:, None] >= top) & (self.down[:, None] <= bottom)
         self.behind = torch.cat([behind, is_shown[:, None].to(behind.dtype)], dim=1)
-        self.drawn_things, self.drawn_behind = (_drawn(layer) for layer in (self.things, self.behind))
+        self._near_things, self._near_behind = (_from_near(layer) for layer in (self.things, self.behind))
         stands = (share[:, 0] > STANDS) & metres.isfinite() & self._may_stand(metres, top, bottom)
         self.front_m = torch.where(stands, metres, torch.inf)
         self.solid_front_m = torch.where(share[:, 0] > INNER, self.front_m, torch.inf)
@@ -115,8 +115,8 @@ class Panorama:
     def part(self, index: int) -> Panorama:
         """That of one of the batch alone."""
         one = copy.copy(self)
-        for name in ("things", "behind", "drawn_things", "drawn_behind", "front_m", "solid_front_m", "back_m",
-                     "_nearest_m"):
+        for name in ("things", "behind", "_near_things", "_near_behind", "front_m", "solid_front_m",
+                     "back_m", "_nearest_m"):
             setattr(one, name, getattr(self, name)[index:index + 1])
         return one
 
@@ -149,15 +149,29 @@ class Panorama:
         """Indices into a flat layer; `of` tells which of the batch."""
         return (of * self.rows + row) * self.columns + column
 
+    def things_at(self, azimuth: Tensor, down: Tensor, magnified: Tensor) -> Tensor:
+        """Colours and shares (B, 4, H, W) of `things` in directions (B, H, W), for who sees them so many times as
+        large as the picture shows them."""
+        return self._seen(self.things, self._near_things, azimuth, down, magnified)
+
+    def behind_at(self, azimuth: Tensor, down: Tensor, magnified: Tensor) -> Tensor:
+        """The same of `behind`."""
+        return self._seen(self.behind, self._near_behind, azimuth, down, magnified)
+
+    def _seen(self, layer: Tensor, near: Tensor, azimuth: Tensor, down: Tensor, magnified: Tensor) -> Tensor:
+        share = ((magnified - SOFT_UP_TO) / (CRISP_FROM - SOFT_UP_TO)).clamp(0, 1)[:, None]
+        seen = self.look_up(layer, azimuth, down)
+        return torch.lerp(seen, self.look_up(near, azimuth, down), share) if bool(share.any()) else seen
+
     def look_up(self, layer: Tensor, azimuth: Tensor, down: Tensor) -> Tensor:
-        """Colours (B, C, H, W) of `things` or `behind`, or as these are drawn, in directions (B, H, W)."""
+        """Colours (B, C, H, W) of a layer in directions (B, H, W)."""
         places = torch.stack([azimuth / self.half_rad, (down + UP) * (2 * self._per_unit / self.rows) - 1], dim=-1)
         return F.grid_sample(layer, places, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def _drawn(layer: Tensor) -> Tensor:
-    """Colours and shares (B, 4, rows, columns) as they are drawn, finer and with crisp edges."""
-    layer = F.interpolate(layer, scale_factor=DRAWN_FINER, mode="bicubic", align_corners=False).clamp(-1, 1)
+def _from_near(layer: Tensor) -> Tensor:
+    """Colours and shares (B, 4, rows, columns) as they are seen from near: finer, and with crisp edges."""
+    layer = F.interpolate(layer, scale_factor=NEAR_FINER, mode="bicubic", align_corners=False).clamp(-1, 1)
     return torch.cat([crisp(layer[:, :3]), layer[:, 3:].clamp(0, 1)], dim=1)
 
 

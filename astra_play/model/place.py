@@ -101,7 +101,7 @@ class Place:
         away = (torch.hypot(eyes.right_m, eyes.ahead_m) / SMOOTH_M).clamp(max=1)[:, None, None]
         met = self._met(rays, away < 0.5)
         met_m, is_met = met.along_m, met.along_m.isfinite()[:, None]
-        colours, share = self.panorama.look_up(self.panorama.drawn_things, met.azimuth, met.down).split([3, 1], dim=1)
+        colours, share = self.panorama.things_at(met.azimuth, met.down, met.magnified).split([3, 1], dim=1)
         behind, known = self._behind(rays)
         pictures = torch.lerp(behind, colours, torch.lerp(share, torch.ones_like(share), away[:, None]) * is_met)
         return (_smoothed(pictures, met_m, away[:, None]),
@@ -112,7 +112,7 @@ class Place:
         along_m = self.walls.meet(rays, is_soft)
         finite_m = along_m.nan_to_num(posinf=1.0)
         azimuth, away_m, is_copy = self.tiling.find(*rays.at(finite_m))
-        met = Met(along_m, azimuth, rays.down[:, None] * finite_m / away_m, is_copy)
+        met = Met(along_m, azimuth, rays.down[:, None] * finite_m / away_m, away_m / rays.length_m(finite_m), is_copy)
         billboards = self.billboards.meet(rays, ~is_soft[:, 0, 0])
         if billboards is None:
             return met
@@ -128,9 +128,10 @@ class Place:
         azimuth, down, is_seen = self.panorama.ground(azimuth, away_m)
         # What is far away is seen as from the start.
         far, far_away = (f(rays.right, rays.ahead)[:, None] for f in (torch.atan2, torch.hypot))
-        behind, is_shown = self.panorama.look_up(
-            self.panorama.drawn_behind, torch.where(is_near, azimuth, self.tiling.fold(far)),
-            torch.where(is_near, down, rays.down[:, None] / far_away)).split([3, 1], dim=1)
+        magnified = torch.where(is_near, self._eye_m / down / rays.length_m(ground_m), 1.0)
+        behind, is_shown = self.panorama.behind_at(
+            torch.where(is_near, azimuth, self.tiling.fold(far)),
+            torch.where(is_near, down, rays.down[:, None] / far_away), magnified).split([3, 1], dim=1)
         is_copy = torch.where(is_near, is_copy | ~is_seen, far.abs() > self.panorama.half_rad)
         return behind, (is_shown > 0.5) & ~is_copy[:, None]
 
