@@ -21,7 +21,7 @@ from .anchor import resample
 
 FINER = 2  # places for one pixel of the picture, each way
 NEAR_FINER = 2  # times as fine, each way, are the colours that one sees from near
-SOFT_UP_TO, CRISP_FROM = 1.25, 2.5  # times as large as in the picture, between which the ones go over into the others
+SOFT_UP_TO, CRISP_FROM = 1.0, 2.0  # times as large as in the picture, between which the ones go over into the others
 WITHIN = 0.97  # of a level picture's width is used; its border pixels would be repeated otherwise
 UP, DOWN = 1.2, 1.0  # tangents of the elevations that it ends at
 STANDS = 0.1  # share from which on a place belongs to what stands
