@@ -26,6 +26,8 @@ TWIN_M = 1.5  # between a thing and its mirror image, below which all see that i
 ALIKE = 0.25  # ground differs by less, of colours in [-1, 1]
 FOOT_M = 0.7  # that the ground about a foot is looked at
 
+Point = list[float]  # metres right and ahead of the start
+
 
 class Things(NamedTuple):
     """Narrow things, each (N,)."""
@@ -64,32 +66,40 @@ def planted(things: Things, panorama: Panorama, tiling: Tiling, walls: Footing) 
 
 
 def _scattered(copies: Copies, ground: _Ground) -> Copies:
-    """The copies of one place, each where there is room for it."""
-    generator = torch.Generator().manual_seed(SEED)
-    turn, far = torch.rand(2, NUM_TRIES, len(copies.of), generator=generator).to(copies.right_m.device)
-    off_m, turn = SCATTER_M * far.sqrt(), 2 * math.pi * turn
-    right_m, ahead_m = copies.right_m + off_m * turn.cos(), copies.ahead_m + off_m * turn.sin()
-    fits = ground.has_room(right_m, ahead_m, copies.half_m) & (
-        torch.hypot(right_m, ahead_m) > NEARER * copies.away_m) & ground.is_like(
-        right_m, ahead_m, copies.right_m, copies.ahead_m)
+    """The copies of one place, each where there is room for it, without those for which there is none."""
+    tries, at = _tries(copies, ground), torch.stack([copies.right_m, copies.ahead_m], dim=-1).tolist()
+    half_m, thing = copies.half_m.tolist(), copies.thing.tolist()
     # What is in the start picture stands; of the rest what looks largest chooses first.
-    order = torch.where(copies.is_copy, copies.half_m / copies.away_m, torch.inf).argsort(descending=True)
-    tries = torch.stack([right_m, ahead_m], dim=-1).transpose(0, 1).tolist()
-    fits, at = fits.mT.tolist(), torch.stack([copies.right_m, copies.ahead_m], dim=-1).tolist()
-    half_m, thing, is_copy = copies.half_m.tolist(), copies.thing.tolist(), copies.is_copy.tolist()
-    stands: dict[int, tuple[float, float]] = {}
+    order = torch.where(copies.is_copy, copies.half_m / copies.away_m, torch.inf).argsort(descending=True, stable=True)
+    stands: dict[int, Point] = {}
+
+    def is_free(own: int, place: Point) -> bool:
+        return all(math.dist(place, there) > half_m[own] + half_m[other] + GAP_M for other, there in stands.items())
+
+    def is_twin(own: int) -> bool:
+        return any(thing[other] == thing[own] and math.dist(at[own], there) < 2 * half_m[own] + TWIN_M
+                   for other, there in stands.items())
+
     for own in order.tolist():
-        places = [place for place, fit in zip(tries[own], fits[own], strict=True) if fit] if is_copy[own] else []
-        place = next((place for place in places if all(
-            math.dist(place, other) > half_m[own] + half_m[which] + GAP_M for which, other in stands.items())), None)
-        if place is None and not any(thing[which] == thing[own] and math.dist(at[own], other) < 2 * half_m[own] + TWIN_M
-                                     for which, other in stands.items()):
-            place = at[own]
-        if place is not None:
-            stands[own] = place
+        place = next((place for place in tries[own] if is_free(own, place)), None)
+        if place is not None or not is_twin(own):
+            stands[own] = place or at[own]
     left = torch.tensor(sorted(stands), dtype=torch.int64, device=copies.of.device)
     places = copies.right_m.new_tensor([stands[own] for own in sorted(stands)]).view(-1, 2)
     return Copies(*(own[left] for own in copies))._replace(right_m=places[:, 0], ahead_m=places[:, 1])
+
+
+def _tries(copies: Copies, ground: _Ground) -> list[list[Point]]:
+    """Places about each of the copies where it could stand alone; none about what is no copy."""
+    generator = torch.Generator().manual_seed(SEED)  # the same for every place, however many there are
+    turn, far = torch.rand(2, NUM_TRIES, len(copies.of), generator=generator).to(copies.right_m.device)
+    off_m, turn = SCATTER_M * far.sqrt(), 2 * math.pi * turn
+    right_m, ahead_m = copies.right_m + off_m * turn.cos(), copies.ahead_m + off_m * turn.sin()
+    fits = copies.is_copy & (torch.hypot(right_m, ahead_m) > NEARER * copies.away_m) & ground.has_room(
+        right_m, ahead_m, copies.half_m) & ground.is_like(right_m, ahead_m, copies.right_m, copies.ahead_m)
+    places = torch.stack([right_m, ahead_m], dim=-1).transpose(0, 1).tolist()
+    return [[place for place, fit in zip(*own, strict=True) if fit]
+            for own in zip(places, fits.mT.tolist(), strict=True)]
 
 
 class _Ground:

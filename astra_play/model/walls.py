@@ -56,6 +56,10 @@ class Walls:
         front_m = torch.where(is_soft, self.panorama.front_m, self.panorama.solid_front_m)
         layers = [layer.flatten() for layer in (
             front_m, self.panorama.back_m.masked_fill(front_m.isinf(), 0.0), self._faces)]
+        return self._where_met(rays, layers, self._first_met(rays, layers))
+
+    def _first_met(self, rays: Rays, layers: list[Tensor]) -> Tensor:
+        """The first sample before which each ray has met something, (B, H, W) int64; NUM_SAMPLES: none."""
         ways = self._ways_past_something(rays)
         way, line, row = self._rows_of_something(ways, rays.down)
         at, ray = ways.at[way], (ways.of * rays.right.shape[1] + ways.ray)[way] * len(rays.down) + line
@@ -77,7 +81,7 @@ class Walls:
         others = is_open[ray].nonzero()[:, 0]
         found = torch.minimum(first_of(first[is_first_met]), first_of(others[is_met(others)]))
         batch, width = rays.right.shape
-        return self._where_met(rays, layers, found.view(batch, width, len(rays.down)).mT)
+        return found.view(batch, width, len(rays.down)).mT
 
     def _ways_past_something(self, rays: Rays) -> _Ways:
         """Those ways between samples on which something may be met in some row."""
