@@ -1,4 +1,4 @@
-"""Narrow things of a place turn to whoever looks: never a row of pales, and all around and beyond as in mirrors."""
+"""Narrow things of a place turn to whoever looks: never a row of pales, wherever around the start they are planted."""
 
 from __future__ import annotations
 

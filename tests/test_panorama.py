@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
 import torch
 from naive_place import naive_crisp
-from test_place import CONTROLS, HEIGHT, REACH_M, WIDTH, eyes, redness, with_post
+from test_place import CONTROLS, FOCAL_PX, HEIGHT, REACH_M, WIDTH, eyes, redness, with_post
 
 from astra_play.codec.distances import Distances
 from astra_play.model.panorama import BENDS, CRISP_FROM, CRISP_TIMES, EDGE, NEAR_FINER, SOFT_UP_TO, crisp
@@ -65,10 +66,12 @@ def test_what_one_comes_near_to_has_narrow_edges() -> None:
     assert half_way(crisp_view) < 2 and half_way(soft_view) >= 4
 
 
-@pytest.mark.parametrize("half_px", [2, WIDTH // 2], ids=["billboard", "wall"])
-def test_how_much_larger_a_thing_is_seen_says_which_colours_are_drawn(half_px: int) -> None:
-    """A thing 6 m away, seen from 4 m before it, and the ground at one's feet and from further back."""
-    place = Place(*with_post(half_px=half_px, away_m=6.0), CONTROLS, REACH_M)
+@pytest.mark.parametrize(("at", "half_px"), [(WIDTH // 2, 2), (12, 2), (WIDTH // 2, WIDTH // 2)],
+                         ids=["billboard", "billboard aside", "wall"])
+def test_how_much_larger_a_thing_is_seen_says_which_colours_are_drawn(at: int, half_px: int) -> None:
+    """A thing 6 m away, seen from the start, from 4 m before it and from further back, and the ground at one's feet."""
+    place = Place(*with_post(at, half_px, away_m=6.0), CONTROLS, REACH_M)
+    aside_m = 6 * (at - WIDTH / 2) / FOCAL_PX
     asked = {}
 
     def spied(name: str, seen: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
@@ -76,9 +79,11 @@ def test_how_much_larger_a_thing_is_seen_says_which_colours_are_drawn(half_px: i
 
     for name in ("things_at", "behind_at"):
         setattr(place.panorama, name, spied(name, getattr(place.panorama, name)))
-    for ahead in (2.0, -3.0):
+    for ahead in (0.0, 1.0, -3.0):
         place.view(eyes(ahead=ahead))
-        assert float(asked["things_at"][HEIGHT // 2, WIDTH // 2]) == pytest.approx(6 / (6 - ahead), rel=0.03)
+        column = round(WIDTH / 2 + FOCAL_PX * aside_m / (6 - ahead))
+        assert float(asked["things_at"][HEIGHT // 2, column]) == pytest.approx(
+            math.hypot(aside_m, 6) / math.hypot(aside_m, 6 - ahead), rel=0.03)
         ground_m = CONTROLS.eye_height_m / float(place._down[-6])
         off_m, edge_m = ahead + ground_m, float(place.panorama._nearest_m)
         shown_m = off_m if off_m > edge_m else 2 * edge_m - off_m  # below the picture's edge is the mirror of above

@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from naive_place import naive_mirrored, naive_shown, planted_in
+from naive_place import naive_mirrored, planted_in
 from test_billboards import both, many, place_of, things_of
 from test_footing import STEP_M, walk
-from test_place import CONTROLS, FOCAL_PX, HEIGHT, ROAD_CONTROLS, WIDTH, eyes, redness, with_post
+from test_place import CONTROLS, FOCAL_PX, HEIGHT, REACH_M, ROAD_CONTROLS, WIDTH, eyes, redness, with_post
 
 from astra_play.codec.distances import Distances
 from astra_play.config import ControlsConfig
@@ -75,16 +75,16 @@ def test_what_is_planted_keeps_the_rules(controls: ControlsConfig) -> None:
             if min(math.dist(place2, (x, z)) for place2 in moved) < 0.05:
                 continue  # where the mirror has it
             num_moved += 1
-            assert max(abs(x), abs(z)) < 30.0 and math.hypot(x, z) > NEARER * away - 0.01
+            assert max(abs(x), abs(z)) + (width + TWIN_M) / 2 < 30.0 and math.hypot(x, z) > NEARER * away - 0.01
             assert abs(math.atan2(x, z)) - math.atan(width / 2 / math.hypot(x, z)) > place.panorama.half_rad - 1e-3
             assert float(walls.clearance_m(torch.tensor([[x, z], [x, z]]))[index]) > width / 2 + GAP_M - 0.01
             soil = ground_of(place, index, x, z)
             assert any((soil - ground_of(place, index, *place2).mean(dim=0)).abs().max() < ALIKE + 0.05
                        for place2 in moved)
             for other, x2, z2, _ in stands:
-                if (x2, z2) != (x, z) and naive_shown(math.atan2(x2, z2), place.tiling) == math.atan2(x2, z2):
+                if (x2, z2) != (x, z):
                     assert math.dist((x, z), (x2, z2)) > (width + things[other - first][1]) / 2 + GAP_M - 0.01
-    assert num_moved > 0.6 * num_copies > 12
+    assert num_moved > 0.5 * num_copies > 12
 
 
 def test_a_thing_and_its_mirror_image_never_stand_side_by_side() -> None:
@@ -101,6 +101,15 @@ def test_a_thing_and_its_mirror_image_never_stand_side_by_side() -> None:
     assert any(math.atan2(x, z) == pytest.approx(own, abs=0.02) for _, x, z, _ in stands)
 
 
+def test_none_is_planted_beside_its_mirror_image_in_the_next_tile() -> None:
+    posts = (with_post(column, 1, away, top=18) for column, away in ((16, 22.0), (30, 25.0), (46, 24.0)))
+    place = place_of(*both(*posts))
+    widths = [width for _, width, _ in things_of(place)[0]]
+    moved = [there for mirror, there in sources(place, 0) if there and math.dist(there[1:3], mirror[1:3]) > 0.5]
+    assert len(moved) > 5
+    assert all(REACH_M - max(abs(x), abs(z)) > (widths[label] + TWIN_M) / 2 for label, x, z, _ in moved)
+
+
 def test_where_no_ground_is_like_its_own_a_copy_stays_or_is_left_out() -> None:
     """On a chessboard of two colours finer than a foot."""
     picture, distances = with_post(column=WIDTH - 5, half_px=2, away_m=6.0)
@@ -109,9 +118,18 @@ def test_where_no_ground_is_like_its_own_a_copy_stays_or_is_left_out() -> None:
     is_ground = (torch.arange(HEIGHT)[:, None] >= HEIGHT // 2) & (distances.stands == 0)
     place = place_of(torch.where(is_ground, noise, picture), distances)
     pairs = sources(place, 0)
-    stay = [there for _, there in pairs if there is not None]
-    assert all(math.dist(there[1:3], mirror[1:3]) < 0.05 for mirror, there in pairs if there in stay and there)
+    assert all(math.dist(there[1:3], mirror[1:3]) < 0.05 for mirror, there in pairs if there)
     assert 0 < sum(there is None for _, there in pairs) < len(pairs)
+
+
+def test_what_rises_from_a_hedge_stays_with_it() -> None:
+    """Its foot is in the hedge, which goes on as in a mirror: elsewhere its crown would hang in mid-air."""
+    away = 8.0
+    hedge = with_post(half_px=30, away_m=away, top=round(HEIGHT / 2 + FOCAL_PX * (1.6 - 1.0) / away))
+    place = place_of(*both(hedge, with_post(18, 3, away, top=10), with_post(44, 2, away, top=14)))
+    pairs = sources(place, 0)
+    assert len(things_of(place)[0]) == 2 and len(pairs) > 10
+    assert all(there and math.dist(there[1:3], mirror[1:3]) < 0.05 for mirror, there in pairs)
 
 
 def test_feet_meet_what_is_planted_and_nothing_else() -> None:

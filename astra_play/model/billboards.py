@@ -30,7 +30,7 @@ NEAREST_M = 0.5  # that a billboard is seen from
 
 
 class Billboards:
-    """The narrow things of a batch of panoramas and all their mirror images around the start.
+    """The narrow things of a batch of panoramas, and copies of them around the start (planting.py).
 
     `labels` (B, rows, columns) int64 tells which thing a place of the panorama shows, from 0, or -1.
     """
@@ -56,7 +56,7 @@ class Billboards:
             (column, panorama.columns, "amin"), (column + 1, 0, "amax"))]
         lowest = (torch.stack(ends, dim=1) * 2 / panorama.columns - 1) * panorama.half_rad
         has_one = (ends[0] < ends[1])[copies.thing]
-        of, thing, azimuth, away_m, _, right_m, ahead_m, side, _ = (own[has_one] for own in copies)
+        of, thing, azimuth, away_m, _, right_m, ahead_m, side, _, _ = (own[has_one] for own in copies)
         aside_m = (side * away_m)[:, None] * (lowest[thing] - azimuth[:, None]).tan()
         towards = F.normalize(torch.stack([right_m, ahead_m], dim=-1), dim=-1)
         across = torch.stack([towards[:, 1], -towards[:, 0]], dim=-1)[:, None]
@@ -83,7 +83,8 @@ class Billboards:
         first_m.scatter_reduce_(0, ray, torch.where(is_own, along_m[:, None], torch.inf), "amin")
         hit, row = (is_own & (along_m[:, None] == first_m.gather(0, ray))).nonzero().unbind(dim=1)
         met = [first_m]
-        for values in (azimuth[hit], down[hit, row], (near.away_m / along_m)[hit], near.is_copy[hit]):
+        seen_m = along_m * off.cos() * torch.hypot(rays.right, rays.ahead)[near.of, column]
+        for values in (azimuth[hit], down[hit, row], (near.away_m / seen_m)[hit], near.is_copy[hit]):
             met.append(values.new_zeros(first_m.shape).index_put_((ray[hit, 0], row), values))
         return Met(*(values.unflatten(0, (batch, width)).mT for values in met))
 
@@ -139,16 +140,16 @@ def narrow_things(panorama: Panorama, eye_m: float) -> tuple[Things, Tensor]:
     labels, things, count = torch.full(front_m.shape, -1, device=front_m.device), [], 0
     for floor_m in (-FOOT_M, *HEDGES_M):
         found = components(front_m.masked_fill((labels >= 0) | (height_m < floor_m), torch.inf))
-        own, found = _narrow(panorama, found, height_m, max(floor_m, 0.0) + FOOT_M)
+        own, found = _narrow(panorama, found, height_m, max(floor_m, 0.0))
         labels = torch.where(found >= 0, found + count, labels)
         things.append(own)
         count += len(own.of)
     return Things(*(torch.cat(each) for each in zip(*things, strict=True))), labels
 
 
-def _narrow(panorama: Panorama, labels: Tensor, height_m: Tensor, foot_m: float) -> tuple[Things, Tensor]:
-    """What is narrow of what hangs together by its labels, begins below `foot_m` above the ground, and is whole;
-    numbered from 0."""
+def _narrow(panorama: Panorama, labels: Tensor, height_m: Tensor, floor_m: float) -> tuple[Things, Tensor]:
+    """What is narrow of what hangs together by its labels, begins at about `floor_m`, the ground or the top of
+    something wide, and is whole; numbered from 0."""
     stands = labels >= 0
     _, thing, counts = labels[stands].unique(return_inverse=True, return_counts=True)
     of, row, column = stands.nonzero().unbind(dim=1)
@@ -162,12 +163,13 @@ def _narrow(panorama: Panorama, labels: Tensor, height_m: Tensor, foot_m: float)
     num_rows = each(row, "amax") - each(row, "amin") + 1
     num_beside = torch.stack([each(own[stands].int(), "sum") for own in _goes_on(panorama.front_m, labels)])
     is_narrow = (torch.hypot(width_m, deep_m) < WIDEST_M) & (counts >= LEAST_CELLS) & (
-        each(height_m[stands], "amin") < foot_m) & (first > 0) & (last < panorama.columns - 1) & (
+        each(height_m[stands], "amin") < floor_m + FOOT_M) & (first > 0) & (last < panorama.columns - 1) & (
         num_beside.amax(dim=0) < ALONG * num_rows)
     numbered = torch.full_like(labels, -1)
     numbered[stands] = torch.where(is_narrow, is_narrow.cumsum(dim=0) - 1, -1)[thing]
     azimuth = (panorama.azimuth[first] + panorama.azimuth[last]) / 2
-    return Things(*(own[is_narrow] for own in (each(of, "amin"), azimuth, width_m, away_m))), numbered
+    rises = torch.full_like(is_narrow, floor_m > 0)
+    return Things(*(own[is_narrow] for own in (each(of, "amin"), azimuth, width_m, away_m, rises))), numbered
 
 
 def of_each(thing: Tensor, count: int, values: Tensor, how: str) -> Tensor:

@@ -5,8 +5,9 @@ does not. Every frame follows rays through it: the first thing that a ray meets 
 (billboards.py) or something wide (walls.py), else the ground, else the sky. Farther off than the place reaches
 everything is seen as from the start.
 
-One picture shows a sixth of the horizon. The rest goes on as in mirrors, and the whole place, as far as it reaches, is
-laid out again and again like tiles, each the mirror of its neighbours, so that it never ends (tiling.py).
+One picture shows a sixth of the horizon. The rest goes on as in mirrors, but that trees and lamps are planted there
+anew (planting.py); and the whole place, as far as it reaches, is laid out again and again like tiles, each the mirror
+of its neighbours, so that it never ends (tiling.py).
 """
 
 from __future__ import annotations

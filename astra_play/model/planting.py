@@ -3,7 +3,8 @@
 Beyond the edges of the start picture ground and walls go on as in mirrors. Of trees and lamps an eye knows at once
 that they do: the same group again and again, and two side by side before every mirror. Nobody has seen what is there,
 so each copy is planted a few steps from where the mirror has it: on ground like that which it comes from, clear of
-walls and of others. One that would stand beside its own mirror image is left out if there is no such place.
+walls and of others. One that would stand beside its own mirror image is left out if there is no such place. What rises
+from a hedge, which goes on as in a mirror, stays with it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Things(NamedTuple):
     azimuth: Tensor  # of their middles
     width_m: Tensor
     away_m: Tensor  # from the start
+    rises: Tensor  # bool, from something wide
 
 
 class Copies(NamedTuple):
@@ -50,14 +52,15 @@ class Copies(NamedTuple):
     ahead_m: Tensor
     side: Tensor  # 1, or -1 for what is the wrong way round
     is_copy: Tensor
+    rises: Tensor
 
 
 def planted(things: Things, panorama: Panorama, tiling: Tiling, walls: Footing) -> Copies:
     """Where things stand all around the start, and their copies; `walls` is the footing among all that is no thing."""
     around, thing, side = tiling.copies(things.azimuth)
-    of, azimuth, width_m, away_m = (own[thing] for own in things)
+    of, azimuth, width_m, away_m, rises = (own[thing] for own in things)
     copies = Copies(of, thing, azimuth, away_m, width_m / 2, away_m * around.sin(), away_m * around.cos(), side,
-                    (around - azimuth).abs() > 1e-3)
+                    (around - azimuth).abs() > 1e-3, rises)
     parts = []
     for index in range(len(panorama.front_m)):
         own = Copies(*(values[of == index] for values in copies))
@@ -67,10 +70,13 @@ def planted(things: Things, panorama: Panorama, tiling: Tiling, walls: Footing) 
 
 def _scattered(copies: Copies, ground: _Ground) -> Copies:
     """The copies of one place, each where there is room for it, without those for which there is none."""
-    tries, at = _tries(copies, ground), torch.stack([copies.right_m, copies.ahead_m], dim=-1).tolist()
+    may_move = copies.is_copy & ~copies.rises
+    tries, at = _tries(copies, may_move, ground), torch.stack([copies.right_m, copies.ahead_m], dim=-1).tolist()
     half_m, thing = copies.half_m.tolist(), copies.thing.tolist()
-    # What is in the start picture stands; of the rest what looks largest chooses first.
-    order = torch.where(copies.is_copy, copies.half_m / copies.away_m, torch.inf).argsort(descending=True, stable=True)
+    # First what stays where it is, then what has nowhere to go; of the rest what looks largest chooses first.
+    by_size = (copies.half_m / copies.away_m).argsort(descending=True, stable=True).tolist()
+    order = sorted(by_size, key=[1 + bool(own) if may else 0 for own, may in zip(
+        tries, may_move.tolist(), strict=True)].__getitem__)
     stands: dict[int, Point] = {}
 
     def is_free(own: int, place: Point) -> bool:
@@ -80,22 +86,22 @@ def _scattered(copies: Copies, ground: _Ground) -> Copies:
         return any(thing[other] == thing[own] and math.dist(at[own], there) < 2 * half_m[own] + TWIN_M
                    for other, there in stands.items())
 
-    for own in order.tolist():
+    for own in order:
         place = next((place for place in tries[own] if is_free(own, place)), None)
-        if place is not None or not is_twin(own):
+        if place is not None or not (bool(may_move[own]) and is_twin(own)):
             stands[own] = place or at[own]
     left = torch.tensor(sorted(stands), dtype=torch.int64, device=copies.of.device)
     places = copies.right_m.new_tensor([stands[own] for own in sorted(stands)]).view(-1, 2)
     return Copies(*(own[left] for own in copies))._replace(right_m=places[:, 0], ahead_m=places[:, 1])
 
 
-def _tries(copies: Copies, ground: _Ground) -> list[list[Point]]:
-    """Places about each of the copies where it could stand alone; none about what is no copy."""
+def _tries(copies: Copies, may_move: Tensor, ground: _Ground) -> list[list[Point]]:
+    """Places about each of the copies where it could stand alone; none about those that may not move, (N,) bool."""
     generator = torch.Generator().manual_seed(SEED)  # the same for every place, however many there are
     turn, far = torch.rand(2, NUM_TRIES, len(copies.of), generator=generator).to(copies.right_m.device)
     off_m, turn = SCATTER_M * far.sqrt(), 2 * math.pi * turn
     right_m, ahead_m = copies.right_m + off_m * turn.cos(), copies.ahead_m + off_m * turn.sin()
-    fits = copies.is_copy & (torch.hypot(right_m, ahead_m) > NEARER * copies.away_m) & ground.has_room(
+    fits = may_move & (torch.hypot(right_m, ahead_m) > NEARER * copies.away_m) & ground.has_room(
         right_m, ahead_m, copies.half_m) & ground.is_like(right_m, ahead_m, copies.right_m, copies.ahead_m)
     places = torch.stack([right_m, ahead_m], dim=-1).transpose(0, 1).tolist()
     return [[place for place, fit in zip(*own, strict=True) if fit]
@@ -109,12 +115,12 @@ class _Ground:
         self._panorama, self._tiling, self._walls = panorama, tiling, walls
 
     def has_room(self, right_m: Tensor, ahead_m: Tensor, half_m: Tensor) -> Tensor:
-        """Which points (K, N) are in reach, clear of walls, and beside the start picture, for things half as wide as
-        `half_m` (N,)."""
+        """Which points (K, N) are in reach, clear of walls and of their mirror images in the next tile, and beside the
+        start picture, for things half as wide as `half_m` (N,)."""
         clear_m = self._walls.clearance_m(torch.stack([right_m, ahead_m], dim=-1).flatten(0, 1)[None])[0]
         off_rad = torch.atan2(right_m, ahead_m).abs() - (half_m / torch.hypot(right_m, ahead_m)).atan()
         return (clear_m.view_as(right_m) > half_m + GAP_M) & (off_rad > self._tiling.half_rad) & (
-            torch.maximum(right_m.abs(), ahead_m.abs()) < self._tiling.reach_m)
+            torch.maximum(right_m.abs(), ahead_m.abs()) + half_m + TWIN_M / 2 < self._tiling.reach_m)
 
     def is_like(self, right_m: Tensor, ahead_m: Tensor, old_right_m: Tensor, old_ahead_m: Tensor) -> Tensor:
         """Whether the ground about points (K, N) has the colour of that about old ones (N,)."""

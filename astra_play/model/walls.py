@@ -173,8 +173,8 @@ class _Ways(NamedTuple):
 
 
 class _Stretch(NamedTuple):
-    """Stretches of rays: how far from the start they begin and end, (N, 1) or (N,), and from where to where something
-    stands in the directions of both ends, in the row that shows the second, (N, H) or (N,).
+    """Stretches of rays: how far from the start they begin and end, and from where to where something stands in the
+    directions of both ends, in the row that shows the second, each (N,).
 
     Unless both directions show one and the same face, what stands in the second is told for both.
     """
@@ -192,7 +192,7 @@ class _Stretch(NamedTuple):
         """Those whose ends are shown by cells, each pair of one row, of flat layers: fronts, backs and faces."""
         # Several times as fast as layer[cell].
         (soon_front_m, soon_back_m, soon_face), (late_front_m, late_back_m, late_face) = (
-            [layer.index_select(0, cell.flatten()).view_as(cell) for layer in layers]
+            [layer.index_select(0, cell) for layer in layers]
             for cell in (soon_cell, late_cell))
         # Faces have rims, which are no fronts where only what is solid counts.
         is_one_face = (soon_face == late_face) & ((soon_cell - late_cell).abs() <= FACE_COLUMNS) & (
