@@ -34,6 +34,7 @@ LOG_OF_NOTHING = 20.0  # of metres
 CRISP_TIMES = 3  # edges are narrowed, each time by two pixels
 EDGE = 0.1  # of lightness, below which nothing is an edge; of twice as much all is
 BENDS = 0.1  # of the contrast around a pixel; one that differs from their mean by as much goes all the way
+WHERE_BITS = 24  # of a whole number, that tell a pixel of a picture
 LEAST_DOWN = 0.1  # tangent that the lower edge of a picture is taken to look down by, at least
 
 
@@ -184,15 +185,47 @@ def crisp(pictures: Tensor) -> Tensor:
     """
     for _ in range(CRISP_TIMES):
         light = pictures.mean(dim=1, keepdim=True)
-        (most, lightest), (least, darkest) = (
-            F.max_pool2d(sign * light, 3, stride=1, padding=1, return_indices=True) for sign in (1, -1))
-        bends = light - F.avg_pool2d(light, 5, stride=1, padding=2, count_include_pad=False)
-        contrast = most + least
+        (most, lightest), (least, darkest) = _extremes_around(light)
+        contrast, bends = most - least, light - _mean_around(light)
         chosen = torch.where(bends > 0, lightest, darkest).flatten(2)
         there = pictures.flatten(2).gather(2, chosen.expand(-1, 3, -1)).view_as(pictures)
         share = (contrast / EDGE - 1).clamp(0, 1) * (bends.abs() / (BENDS * contrast).clamp_min(1e-6)).clamp_max(1)
         pictures = torch.lerp(pictures, there, share)
     return pictures
+
+
+def _extremes_around(values: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The most and the least of the values (B, 1, H, W) in [-1, 1] among those within a pixel of each, and where in H
+    times W each is.
+
+    Value and place are one whole number, whose extremes are quickly found: many times as fast as a pooling that tells
+    where.
+    """
+    where = torch.arange(values[0].numel(), device=values.device).view(values.shape[1:])
+    own, found = ((values * 2**30).long() << WHERE_BITS) + where, []
+    for extreme in (torch.maximum, torch.minimum):
+        around = own
+        for dim in (2, 3):
+            before, length = around, around.shape[dim] - 1
+            around = around.clone()
+            for here, beside in ((1, 0), (0, 1)):
+                part = around.narrow(dim, here, length)
+                extreme(part, before.narrow(dim, beside, length), out=part)
+        where = around & (2**WHERE_BITS - 1)
+        found.append((values.flatten(2).gather(2, where.flatten(2)).view_as(values), where))
+    return found[0], found[1]
+
+
+def _mean_around(values: Tensor) -> Tensor:
+    """The mean of the values (B, 1, H, W) within two pixels of each."""
+    sums = torch.stack([values, torch.ones_like(values)])
+    for dim in (3, 4):
+        before, length = sums, sums.shape[dim]
+        sums = sums.clone()
+        for far in (1, 2):
+            sums.narrow(dim, far, length - far).add_(before.narrow(dim, 0, length - far))
+            sums.narrow(dim, 0, length - far).add_(before.narrow(dim, far, length - far))
+    return sums[0] / sums[1]
 
 
 def _without_things(pictures: Tensor, distances: Distances, hidden: Tensor, tangent: float) -> Tensor:
