@@ -27,7 +27,7 @@ from astra_play.record.reader import Recording, read_recording
 from astra_play.record.recorder import Recorder, Target
 from astra_play.record.replay import Replay
 from astra_play.record.verify import verify
-from astra_play.runtime.detail import DETAIL_WINDOW, DetailKeeper
+from astra_play.runtime.detail import DETAIL_WINDOW, PATIENT_WINDOW, DetailKeeper
 from astra_play.runtime.generator import Guidance, Reset, Resume, Steps
 from astra_play.runtime.journal import Changed
 
@@ -48,6 +48,13 @@ def test_a_world_that_keeps_its_rate_is_drawn_finely_whatever_is_late_now_and_th
 
 def test_fine_drawing_is_given_up_after_one_window_and_never_comes_back() -> None:
     assert drawn([*[0.100] * 40, *[0.01] * 500]) == [*[True] * (DETAIL_WINDOW - 1), *[False] * 525]
+
+
+def test_a_second_before_a_house_is_no_reason_and_a_rate_that_is_nearly_kept_is_one_later() -> None:
+    house = [0.070] * (PATIENT_WINDOW // 2 - 4)
+    assert all(drawn([*[0.050] * 60, *house, *[0.050] * 60, *house, *[0.050] * 60]))
+    assert drawn([0.070] * 100) == [*[True] * (PATIENT_WINDOW - 1), *[False] * (101 - PATIENT_WINDOW)]
+    assert not drawn([*[0.050] * 200, *[0.090] * DETAIL_WINDOW])[-1]
 
 
 def test_what_went_before_another_number_of_threads_counts_for_nothing() -> None:
