@@ -34,7 +34,7 @@ LOG_OF_NOTHING = 20.0  # of metres
 CRISP_TIMES = 3  # edges are narrowed, each time by two pixels
 EDGE = 0.1  # of lightness, below which nothing is an edge; of twice as much all is
 BENDS = 0.1  # of the contrast around a pixel; one that differs from their mean by as much goes all the way
-WHERE_BITS = 24  # of a whole number, that tell a pixel of a picture
+WHERE_BITS = 28  # of a whole number, that tell a pixel of a picture
 LEAST_DOWN = 0.1  # tangent that the lower edge of a picture is taken to look down by, at least
 
 

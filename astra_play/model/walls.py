@@ -35,31 +35,34 @@ class Walls:
         self.panorama, self._tiling = panorama, tiling
         step = (tiling.reach_m / NEAREST_M) ** (1 / (NUM_SAMPLES - 1))
         self._samples_m = NEAREST_M * step ** torch.arange(NUM_SAMPLES, device=panorama.front_m.device)
-        self._faces = _faces(panorama)
+        faces, fronts_m = _faces(panorama), torch.stack([panorama.front_m, panorama.solid_front_m])
+        # Fronts, backs and faces, (2, B, rows, columns): with the rims of things, which are partly see-through, and
+        # without.
+        self._layers = fronts_m, panorama.back_m.masked_fill(fronts_m.isinf(), 0.0), torch.stack([faces, faces])
         # For samples that few columns lie between, which most of them are, and for others.
-        spans = [_spans(panorama, self._faces, columns) for columns in (FEW_COLUMNS, FACE_COLUMNS)]
+        spans = [_spans(panorama, faces, columns) for columns in (FEW_COLUMNS, FACE_COLUMNS)]
         self._from_m, self._to_m = (torch.stack(ends) for ends in zip(*spans, strict=True))  # (2, B, columns, rows)
         self._begun = _begun(self._from_m, self._to_m)
 
     def part(self, index: int) -> Walls:
         """Those of one of the batch alone."""
         one, own = copy.copy(self), slice(index, index + 1)
-        one.panorama, one._faces = self.panorama.part(index), self._faces[own]
+        one.panorama, one._layers = self.panorama.part(index), tuple(
+            layer[:, own].contiguous() for layer in self._layers)
         one._from_m, one._to_m, one._begun = self._from_m[:, own], self._to_m[:, own], self._begun[:, own]
         return one
 
     def meet(self, rays: Rays, is_soft: Tensor) -> Tensor:
         """How many metres ahead each ray first meets something, (B, H, W); inf: nothing.
 
-        Rims of things, which are partly see-through, count where it `is_soft`, (B, 1, 1).
+        Rims of things count where it `is_soft`, (B, 1, 1).
         """
-        front_m = torch.where(is_soft, self.panorama.front_m, self.panorama.solid_front_m)
-        layers = [layer.flatten() for layer in (
-            front_m, self.panorama.back_m.masked_fill(front_m.isinf(), 0.0), self._faces)]
-        return self._where_met(rays, layers, self._first_met(rays, layers))
+        shown = torch.arange(len(is_soft), device=is_soft.device) + len(is_soft) * ~is_soft.flatten()
+        return self._where_met(rays, shown, self._first_met(rays, shown))
 
-    def _first_met(self, rays: Rays, layers: list[Tensor]) -> Tensor:
-        """The first sample before which each ray has met something, (B, H, W) int64; NUM_SAMPLES: none."""
+    def _first_met(self, rays: Rays, shown: Tensor) -> Tensor:
+        """The first sample before which each ray has met something, (B, H, W) int64; NUM_SAMPLES: none. `shown` (B,)
+        tells which of all layers each of the batch looks at."""
         ways = self._ways_past_something(rays)
         way, line, row = self._rows_of_something(ways, rays.down)
         at, ray = ways.at[way], (ways.of * rays.right.shape[1] + ways.ray)[way] * len(rays.down) + line
@@ -69,9 +72,10 @@ class Walls:
             return none.scatter_reduce(0, ray[which], at[which], "amin")
 
         def is_met(which: Tensor) -> Tensor:
-            own, of = way[which], ways.of[way[which]]
-            cells = (self.panorama.cell(of, row[which], column[own]) for column in (ways.soon_column, ways.late_column))
-            return _Stretch.of(layers, ways.soon_away_m[own], ways.late_away_m[own], *cells).is_met()
+            own = way[which]
+            cells = (self.panorama.cell(shown[ways.of[own]], row[which], column[own])
+                     for column in (ways.soon_column, ways.late_column))
+            return _Stretch.of(self._layers, ways.soon_away_m[own], ways.late_away_m[own], *cells).is_met()
 
         # Nearly everywhere it is the first that may; where it is not, all are looked at.
         first = (at == none.scatter_reduce(0, ray, at, "amin")[ray]).nonzero()[:, 0]
@@ -111,7 +115,7 @@ class Walls:
         way, line = ((farthest_m >= from_m) & (nearest_m < to_m) & (down > -UP)).nonzero().unbind(dim=1)
         return way, line, row[way, line]
 
-    def _where_met(self, rays: Rays, layers: list[Tensor], found: Tensor) -> Tensor:
+    def _where_met(self, rays: Rays, shown: Tensor, found: Tensor) -> Tensor:
         """How many metres ahead rays meet something, (B, H, W), whose samples `found` are the first that have met it,
         NUM_SAMPLES for none: the way since the sample before is halved some times, and what is left of it taken as
         even.
@@ -124,8 +128,8 @@ class Walls:
 
         def between(soon: Tensor, late: Tensor) -> _Stretch:
             row = self.panorama.row_of(down * steepness[late])
-            cells = (self.panorama.cell(of, row, column[own]) for own in (soon, late))
-            return _Stretch.of(layers, away_m[soon], away_m[late], *cells)
+            cells = (self.panorama.cell(shown[of], row, column[own]) for own in (soon, late))
+            return _Stretch.of(self._layers, away_m[soon], away_m[late], *cells)
 
         steepness = along_m / away_m  # how much steeper the start looks at a point than the eye does
         for halving in reversed(range(NUM_HALVINGS)):
@@ -153,8 +157,8 @@ class Walls:
             middles_m = (along_m[:, :-1] + along_m[:, 1:]) / 2
             along_m = torch.cat([torch.stack([along_m[:, :-1], middles_m], dim=2).flatten(1), along_m[:, -1:]], dim=1)
         azimuth, away_m, _ = self._tiling.find(*(
-            of_eyes[column // rays.right.shape[1]][:, None] + along_m * way.flatten()[column][:, None]
-            for of_eyes, way in ((rays.eyes.right_m, rays.right), (rays.eyes.ahead_m, rays.ahead))))
+            of_eyes[column // rays.right.shape[1]][:, None] + along_m * per_m.flatten()[column][:, None]
+            for of_eyes, per_m in ((rays.eyes.right_m, rays.right), (rays.eyes.ahead_m, rays.ahead))))
         first = (is_asked.cumsum(dim=0)[way] - 1) * along_m.shape[1]
         return along_m.flatten(), away_m.flatten(), self.panorama.column_of(azimuth).flatten(), first
 
@@ -187,13 +191,12 @@ class _Stretch(NamedTuple):
     late_back_m: Tensor
 
     @classmethod
-    def of(cls, layers: list[Tensor], soon_away_m: Tensor, late_away_m: Tensor, soon_cell: Tensor, late_cell: Tensor
-           ) -> _Stretch:
-        """Those whose ends are shown by cells, each pair of one row, of flat layers: fronts, backs and faces."""
+    def of(cls, layers: tuple[Tensor, ...], soon_away_m: Tensor, late_away_m: Tensor, soon_cell: Tensor,
+           late_cell: Tensor) -> _Stretch:
+        """Those whose ends are shown by cells, each pair of one row, of layers: fronts, backs and faces."""
         # Several times as fast as layer[cell].
         (soon_front_m, soon_back_m, soon_face), (late_front_m, late_back_m, late_face) = (
-            [layer.index_select(0, cell) for layer in layers]
-            for cell in (soon_cell, late_cell))
+            [layer.flatten().index_select(0, cell) for layer in layers] for cell in (soon_cell, late_cell))
         # Faces have rims, which are no fronts where only what is solid counts.
         is_one_face = (soon_face == late_face) & ((soon_cell - late_cell).abs() <= FACE_COLUMNS) & (
             torch.maximum(soon_front_m, late_front_m) < torch.inf)
